@@ -1,0 +1,130 @@
+"""The shape of a model, as its config.json tells it, and the models known by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gpt2cli.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Hold what the decoder must know about a checkpoint; fields are named as in config.json.
+
+    Raises:
+        CheckpointError: a value is of the wrong type or the sizes do not fit together.
+    """
+
+    vocab_size: int = 50257
+    n_positions: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    n_inner: int | None = None
+    activation_function: str = "gelu_new"
+    layer_norm_epsilon: float = 1e-5
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+    tie_word_embeddings: bool = True
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
+            _require_positive(name, getattr(self, name))
+        if self.n_inner is not None:
+            _require_positive("n_inner", self.n_inner)
+        if self.n_embd % self.n_head:
+            raise CheckpointError(
+                f"config.json: n_embd {self.n_embd} is not a multiple of n_head {self.n_head}."
+            )
+
+    @property
+    def head_width(self) -> int:
+        return self.n_embd // self.n_head
+
+    @property
+    def inner_width(self) -> int:
+        return self.n_inner or 4 * self.n_embd
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Build a config from the keys of config.json that matter, ignoring the others.
+
+        Raises:
+            CheckpointError: the model is not a GPT-2, or a value does not make sense.
+        """
+        kind = values.get("model_type", "gpt2")
+        if kind != "gpt2":
+            raise CheckpointError(
+                f"config.json says model_type {kind!r}.", "Only the GPT-2 architecture is supported."
+            )
+        known = {field.name for field in fields(cls)}
+        kept = {name: value for name, value in values.items() if name in known}
+        if "n_positions" not in kept and "n_ctx" in values:
+            kept["n_positions"] = values["n_ctx"]
+        for name in ("bos_token_id", "eos_token_id"):
+            # Some checkpoints list several end tokens; the first is the one they were trained with.
+            if isinstance(kept.get(name), list):
+                kept[name] = kept[name][0] if kept[name] else None
+        return cls(**kept)
+
+    @classmethod
+    def from_json(cls, path: Path) -> ModelConfig:
+        """Read a config.json file.
+
+        Raises:
+            CheckpointError: the file is missing, is not a JSON object, or is not a GPT-2's.
+        """
+        try:
+            values = json.loads(path.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror}.") from error
+        except ValueError as error:
+            raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise CheckpointError(f"{path} does not hold a JSON object.")
+        return cls.from_dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of a config.json that transformers also reads."""
+        return {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", **asdict(self)}
+
+
+def _require_positive(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise CheckpointError(f"config.json: {name} must be a positive whole number, not {value!r}.")
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """Name a model on the Hub that users ask for by a short name; sizes in bytes."""
+
+    name: str
+    repo: str
+    aliases: tuple[str, ...]
+    download_bytes: int
+
+
+KNOWN_MODELS = (
+    KnownModel("gpt2", "openai-community/gpt2", ("124M", "117M", "small", "gpt2-small"), 548_105_171),
+    KnownModel("gpt2-medium", "openai-community/gpt2-medium", ("355M", "345M", "medium"), 1_519_984_962),
+    KnownModel("gpt2-large", "openai-community/gpt2-large", ("774M", "762M", "large"), 3_247_159_078),
+    KnownModel("gpt2-xl", "openai-community/gpt2-xl", ("1558M", "1.5B", "1542M", "xl"), 6_431_829_964),
+    KnownModel("distilgpt2", "distilbert/distilgpt2", ("82M", "distil"), 352_824_413),
+)
+BUNDLED_MODEL = "stories"
+
+
+def known_model(name: str) -> KnownModel | None:
+    """Return the known model that a name, an alias or a repository id means, whatever its case."""
+    wanted = name.lower()
+    for model in KNOWN_MODELS:
+        names = {model.name, model.repo, *model.aliases}
+        if wanted in {candidate.lower() for candidate in names}:
+            return model
+    return None

@@ -1,0 +1,35 @@
+"""What can go wrong in a way the user can act on."""
+
+from __future__ import annotations
+
+
+class Gpt2Error(Exception):
+    """Report a failure as one sentence that says what happened and one that says what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageError(Gpt2Error):
+    """Reject a request before any work is done."""
+
+    exit_code = 2
+
+
+class CheckpointError(Gpt2Error):
+    """Report model files that are damaged, incomplete or of another architecture."""
+
+
+class HubError(Gpt2Error):
+    """Report a model that could not be found or fetched."""
+
+
+class InputError(Gpt2Error):
+    """Report text or files that cannot be read or written."""
