@@ -1,0 +1,64 @@
+"""The GPT-2 forward pass, written once for every backend.
+
+Radford et al., "Language Models are Unsupervised Multitask Learners" (2019); the blocks are those of
+Vaswani et al., "Attention Is All You Need" (2017), with the norms moved in front.
+"""
+
+from __future__ import annotations
+
+from gpt2cli.config import ModelConfig
+from gpt2cli.kv_cache import KVCache
+from gpt2cli.model import Model
+from gpt2cli.ops import A
+
+
+def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None) -> A:
+    """Return the normalized output of the last block, (batch, time, width), for ids (batch, time).
+
+    With a cache, the ids continue what it holds, and it then holds them too.
+    """
+    config, weights, ops = model.config, model.weights, model.ops
+    start = cache.length if cache else 0
+    x = ops.embed(weights["wte.weight"], weights["wpe.weight"], ids, start)
+    for layer in range(config.n_layer):
+        x = ops.add(x, _attention(model, layer, _norm(model, f"h.{layer}.ln_1", x), cache))
+        x = ops.add(x, _mlp(model, layer, _norm(model, f"h.{layer}.ln_2", x)))
+    if cache:
+        cache.advance(ids.shape[1])  # type: ignore[attr-defined]
+    return _norm(model, "ln_f", x)
+
+
+def logits(model: Model[A], hidden: A) -> A:
+    """Return the unnormalized log-probabilities (batch, time, vocabulary) of the next tokens."""
+    table = "wte.weight" if model.config.tie_word_embeddings else "lm_head.weight"
+    return model.ops.head(hidden, model.weights[table])
+
+
+def _attention(model: Model[A], layer: int, x: A, cache: KVCache[A] | None) -> A:
+    ops = model.ops
+    queries, keys, values = ops.split_heads(_linear(model, f"h.{layer}.attn.c_attn", x), model.config.n_head)
+    if cache:
+        keys, values = cache.append(layer, keys, values)
+    attended = ops.attention(queries, keys, values, _attention_scale(model.config, layer))
+    return _linear(model, f"h.{layer}.attn.c_proj", ops.merge_heads(attended))
+
+
+def _attention_scale(config: ModelConfig, layer: int) -> float:
+    scale = config.head_width**-0.5 if config.scale_attn_weights else 1.0
+    return scale / (layer + 1) if config.scale_attn_by_inverse_layer_idx else scale
+
+
+def _mlp(model: Model[A], layer: int, x: A) -> A:
+    inner = _linear(model, f"h.{layer}.mlp.c_fc", x)
+    inner = model.ops.activation(model.config.activation_function, inner)
+    return _linear(model, f"h.{layer}.mlp.c_proj", inner)
+
+
+def _norm(model: Model[A], name: str, x: A) -> A:
+    weights = model.weights
+    epsilon = model.config.layer_norm_epsilon
+    return model.ops.layer_norm(x, weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)
+
+
+def _linear(model: Model[A], name: str, x: A) -> A:
+    return model.ops.linear(x, model.weights[f"{name}.weight"], model.weights[f"{name}.bias"])

@@ -1,0 +1,57 @@
+"""The keys and values of the positions that the decoder has already seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic
+
+from gpt2cli.config import ModelConfig
+from gpt2cli.ops import A, Ops
+
+
+class KVCache(Generic[A]):
+    """Hold keys and values of shape (batch, heads, capacity, head width) a layer, with a length.
+
+    Raises:
+        ValueError: capacity is beyond the model's context.
+    """
+
+    def __init__(self, config: ModelConfig, ops: Ops[A], batch: int, capacity: int) -> None:
+        if capacity > config.n_positions:
+            raise ValueError(f"capacity {capacity} is beyond the context of {config.n_positions}")
+        shape = (batch, config.n_head, capacity, config.head_width)
+        self._ops = ops
+        self._keys: list[Any] = [ops.zeros(shape) for _ in range(config.n_layer)]
+        self._values: list[Any] = [ops.zeros(shape) for _ in range(config.n_layer)]
+        self.capacity = capacity
+        self.length = 0
+
+    def append(self, layer: int, keys: A, values: A) -> tuple[A, A]:
+        """Store (batch, heads, time, head width) behind what is there; return all, past and new.
+
+        The length stays as it was until `advance`, so that every layer sees the same one.
+
+        Raises:
+            ValueError: the new positions do not fit.
+        """
+        new: Any = keys
+        end = self.length + new.shape[2]
+        if end > self.capacity:
+            raise ValueError(f"{end} positions do not fit a cache of {self.capacity}")
+        self._keys[layer][:, :, self.length : end] = keys
+        self._values[layer][:, :, self.length : end] = values
+        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+
+    def advance(self, time: int) -> None:
+        """Count `time` positions, appended by every layer, as past."""
+        self.length += time
+
+    def select(self, rows: Sequence[int]) -> KVCache[A]:
+        """Return a copy that holds the given rows in the given order; a row may come repeatedly."""
+        chosen: KVCache[A] = object.__new__(KVCache)
+        chosen._ops = self._ops
+        chosen._keys = [self._ops.select_rows(keys, rows) for keys in self._keys]
+        chosen._values = [self._ops.select_rows(values, rows) for values in self._values]
+        chosen.capacity = self.capacity
+        chosen.length = self.length
+        return chosen

@@ -1,0 +1,34 @@
+"""A checkpoint ready to compute: its shape, its weights and the backend they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic
+
+from gpt2cli.config import ModelConfig
+from gpt2cli.ops import A, Ops
+from gpt2cli.weights import load_weights
+
+if TYPE_CHECKING:
+    from gpt2cli.hub import ModelFiles
+
+
+@dataclass(frozen=True)
+class Model(Generic[A]):
+    """Hold all that a forward pass needs; the weights are named as in the checkpoint."""
+
+    config: ModelConfig
+    weights: Mapping[str, A]
+    ops: Ops[A]
+
+
+def load_model(files: ModelFiles, ops: Ops[A]) -> Model[A]:
+    """Open a checkpoint on a backend; on numpy, float32 weights are used where the file lies mapped.
+
+    Raises:
+        CheckpointError: the files are damaged or do not fit together.
+    """
+    config = ModelConfig.from_json(files.config)
+    stored = load_weights(files.weights, config)
+    return Model(config, {name: ops.weight(tensor) for name, tensor in stored.items()}, ops)

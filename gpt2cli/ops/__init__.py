@@ -1,0 +1,74 @@
+"""The handful of array operations that the decoder needs, one file per backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Hold a tensor as its file stores it; `dtype` is safetensors' name, BF16 comes as uint16."""
+
+    dtype: str
+    array: np.ndarray[Any, Any]
+
+
+class Ops(Protocol[A]):
+    """Compute on the arrays `A` of one backend.
+
+    In the shapes, `time` counts the new positions and `past` those that a cache already holds.
+    """
+
+    name: str
+
+    def weight(self, tensor: StoredTensor) -> A:
+        """Return a stored tensor as an array of the backend, without a copy where it can."""
+
+    def token_ids(self, ids: Sequence[Sequence[int]]) -> A:
+        """Return rows of equal length as whole numbers of shape (batch, time)."""
+
+    def to_numpy(self, x: A) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return an array as float32 in main memory."""
+
+    def zeros(self, shape: tuple[int, ...]) -> A:
+        """Return zeros of the type that activations have."""
+
+    def embed(self, tokens: A, positions: A, ids: A, start: int) -> A:
+        """Return tokens[ids] + positions[start : start + time], of shape (batch, time, width)."""
+
+    def layer_norm(self, x: A, weight: A, bias: A, epsilon: float) -> A:
+        """Normalize each row of (batch, time, width) to mean 0 and variance 1, then scale and shift."""
+
+    def linear(self, x: A, weight: A, bias: A) -> A:
+        """Return x @ weight + bias, with weight of shape (in, out) as GPT-2 stores it."""
+
+    def head(self, x: A, table: A) -> A:
+        """Return x @ table.T, with table of shape (vocabulary, width)."""
+
+    def split_heads(self, qkv: A, heads: int) -> tuple[A, A, A]:
+        """Cut (batch, time, 3 * width) into queries, keys, values of (batch, heads, time, head width)."""
+
+    def merge_heads(self, x: A) -> A:
+        """Join (batch, heads, time, head width) into (batch, time, width)."""
+
+    def attention(self, queries: A, keys: A, values: A, scale: float) -> A:
+        """Attend causally: query i of `time` sees the first past + i + 1 keys; shape of queries."""
+
+    def activation(self, name: str, x: A) -> A:
+        """Apply the activation that config.json calls `name`."""
+
+    def add(self, residual: A, update: A) -> A:
+        """Return residual + update."""
+
+    def last(self, x: A) -> A:
+        """Return the last position of (batch, time, width), as (batch, 1, width)."""
+
+    def select_rows(self, x: A, rows: Sequence[int]) -> A:
+        """Return x[rows] along the first axis, as a copy."""

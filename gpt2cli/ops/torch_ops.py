@@ -1,0 +1,161 @@
+"""The decoder's operations on torch tensors: CUDA, MPS, training, and CPU on request."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpt2cli.errors import CheckpointError
+from gpt2cli.ops import StoredTensor
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def read_pickle(path: Path) -> dict[str, StoredTensor]:
+    """Read the tensors of a pytorch_model.bin, without running any code that it may carry.
+
+    Raises:
+        CheckpointError: the file is unreadable, or holds something else than tensors.
+    """
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}.") from error
+    except (RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"The weights file {path} is damaged or holds more than tensors.",
+            "Convert it to safetensors with the tool that made it.",
+        ) from error
+    return {name: _stored(tensor) for name, tensor in tensors.items()}
+
+
+class TorchOps:
+    """Compute on torch tensors of one device and one floating-point type; see `ops.Ops`."""
+
+    name = "torch"
+
+    def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> None:
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.dropout = dropout
+
+    def weight(self, tensor: StoredTensor) -> Tensor:
+        stored = torch.from_numpy(tensor.array)
+        if tensor.dtype == "BF16":
+            stored = stored.view(torch.bfloat16)
+        return stored.to(self.device, self.dtype)
+
+    def token_ids(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self.device)
+
+    def to_numpy(self, x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+        array: np.ndarray[Any, np.dtype[np.float32]] = x.detach().to("cpu", torch.float32).numpy()
+        return array
+
+    def zeros(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
+
+    def embed(self, tokens: Tensor, positions: Tensor, ids: Tensor, start: int) -> Tensor:
+        embedded = F.embedding(ids, tokens) + positions[start : start + ids.shape[1]]
+        return self._drop(embedded)
+
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        return F.layer_norm(x, weight.shape, weight, bias, epsilon)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight)
+        return rows.view(*x.shape[:-1], weight.shape[1])
+
+    def head(self, x: Tensor, table: Tensor) -> Tensor:
+        return F.linear(x, table)
+
+    def split_heads(self, qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+        batch, time, width = qkv.shape
+        parts = qkv.view(batch, time, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
+        return parts[0], parts[1], parts[2]
+
+    def merge_heads(self, x: Tensor) -> Tensor:
+        batch, heads, time, head_width = x.shape
+        return x.transpose(1, 2).reshape(batch, time, heads * head_width)
+
+    def attention(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        time, total = queries.shape[2], keys.shape[2]
+        mask = None
+        if 1 < time < total:
+            mask = torch.ones(time, total, dtype=torch.bool, device=self.device)
+            mask = mask.tril(total - time)
+        return F.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=mask,
+            dropout_p=self.dropout,
+            is_causal=1 < time == total,
+            scale=scale,
+        )
+
+    def activation(self, name: str, x: Tensor) -> Tensor:
+        return ACTIVATIONS[name](x)
+
+    def add(self, residual: Tensor, update: Tensor) -> Tensor:
+        return residual + self._drop(update)
+
+    def last(self, x: Tensor) -> Tensor:
+        return x[:, -1:]
+
+    def select_rows(self, x: Tensor, rows: Sequence[int]) -> Tensor:
+        return x[list(rows)]
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.dropout else x
+
+
+def _stored(tensor: Tensor) -> StoredTensor:
+    tensor = tensor.contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return StoredTensor("BF16", tensor.view(torch.uint16).numpy())
+    kinds = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64"}
+    return StoredTensor(kinds.get(tensor.dtype, str(tensor.dtype)), tensor.numpy())
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+def _laplace(x: Tensor) -> Tensor:
+    mu, sigma = 0.707107, 0.282095
+    return 0.5 * (1.0 + torch.erf((x - mu) / (sigma * math.sqrt(2.0))))
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_python": F.gelu,
+    "gelu_10": lambda x: F.gelu(x).clip(-10, 10),
+    "gelu_accurate": _gelu_tanh,
+    "gelu_fast": _gelu_tanh,
+    "gelu_new": _gelu_tanh,
+    "gelu_pytorch_tanh": _gelu_tanh,
+    "gelu_python_tanh": _gelu_tanh,
+    "hardswish": F.hardswish,
+    "laplace": _laplace,
+    "leaky_relu": F.leaky_relu,
+    "linear": lambda x: x,
+    "mish": F.mish,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+    "relu6": F.relu6,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "sqrtsoftplus": lambda x: F.softplus(x).sqrt(),
+    "swish": F.silu,
+    "tanh": torch.tanh,
+}
