@@ -1,0 +1,117 @@
+"""The commands, and the one place where errors and signals become exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from typing import Annotated, NoReturn
+
+import typer
+
+from gpt2cli import __version__
+from gpt2cli.errors import Gpt2Error
+
+app = typer.Typer(
+    name="gpt2",
+    help="GPT-2 at the command line: generate, tokenize and download, on CPU or CUDA.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+INTERRUPTED = 130
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gpt2cli {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Each command has its own help: `gpt2 generate --help`.")
+def gpt2(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """GPT-2 at the command line: generate, tokenize and download, on CPU or CUDA."""
+
+
+def run() -> NoReturn:
+    """Run the command that sys.argv names and end the process as its outcome asks."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not _debugging():
+        warnings.simplefilter("ignore")
+    try:
+        code = app(prog_name="gpt2", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BaseException as error:
+        if _debugging() and not isinstance(error, SystemExit):
+            raise
+        _end(error)
+    if code == INTERRUPTED:
+        _die_of(signal.SIGINT)
+    sys.exit(code)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Report what stopped the command, in one line, and exit."""
+    if isinstance(error, KeyboardInterrupt):
+        _die_of(signal.SIGINT)
+    # Typer turns a closed pipe into a plain exit; its cause still tells.
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        _die_of(signal.SIGPIPE)
+    if isinstance(error, SystemExit):
+        sys.exit(error.code)
+    message, code = _explain(error)
+    # Whatever is still buffered could fail again while Python shuts down.
+    _discard_stdout()
+    if sys.stderr is not None:
+        print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, Gpt2Error):
+        return f"Error: {error}", error.exit_code
+    if isinstance(error, typer.TyperException):
+        return _explain_usage(error), error.exit_code
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"Error: {where}{error.strerror or error}.", 1
+    if isinstance(error, MemoryError):
+        return "Error: out of memory. Try a smaller model or batch.", 1
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"Error: {what}. This is a bug; --debug shows where.", 1
+
+
+def _explain_usage(error: typer.TyperException) -> str:
+    message = error.format_message().strip()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return message
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context else "gpt2"
+    return f"Error: {' '.join(message.split()).rstrip('.')}. See {command} --help."
+
+
+def _debugging() -> bool:
+    return os.environ.get("GPT2_DEBUG", "") not in ("", "0")
+
+
+def _die_of(cause: signal.Signals) -> NoReturn:
+    # A shell loop stops only when its command died of the signal itself.
+    _discard_stdout()
+    signal.signal(cause, signal.SIG_DFL)
+    os.kill(os.getpid(), cause)
+    sys.exit(128 + cause)
+
+
+def _discard_stdout() -> None:
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

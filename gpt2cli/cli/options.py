@@ -1,0 +1,61 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpt2cli.config import BUNDLED_MODEL, KNOWN_MODELS
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the model names that a shell may complete to: the known ones, then what is here already."""
+    from gpt2cli.hub import cached_models
+
+    names = [BUNDLED_MODEL, *(model.name for model in KNOWN_MODELS)]
+    names += [model.name for model in cached_models() if model.name not in names]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _enable_debugging(wanted: bool) -> bool:
+    if wanted:
+        os.environ["GPT2_DEBUG"] = "1"
+    return wanted
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="GPT2_MODEL",
+        autocompletion=model_names,
+        show_default=False,
+        help="A known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, "
+        "a folder or a .safetensors file. Default: gpt2 if it is here already, else stories.",
+    ),
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Never open a connection; also set by HF_HUB_OFFLINE=1.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing on stderr but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, complete or not at all."),
+]
+Special = Annotated[
+    bool, typer.Option("--special", help="Read <|endoftext|> in the text as the special token.")
+]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        callback=_enable_debugging,
+        help="Show tracebacks of errors; also set by GPT2_DEBUG=1.",
+    ),
+]

@@ -1,0 +1,105 @@
+"""What people see: the product on stdout, byte for byte, and messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from gpt2cli.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def write_stdout(data: bytes) -> None:
+    """Write bytes to stdout and flush them, so that a reader has each token as it is made.
+
+    Raises:
+        InputError: stdout is closed.
+        OSError: it cannot be written, BrokenPipeError if its reader is gone.
+    """
+    if sys.stdout is None:
+        raise InputError("standard output is closed.")
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def json_line(value: Mapping[str, Any]) -> bytes:
+    """Return one object as a line of JSON in UTF-8; text keeps its characters."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its name only when the block ends well.
+
+    Raises:
+        OSError: the folder cannot be written or is full.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            yield file
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class Messages:
+    """Talk to the person at the terminal, on stderr; never more than asked for."""
+
+    def __init__(self, quiet: bool = False, verbose: bool = False, color: str = "auto") -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+        self.color = color
+
+    def note(self, text: str) -> None:
+        """Print one line, unless quiet."""
+        if not self.quiet and sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        """Print one line, if verbose."""
+        if self.verbose:
+            self.note(text)
+
+    @property
+    def on_terminal(self) -> bool:
+        """Tell whether stderr is a terminal where something may move."""
+        return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
+
+    @contextmanager
+    def spinner(self, text: str) -> Iterator[None]:
+        """Show that something goes on while the block runs, on a terminal only."""
+        if not self.on_terminal:
+            yield
+            return
+        with stderr_console(self.color).status(text):
+            yield
+
+
+def stderr_console(color: str = "auto") -> Console:
+    """Return a rich console on stderr; color is auto, always or never."""
+    return _console(color, stderr=True)
+
+
+def stdout_console(color: str = "auto") -> Console:
+    """Return a rich console on stdout, for tables and pictures only; color is auto, always or never."""
+    return _console(color, stderr=False)
+
+
+def _console(color: str, stderr: bool) -> Console:
+    # Only what draws needs rich, whose import costs as much as a short command.
+    from rich.console import Console
+
+    return Console(
+        stderr=stderr,
+        force_terminal=True if color == "always" else None,
+        no_color=True if color == "never" else None,
+        highlight=False,
+    )

@@ -1,0 +1,28 @@
+"""Random checkpoints, made by transformers in the official file layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+# Small enough to be made in milliseconds, odd enough that a swapped axis cannot go unseen.
+TINY = {"vocab_size": 131, "n_positions": 48, "n_embd": 24, "n_layer": 3, "n_head": 4}
+# Logits of a fresh model hardly differ; wider weights make every error visible.
+WIDE = 0.3
+
+
+def save_checkpoint(directory: Path, seed: int = 0, **config: Any) -> GPT2LMHeadModel:
+    """Save a random GPT-2 of the given configuration (TINY where it is silent) and return it."""
+    torch.manual_seed(seed)
+    settings = {"initializer_range": WIDE, "bos_token_id": 0, "eos_token_id": 0, **TINY, **config}
+    model = GPT2LMHeadModel(GPT2Config(**settings)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Fresh biases and norms are all zeros and ones, which would hide their loss.
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn_like(parameter) * (0.1 if "ln_" in name else WIDE))
+    model.save_pretrained(directory)
+    return model

@@ -1,0 +1,49 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+Gpt2 = Callable[..., "subprocess.CompletedProcess[bytes]"]
+COMMAND = [sys.executable, "-m", "gpt2cli"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Return an environment in which nothing of the user's is seen: no cache, no settings, no network."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GPT2_", "HF_", "XDG_"))
+    }
+    return kept | {
+        "HF_HOME": str(tmp_path / "hf-home"),
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_COLOR": "",
+        "COLUMNS": "100",
+    }
+
+
+@pytest.fixture
+def gpt2(environment: dict[str, str]) -> Gpt2:
+    """Return a function that runs the command line as a user's shell would, with pipes."""
+
+    def run(
+        *arguments: str | Path, stdin: bytes | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            env=environment | dict(env or {}),
+            timeout=60,
+            check=False,
+        )
+
+    return run
