@@ -1,0 +1,213 @@
+"""How a token is chosen: settings, the chain of filters, the draw.
+
+The filters run in the order in which they stand here. They agree with the processors of the same names in
+Hugging Face transformers; presence and frequency penalties are those of the OpenAI API.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gpt2cli.errors import Gpt2Error, UsageError
+
+Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+NEVER = np.float32(-np.inf)
+
+
+@dataclass(frozen=True)
+class SequenceBias:
+    """Make a sequence of ids likelier by `bias` logits; minus infinity bans it."""
+
+    ids: tuple[int, ...]
+    bias: float
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """Choose how tokens are drawn; temperature 0 takes the likeliest and draws nothing.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    no_repeat_ngram: int = 0
+    biases: tuple[SequenceBias, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require("temperature", 0.0 <= self.temperature < math.inf, "0 or more")
+        _require("top_k", self.top_k >= 0, "0 (off) or more")
+        _require("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1 (off)")
+        _require("min_p", 0.0 <= self.min_p <= 1.0, "between 0 (off) and 1")
+        _require("repetition_penalty", 0.0 < self.repetition_penalty < math.inf, "above 0; 1 is off")
+        _require("presence_penalty", math.isfinite(self.presence_penalty), "a finite number")
+        _require("frequency_penalty", math.isfinite(self.frequency_penalty), "a finite number")
+        _require("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 (off) or more")
+        _require("biases", all(entry.ids for entry in self.biases), "of one token or more")
+
+
+def _require(name: str, holds: bool, expected: str) -> None:
+    if not holds:
+        raise UsageError(f"{name} must be {expected}.")
+
+
+class Sampler:
+    """Choose tokens; the choice depends on seed, sample and step alone, never on a batch."""
+
+    def __init__(self, settings: SamplingSettings, seed: int) -> None:
+        self.settings = settings
+        self.seed = seed
+
+    def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:
+        """Return the id that follows `ids`, given its logits of shape (vocabulary,).
+
+        Raises:
+            Gpt2Error: the logits are not numbers, or every token is banned.
+        """
+        settings = self.settings
+        scores = self._adjust(logits, ids, prompt_length)
+        best = int(scores.argmax())
+        if np.isnan(scores[best]):
+            raise Gpt2Error("The model computed values that are not numbers.", "Its weights may be damaged.")
+        if scores[best] == NEVER:
+            raise Gpt2Error("Every token is banned here.", "Ban less, or allow longer repeats.")
+        if settings.temperature == 0.0:
+            return best
+        scores = scores / np.float32(settings.temperature)
+        scores = keep_top_k(scores, settings.top_k)
+        scores = keep_top_p(scores, settings.top_p)
+        scores = keep_min_p(scores, settings.min_p)
+        return draw(scores, uniform(self.seed, sample, len(ids) - prompt_length))
+
+    def _adjust(self, logits: Scores, ids: Sequence[int], prompt_length: int) -> Scores:
+        settings = self.settings
+        scores = penalize_repetition(logits, ids, settings.repetition_penalty)
+        scores = penalize_presence(
+            scores, ids[prompt_length:], settings.presence_penalty, settings.frequency_penalty
+        )
+        scores = add_biases(scores, ids, settings.biases)
+        return ban_repeated_ngrams(scores, ids, settings.no_repeat_ngram)
+
+
+def penalize_repetition(scores: Scores, ids: Sequence[int], penalty: float) -> Scores:
+    """Divide the positive scores of seen ids by the penalty and multiply the negative ones.
+
+    Keskar et al., "CTRL: A Conditional Transformer Language Model for Controllable Generation" (2019).
+    """
+    if penalty == 1.0 or not ids:
+        return scores
+    seen = np.unique(np.asarray(ids))
+    chosen = scores[seen]
+    penalized = scores.copy()
+    penalized[seen] = np.where(chosen < 0.0, chosen * np.float32(penalty), chosen / np.float32(penalty))
+    return penalized
+
+
+def penalize_presence(scores: Scores, generated: Sequence[int], presence: float, frequency: float) -> Scores:
+    """Subtract `presence` from the scores of generated ids, and `frequency` times their counts."""
+    if (presence == 0.0 and frequency == 0.0) or not generated:
+        return scores
+    seen, counts = np.unique(np.asarray(generated), return_counts=True)
+    penalized = scores.copy()
+    penalized[seen] -= (presence + frequency * counts).astype(np.float32)
+    return penalized
+
+
+def add_biases(scores: Scores, ids: Sequence[int], biases: Sequence[SequenceBias]) -> Scores:
+    """Add each bias to the last id of its sequence where `ids` end in the ids before it."""
+    if not biases:
+        return scores
+    biased = scores.copy()
+    for entry in biases:
+        *before, last = entry.ids
+        if not before or list(ids[-len(before) :]) == before:
+            biased[last] += np.float32(entry.bias)
+    return biased
+
+
+def ban_repeated_ngrams(scores: Scores, ids: Sequence[int], size: int) -> Scores:
+    """Ban each id that would complete a run of `size` ids that came before."""
+    if size == 0 or len(ids) < size:
+        return scores
+    row = np.asarray(ids)
+    windows = np.lib.stride_tricks.sliding_window_view(row, size)
+    repeats = (windows[:, :-1] == row[len(row) - size + 1 :]).all(axis=1)
+    banned = scores.copy()
+    banned[windows[repeats, -1]] = NEVER
+    return banned
+
+
+def keep_top_k(scores: Scores, k: int) -> Scores:
+    """Keep the k highest scores, and all that equal the lowest of them; 0 keeps all."""
+    if k == 0 or k >= len(scores):
+        return scores
+    lowest = np.partition(scores, -k)[-k]
+    return np.where(scores < lowest, NEVER, scores)
+
+
+def keep_top_p(scores: Scores, p: float) -> Scores:
+    """Keep the likeliest tokens whose probabilities reach p, the one that crosses it included.
+
+    Holtzman et al., "The Curious Case of Neural Text Degeneration" (2019).
+    """
+    if p >= 1.0:
+        return scores
+    kept = np.flatnonzero(scores > NEVER)
+    rising = kept[np.argsort(scores[kept], kind="stable")]
+    below = np.cumsum(_weights(scores[rising]))
+    dropped = rising[:-1][below[:-1] <= (1.0 - p) * below[-1]]
+    filtered = scores.copy()
+    filtered[dropped] = NEVER
+    return filtered
+
+
+def keep_min_p(scores: Scores, p: float) -> Scores:
+    """Keep the tokens at least p times as likely as the likeliest.
+
+    Nguyen et al., "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs" (2024).
+    """
+    if p == 0.0:
+        return scores
+    return np.where(scores < scores.max() + np.float32(math.log(p)), NEVER, scores)
+
+
+def draw(scores: Scores, position: float) -> int:
+    """Return the id at `position`, in [0, 1), of the cumulative distribution in the order of ids."""
+    kept = np.flatnonzero(scores > NEVER)
+    cumulative = np.cumsum(_weights(scores[kept]))
+    index = np.searchsorted(cumulative, position * cumulative[-1], side="right")
+    return int(kept[min(int(index), len(kept) - 1)])
+
+
+def uniform(seed: int, sample: int, step: int) -> float:
+    """Return the number in [0, 1) that belongs to a step of a sample; the seed has at most 64 bits.
+
+    Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
+    """
+    # As one number, because numpy turns a list with a large seed in it into inexact floats.
+    bits = np.random.Philox(key=seed | sample << 64, counter=step).random_raw()
+    return (int(bits) >> 11) * 2.0**-53
+
+
+def log_softmax(logits: Scores) -> Scores:
+    """Return the log-probabilities, in nats, of logits (..., vocabulary)."""
+    shifted: Scores = logits - logits.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)).astype(np.float32)
+    return shifted
+
+
+def _weights(scores: Scores) -> np.ndarray[Any, np.dtype[np.float64]]:
+    # In double precision, so that backends that differ in the last digits draw the same token.
+    weights: np.ndarray[Any, np.dtype[np.float64]] = np.exp(scores.astype(np.float64) - scores.max())
+    return weights
