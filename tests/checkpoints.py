@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
+
+from gpt2cli.backend import open_backend
+from gpt2cli.hub import find_model
+from gpt2cli.model import Model, load_model
 
 # Small enough to be made in milliseconds, odd enough that a swapped axis cannot go unseen.
 TINY = {"vocab_size": 131, "n_positions": 48, "n_embd": 24, "n_layer": 3, "n_head": 4}
@@ -26,3 +31,24 @@ def save_checkpoint(directory: Path, seed: int = 0, **config: Any) -> GPT2LMHead
                 parameter.add_(torch.randn_like(parameter) * (0.1 if "ln_" in name else WIDE))
     model.save_pretrained(directory)
     return model
+
+
+def load_checkpoint(directory: Path, backend: str = "numpy", device: str = "cpu") -> Model[Any]:
+    """Load a checkpoint that `save_checkpoint` or transformers saved."""
+    files = find_model(str(directory))
+    assert files is not None
+    return load_model(files, open_backend(device, backend))
+
+
+def save_tokenizer(directory: Path, vocab_size: int) -> None:
+    """Save a byte-level BPE tokenizer.json of exactly vocab_size entries, <|endoftext|> as id 0."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    library = Tokenizer(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=["<|endoftext|>"], initial_alphabet=sorted(alphabet)
+    )
+    library.train_from_iterator([Path(__file__).read_text()], trainer)
+    assert library.get_vocab_size() == vocab_size
+    library.save(str(directory / "tokenizer.json"))

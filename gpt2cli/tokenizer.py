@@ -1,0 +1,218 @@
+"""Text to ids and ids to bytes, by byte-level BPE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt2cli.config import ModelConfig
+from gpt2cli.errors import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+    from gpt2cli.hub import ModelFiles
+
+END_OF_TEXT = "<|endoftext|>"
+BUNDLED_MERGES = Path(__file__).parent / "data" / "gpt2" / "merges.txt"
+BUNDLED_VOCAB_SIZE = 50257
+
+# A vocabulary spells each byte as one visible character: the byte's own if it has one, else one from
+# U+0100 on. The order is that of GPT-2's first 256 ids (bytes_to_unicode in openai/gpt-2, src/encoder.py).
+_VISIBLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
+BYTE_OF_SYMBOL = {chr(byte): byte for byte in _VISIBLE} | {
+    chr(256 + n): byte for n, byte in enumerate(_HIDDEN)
+}
+
+# The library's time and memory grow faster than the text of one call.
+_PART_LENGTH = 16_384
+# GPT-2's pattern joins white space to what follows it, never to what stands before it.
+_SAFE_CUT = re.compile(r"(?<=\S)(?=[ \n])")
+
+
+class Tokenizer:
+    """Turn text into ids and ids into bytes; bos_id and eos_id are None where the model has none."""
+
+    def __init__(self, library: tokenizers.Tokenizer, config: ModelConfig) -> None:
+        # A tokenizer.json may ask to cut or to fill every text, which is for training in batches.
+        library.no_truncation()
+        library.no_padding()
+        added = library.get_added_tokens_decoder()
+        self._library = library
+        self._spelled = {token_id: token.content.encode() for token_id, token in added.items()}
+        self._cuttable = _is_cuttable(library)
+        self._model_size = config.vocab_size
+        self.vocab_size: int = library.get_vocab_size()
+        self.bos_id = self._known_id(config.bos_token_id)
+        self.eos_id = self._known_id(config.eos_token_id)
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Return the ids of text; special tokens in it are plain text unless special is true.
+
+        Raises:
+            InputError: the text has half a surrogate pair, so it is not Unicode text.
+            CheckpointError: the tokenizer gave an id that the model does not have.
+        """
+        _require_unicode(text)
+        self._library.encode_special_tokens = not special
+        ids: list[int] = []
+        for part in self._parts(text):
+            ids += self._library.encode(part, add_special_tokens=False).ids
+        largest = max(ids, default=0)
+        if largest >= self._model_size:
+            raise CheckpointError(
+                f"The tokenizer gave the id {largest}, but the model has only {self._model_size}.",
+                "Its tokenizer files and its config.json do not belong together.",
+            )
+        return ids
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the bytes that an id stands for; they need not be valid UTF-8 alone.
+
+        Ids that the model has and the tokenizer has not are padding of the embedding and stand for nothing.
+
+        Raises:
+            InputError: neither the tokenizer nor the model has the id.
+        """
+        spelled = self._spelled.get(token_id)
+        if spelled is None:
+            spelled = self._spelled[token_id] = self._spell(token_id)
+        return spelled
+
+    def decode(self, ids: Iterable[int]) -> bytes:
+        """Return the bytes that ids stand for.
+
+        Raises:
+            InputError: an id is out of range.
+        """
+        return b"".join(map(self.token_bytes, ids))
+
+    def _spell(self, token_id: int) -> bytes:
+        size = max(self.vocab_size, self._model_size)
+        if not 0 <= token_id < size:
+            raise InputError(f"There is no token {token_id}; ids go from 0 to {size - 1}.")
+        symbols = self._library.id_to_token(token_id) or ""
+        return bytes(map(BYTE_OF_SYMBOL.__getitem__, symbols))
+
+    def _known_id(self, configured: int | None) -> int | None:
+        # transformers writes 50256 into the config.json of any GPT-2, however small its vocabulary.
+        for token_id in (configured, self._library.token_to_id(END_OF_TEXT)):
+            if token_id is not None and 0 <= token_id < self._model_size:
+                return token_id
+        return None
+
+    def _parts(self, text: str) -> Iterator[str]:
+        start = 0
+        while self._cuttable and (cut := _SAFE_CUT.search(text, start + _PART_LENGTH)):
+            yield text[start : cut.start()]
+            start = cut.start()
+        yield text[start:]
+
+
+def bundled_tokenizer() -> Tokenizer:
+    """Return OpenAI's tokenizer of GPT-2, which needs no model."""
+    return Tokenizer(_bundled_library(), ModelConfig(vocab_size=BUNDLED_VOCAB_SIZE))
+
+
+def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
+    """Return a model's tokenizer, from tokenizer.json, vocab.json with merges.txt, or the bundled merges.
+
+    Raises:
+        CheckpointError: the files are missing, damaged, or of another kind than byte-level BPE.
+    """
+    if not files.tokenizer and config.vocab_size == BUNDLED_VOCAB_SIZE:
+        return Tokenizer(_bundled_library(), config)
+    library = _read_library(files)
+    _require_byte_symbols(library, files.name)
+    tokenizer = Tokenizer(library, config)
+    if tokenizer.decode(tokenizer.encode(" é")) != " é".encode():
+        raise CheckpointError(f"The tokenizer of {files.name} does not work on bytes as GPT-2's does.")
+    return tokenizer
+
+
+def _bundled_library() -> tokenizers.Tokenizer:
+    from tokenizers import models
+
+    # Halves and wholes are built in bulk: this is most of the time that a short command takes.
+    symbols = BUNDLED_MERGES.read_text("utf-8").partition("\n")[2].split()
+    lefts, rights = symbols[::2], symbols[1::2]
+    tokens = [*BYTE_OF_SYMBOL, *map(add, lefts, rights)]
+    vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
+    library = _byte_level(models.BPE(vocabulary, list(zip(lefts, rights, strict=True))))
+    library.add_special_tokens([END_OF_TEXT])
+    return library
+
+
+def _read_library(files: ModelFiles) -> tokenizers.Tokenizer:
+    import tokenizers
+
+    paths = {path.name: path for path in files.tokenizer}
+    try:
+        if "tokenizer.json" in paths:
+            return tokenizers.Tokenizer.from_file(str(paths["tokenizer.json"]))
+        if "vocab.json" in paths and "merges.txt" in paths:
+            return _from_vocabulary(paths["vocab.json"], paths["merges.txt"])
+    # The library raises nothing more telling.
+    except Exception as error:
+        where = next(iter(paths.values())).parent
+        raise CheckpointError(f"The tokenizer files in {where} cannot be read: {error}.") from error
+    raise CheckpointError(
+        f"{files.name} has no tokenizer.", "It needs tokenizer.json, or vocab.json and merges.txt."
+    )
+
+
+def _from_vocabulary(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
+    from tokenizers import models
+
+    library = _byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
+    if library.token_to_id(END_OF_TEXT) is not None:
+        library.add_special_tokens([END_OF_TEXT])
+    return library
+
+
+def _byte_level(model: tokenizers.models.BPE) -> tokenizers.Tokenizer:
+    import tokenizers
+
+    library = tokenizers.Tokenizer(model)
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return library
+
+
+def _require_byte_symbols(library: tokenizers.Tokenizer, name: str) -> None:
+    kind = type(library.model).__name__
+    if kind != "BPE":
+        raise CheckpointError(f"The tokenizer of {name} is {kind}.", "Only byte-level BPE is supported.")
+    # A byte without a symbol would silently vanish from the text.
+    missing = [byte for symbol, byte in BYTE_OF_SYMBOL.items() if library.token_to_id(symbol) is None]
+    if missing:
+        raise CheckpointError(
+            f"The tokenizer of {name} has no token for {len(missing)} of the 256 bytes.",
+            "Only byte-level BPE that can spell every byte is supported.",
+        )
+
+
+def _is_cuttable(library: tokenizers.Tokenizer) -> bool:
+    from tokenizers import pre_tokenizers
+
+    splitter = library.pre_tokenizer
+    return (
+        library.normalizer is None
+        and isinstance(splitter, pre_tokenizers.ByteLevel)
+        and splitter.use_regex
+        and not splitter.add_prefix_space
+        and not any(
+            token.rstrip or re.search(r"\s", token.content)
+            for token in library.get_added_tokens_decoder().values()
+        )
+    )
+
+
+def _require_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"Character {error.start} of the text is half a surrogate pair.") from error
