@@ -51,8 +51,9 @@ class Completion:
 
     def finish(self, reason: FinishReason) -> str:
         """Return the text that was held back, because no token follows."""
-        self.finish_reason = reason
-        return self._keep(self._stream.finish())
+        text = self._keep(self._stream.finish())
+        self.finish_reason = "stop" if self._stream.stopped else reason
+        return text
 
     def _keep(self, text: str) -> str:
         self.text += text
@@ -73,8 +74,10 @@ def stream_text(generation: Generation[Any], completions: Mapping[int, Completio
 
 def _finish(generation: Generation[Any], completions: Mapping[int, Completion]) -> Iterator[Piece]:
     for sample, reason in generation.finish_reasons.items():
-        if completions[sample].finish_reason is None:
-            yield Piece(sample, completions[sample].finish(reason), reason)
+        completion = completions[sample]
+        if completion.finish_reason is None:
+            text = completion.finish(reason)
+            yield Piece(sample, text, completion.finish_reason)
 
 
 def logprobs_table(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, Any]:

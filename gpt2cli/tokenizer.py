@@ -96,12 +96,16 @@ class Tokenizer:
         if not 0 <= token_id < size:
             raise InputError(f"There is no token {token_id}; ids go from 0 to {size - 1}.")
         symbols = self._library.id_to_token(token_id) or ""
-        return bytes(map(BYTE_OF_SYMBOL.__getitem__, symbols))
+        try:
+            return bytes(map(BYTE_OF_SYMBOL.__getitem__, symbols))
+        except KeyError:
+            # A vocab.json may hold tokens in plain text that no merge makes.
+            return symbols.encode()
 
     def _known_id(self, configured: int | None) -> int | None:
         # transformers writes 50256 into the config.json of any GPT-2, however small its vocabulary.
         for token_id in (configured, self._library.token_to_id(END_OF_TEXT)):
-            if token_id is not None and 0 <= token_id < self._model_size:
+            if token_id is not None and token_id < self._model_size:
                 return token_id
         return None
 

@@ -15,6 +15,8 @@ from gpt2cli.model import Model, load_model
 
 # Small enough to be made in milliseconds, odd enough that a swapped axis cannot go unseen.
 TINY = {"vocab_size": 131, "n_positions": 48, "n_embd": 24, "n_layer": 3, "n_head": 4}
+# On tensors this small, threads only wait for one another.
+torch.set_num_threads(1)
 # Logits of a fresh model hardly differ; wider weights make every error visible.
 WIDE = 0.3
 
