@@ -1,0 +1,116 @@
+"""What a command reads: arguments, files and standard input, as bytes or as UTF-8 text."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+from gpt2cli.errors import InputError, UsageError
+
+STDIN = "-"
+STDIN_IGNORED = "note: stdin ignored because a PROMPT was given; use - to read it"
+
+
+def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: Callable[[str], None]) -> str:
+    """Return the text to continue: PROMPT as it is, else that of a file or of standard input.
+
+    One final line end of a file or of standard input is dropped, unless keep_newline is true.
+
+    Raises:
+        UsageError: both are given, or neither and standard input is a terminal.
+        InputError: the text cannot be read or is not UTF-8.
+    """
+    if prompt is not None and file is not None:
+        raise UsageError("A PROMPT and --file exclude each other.", "Give one of them.")
+    if prompt is not None and prompt != STDIN:
+        if _bytes_wait_on_stdin():
+            note(STDIN_IGNORED)
+        return argument_text(prompt, "PROMPT")
+    if prompt is None and file is None:
+        require_stdin("Give a PROMPT or --file FILE, or pipe text in.")
+    text = read_text(STDIN if file is None else str(file))
+    return text if keep_newline else _without_final_newline(text)
+
+
+def require_stdin(hint: str) -> None:
+    """Check that standard input may be read without having been asked for by `-`.
+
+    Raises:
+        UsageError: it is a terminal, where a command would seem to hang.
+    """
+    if sys.stdin is not None and sys.stdin.isatty():
+        raise UsageError("There is nothing to read: standard input is a terminal.", hint)
+
+
+def read_text(source: str) -> str:
+    """Return the text of a file, or of standard input for `-`, with every character that it has.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8.
+    """
+    return _decode(read_bytes(source), source_name(source))
+
+
+def argument_text(text: str, name: str) -> str:
+    """Return an argument's text.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    # What the locale could not decode is in the argument as lone surrogates.
+    return _decode(text.encode("utf-8", "surrogateescape"), name)
+
+
+def read_bytes(source: str) -> bytes:
+    """Return the bytes of a file, or of standard input for `-`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        if source != STDIN:
+            return Path(source).read_bytes()
+        if sys.stdin is None:
+            raise InputError("standard input is closed.")
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise InputError(f"{source_name(source)}: {error.strerror}.") from error
+
+
+def source_name(source: str) -> str:
+    """Return how a message names a source."""
+    return "standard input" if source == STDIN else source
+
+
+def _decode(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name}: the byte 0x{data[error.start]:02x} at offset {error.start} is not valid UTF-8.",
+            "Text must be UTF-8; iconv converts it.",
+        ) from error
+
+
+def _without_final_newline(text: str) -> str:
+    if text.endswith("\r\n"):
+        return text[:-2]
+    return text.removesuffix("\n")
+
+
+def _bytes_wait_on_stdin() -> bool:
+    if sys.stdin is None:
+        return False
+    try:
+        if not stat.S_ISFIFO(os.fstat(0).st_mode):
+            return False
+        # Unlike select, this tells a pipe with bytes from one that is merely at its end.
+        waiting = fcntl.ioctl(0, termios.FIONREAD, bytes(4))
+    except OSError:
+        return False
+    return any(waiting)
