@@ -1,9 +1,23 @@
-"""A model's files: found locally first, else downloaded; verified, removed, pruned."""
+"""A model's files: found locally first, else downloaded."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt2cli import hub_cache
+from gpt2cli.checkpoint_files import CONFIG, WEIGHTS, files_among, files_in, tokenizer_in
+from gpt2cli.config import BUNDLED_MODEL, ModelConfig, known_model
+from gpt2cli.errors import CheckpointError, HubError, UsageError
+from gpt2cli.model_source import BUNDLED_FOLDER, DEFAULT_REVISION, ModelSource, model_source
+
+if TYPE_CHECKING:
+    from gpt2cli.hub_client import Listing, Progress
+
+TRUE = ("1", "ON", "YES", "TRUE")
 
 
 @dataclass(frozen=True)
@@ -15,3 +29,197 @@ class ModelFiles:
     config: Path
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """Describe a whole model on this machine; `size` is in bytes, and `name` finds it again."""
+
+    name: str
+    repo: str | None
+    revision: str | None
+    path: Path
+    size: int
+
+
+def find_model(name: str) -> ModelFiles | None:
+    """Return the files of a model that is on this machine whole, without opening a connection.
+
+    Raises:
+        HubError: the name means nothing, or a path that holds no whole model.
+        CheckpointError: the index of sharded weights is damaged.
+    """
+    source = model_source(name)
+    if source.path is not None:
+        return _files_at(source.name, source.path)
+    for repo in source.repos:
+        snapshot = hub_cache.find_snapshot(repo, source.revision)
+        if snapshot and (files := _files_in_snapshot(source.name, snapshot)):
+            return files
+    return None
+
+
+def fetch_model(
+    name: str, *, offline: bool = False, force: bool = False, progress: Progress | None = None
+) -> ModelFiles:
+    """Return the files of a model, downloaded if they are not here or if forced.
+
+    `progress` is told a file's name, its bytes so far and its bytes in all.
+
+    Raises:
+        UsageError: forced, although no repository has the model.
+        HubError: it could not be found or fetched; the message says why.
+        CheckpointError: the repository holds another architecture.
+    """
+    source = model_source(name)
+    files = _find_unless_forced(source, name, force)
+    return files or _download(source, offline, force, progress)
+
+
+def plan_download(name: str, *, offline: bool = False, force: bool = False) -> Mapping[str, int]:
+    """Return the files that `fetch_model` would download, with their sizes in bytes.
+
+    Raises:
+        UsageError, HubError: as `fetch_model` does.
+    """
+    source = model_source(name)
+    if _find_unless_forced(source, name, force):
+        return {}
+    listing = _list_repository(source, offline)
+    from gpt2cli import hub_client
+
+    return hub_client.absent_files(listing, _needed_files(source, listing.files), force)
+
+
+def cached_models() -> list[CachedModel]:
+    """Return the GPT-2 models that are whole in the Hugging Face cache, in the order of their names."""
+    models = [
+        CachedModel(
+            name=_cached_name(folder, snapshot.name),
+            repo=hub_cache.repo_of(folder),
+            revision=snapshot.name,
+            path=snapshot,
+            size=hub_cache.folder_size(snapshot),
+        )
+        for folder in hub_cache.gpt2_folders()
+        for snapshot in hub_cache.snapshots(folder)
+        if _is_whole(hub_cache.repo_of(folder), snapshot)
+    ]
+    return sorted(models, key=lambda model: model.name)
+
+
+def bundled_model() -> CachedModel | None:
+    """Return the model that comes with the package, if this installation has it."""
+    if not _is_whole(BUNDLED_MODEL, BUNDLED_FOLDER):
+        return None
+    return CachedModel(BUNDLED_MODEL, None, None, BUNDLED_FOLDER, hub_cache.folder_size(BUNDLED_FOLDER))
+
+
+def cache_folders(name: str) -> list[Path]:
+    """Return the folders of the cache that hold anything of a model, whatever its revision.
+
+    Raises:
+        UsageError: the model is the bundled one or at a path.
+        HubError: the name means nothing, or nothing of the model is in the cache.
+    """
+    source = model_source(name)
+    if source.path is not None:
+        where = "is part of gpt2cli" if source.name == BUNDLED_MODEL else "is a path outside the cache"
+        raise UsageError(f"{source.name} {where}.", "Only downloaded models can be removed.")
+    folders = [hub_cache.repo_folder(repo) for repo in source.repos]
+    present = [folder for folder in folders if folder.is_dir()]
+    if not present:
+        raise HubError(f"{source.name} is not in the cache {hub_cache.cache_folder()}.")
+    return present
+
+
+def _files_at(name: str, path: Path) -> ModelFiles:
+    if path.is_file():
+        return _files_beside(name, path)
+    if name == BUNDLED_MODEL and not path.is_dir():
+        raise HubError("This installation lacks the bundled model stories.", "Install gpt2cli again.")
+    files = files_in(path)
+    if files.missing:
+        raise HubError(f"{path} holds no whole model: it lacks {', '.join(files.missing)}.")
+    return ModelFiles(name, None, files.config, files.weights, files.tokenizer)
+
+
+def _files_beside(name: str, weights: Path) -> ModelFiles:
+    if weights.suffix not in {Path(known).suffix for known in WEIGHTS}:
+        raise HubError(f"{weights} is not a .safetensors file.")
+    config = weights.with_name(CONFIG)
+    if not config.is_file():
+        raise HubError(f"{weights} has no config.json beside it.")
+    return ModelFiles(name, None, config, (weights,), tokenizer_in(weights.parent))
+
+
+def _files_in_snapshot(name: str, snapshot: Path) -> ModelFiles | None:
+    files = files_in(snapshot)
+    # The bundled merges are OpenAI's: others' models of the same size may have a vocabulary of their own.
+    if files.missing or not (files.tokenizer or known_model(name)):
+        return None
+    return ModelFiles(name, snapshot.name, files.config, files.weights, files.tokenizer)
+
+
+def _is_whole(name: str, folder: Path) -> bool:
+    try:
+        return _files_in_snapshot(name, folder) is not None
+    except CheckpointError:
+        return False
+
+
+def _cached_name(folder: Path, commit: str) -> str:
+    repo = hub_cache.repo_of(folder)
+    known = known_model(repo)
+    base = known.name if known else repo
+    refs = sorted(ref for ref, target in hub_cache.read_refs(folder).items() if target == commit)
+    if DEFAULT_REVISION in refs:
+        return base
+    return f"{base}@{refs[0] if refs else commit}"
+
+
+def _find_unless_forced(source: ModelSource, name: str, force: bool) -> ModelFiles | None:
+    if not force:
+        return find_model(name)
+    if source.path is not None:
+        raise UsageError(f"{source.name} is not on the Hub.", "Leave out --force.")
+    return None
+
+
+def _download(source: ModelSource, offline: bool, force: bool, progress: Progress | None) -> ModelFiles:
+    listing = _list_repository(source, offline)
+    config, *others = _needed_files(source, listing.files)
+    from gpt2cli import hub_client
+
+    hub_client.require_space(listing, [config, *others], force)
+    hub_client.fetch_files(listing, [config], force, progress)
+    # What is no GPT-2 need not be fetched further.
+    ModelConfig.from_json(listing.snapshot / config)
+    hub_client.fetch_files(listing, others, force, progress)
+    files = _files_in_snapshot(source.name, listing.snapshot)
+    if files is None:
+        raise HubError(f"{source.name} has an index of weights that names files it lacks.")
+    hub_client.publish(listing)
+    return files
+
+
+def _list_repository(source: ModelSource, offline: bool) -> Listing:
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    if offline or value.upper() in TRUE:
+        raise HubError(
+            f"{source.spelling} is not on this machine, and the network may not be used.",
+            f"Without --offline and HF_HUB_OFFLINE: gpt2 download {source.spelling}.",
+        )
+    # The client costs a tenth of a second and more.
+    from gpt2cli import hub_client
+
+    return hub_client.list_repository(source.repos[0], source.revision)
+
+
+def _needed_files(source: ModelSource, names: Collection[str]) -> list[str]:
+    needed, missing = files_among(names)
+    if missing:
+        raise HubError(
+            f"{source.spelling} lacks {', '.join(missing)}.", "It holds no GPT-2 that can be used."
+        )
+    return needed

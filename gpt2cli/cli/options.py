@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from gpt2cli.config import BUNDLED_MODEL, KNOWN_MODELS
+
+COMPUTE = "Computing"
 
 
 def model_names(incomplete: str) -> list[str]:
@@ -37,6 +39,38 @@ Model = Annotated[
         help="A known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, "
         "a folder or a .safetensors file. Default: gpt2 if it is here already, else stories.",
     ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        rich_help_panel=COMPUTE,
+        help="Compute there; auto takes CUDA where it is.",
+    ),
+]
+Backend = Annotated[
+    Literal["auto", "numpy", "torch"],
+    typer.Option("--backend", rich_help_panel=COMPUTE, help="auto takes numpy on a CPU, torch elsewhere."),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "float16", "bfloat16"],
+    typer.Option("--dtype", rich_help_panel=COMPUTE, help="Compute in this type; auto is float32."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        show_default="one a core",
+        rich_help_panel=COMPUTE,
+        help="Compute with N threads on a CPU.",
+    ),
+]
+Color = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option("--color", help="Colour the output; auto does so on a terminal, unless NO_COLOR is set."),
 ]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never open a connection; also set by HF_HUB_OFFLINE=1.")

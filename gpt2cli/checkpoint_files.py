@@ -1,0 +1,97 @@
+"""Which files make a checkpoint, in a folder and in the listing of a repository."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2cli.errors import CheckpointError
+
+CONFIG = "config.json"
+# Of these the first that is there is used: safetensors load faster and cannot carry code.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """Name a checkpoint's files, and what a whole one lacks; the tokenizer may be empty."""
+
+    config: Path
+    weights: tuple[Path, ...]
+    tokenizer: tuple[Path, ...]
+    missing: tuple[str, ...]
+
+
+def files_in(folder: Path) -> CheckpointFiles:
+    """Return the files of the checkpoint in a folder; the bundled merges may serve for a missing tokenizer.
+
+    Raises:
+        CheckpointError: the index of sharded weights cannot be read.
+    """
+    config = folder / CONFIG
+    weights = _weights_in(folder)
+    missing = [path.name for path in (config, *weights) if not path.is_file()]
+    if not weights:
+        missing.append(" or ".join(WEIGHTS))
+    return CheckpointFiles(config, weights, tokenizer_in(folder), tuple(missing))
+
+
+def tokenizer_in(folder: Path) -> tuple[Path, ...]:
+    """Return the files of the tokenizer in a folder, empty if it has none."""
+    sets = (tuple(folder / name for name in names) for names in TOKENIZERS)
+    return next((paths for paths in sets if all(path.is_file() for path in paths)), ())
+
+
+def files_among(names: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the names that make a checkpoint, weights last, and what a whole one lacks."""
+    weights = next((found for name in WEIGHTS if (found := _weights_among(name, names))), [])
+    tokenizer = next((list(files) for files in TOKENIZERS if set(files) <= set(names)), [])
+    missing = [] if CONFIG in names else [CONFIG]
+    if not tokenizer:
+        missing.append(" or ".join(files[0] for files in TOKENIZERS))
+    if not weights:
+        missing.append(" or ".join(WEIGHTS))
+    return [CONFIG, *tokenizer, *weights], missing
+
+
+def weights_index(weights: Path) -> Path | None:
+    """Return the file that lists all shards, if the weights are one of them."""
+    name = next((name for name in WEIGHTS if name.endswith(weights.suffix)), weights.name)
+    index = weights.with_name(_index_of(name))
+    return index if weights.name != name and index.is_file() else None
+
+
+def _weights_in(folder: Path) -> tuple[Path, ...]:
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return (folder / name,)
+        if (folder / _index_of(name)).is_file():
+            return tuple(folder / shard for shard in _shards(folder / _index_of(name)))
+    return ()
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"The index of weights {index} is damaged.", "Fetch it again: gpt2 download --force MODEL."
+        ) from error
+
+
+def _weights_among(name: str, names: Collection[str]) -> list[str]:
+    if name in names:
+        return [name]
+    if _index_of(name) not in names:
+        return []
+    stem, _, suffix = name.partition(".")
+    shard = re.compile(rf"{stem}-\d+-of-\d+\.{suffix}")
+    return [_index_of(name), *sorted(other for other in names if shard.fullmatch(other))]
+
+
+def _index_of(weights: str) -> str:
+    return f"{weights}.index.json"

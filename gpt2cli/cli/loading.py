@@ -1,0 +1,54 @@
+"""A model made ready for a command: found or downloaded, tokenizer and weights opened."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpt2cli.cli.download import fetch_with_progress
+from gpt2cli.cli.render import Messages
+from gpt2cli.config import BUNDLED_MODEL
+from gpt2cli.hub import ModelFiles, find_model
+
+if TYPE_CHECKING:
+    from gpt2cli.model import Model
+    from gpt2cli.ops import Ops
+    from gpt2cli.tokenizer import Tokenizer
+
+DEFAULT_MODEL = "gpt2"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Hold what a command needs of a model, and the seconds it took to load."""
+
+    files: ModelFiles
+    tokenizer: Tokenizer
+    model: Model[Any]
+    seconds: float
+
+
+def load_for_command(name: str | None, ops: Ops[Any], offline: bool, messages: Messages) -> LoadedModel:
+    """Find a model, download it if it is missing, and load it.
+
+    Raises:
+        HubError: there is no such model, or it cannot be fetched.
+        CheckpointError: its files are damaged or of another architecture.
+    """
+    files = fetch_with_progress(name or _default_name(messages), messages, offline=offline)
+    from gpt2cli.model import load_model
+    from gpt2cli.tokenizer import load_tokenizer
+
+    start = time.perf_counter()
+    with messages.spinner(f"Loading {files.name}"):
+        model = load_model(files, ops)
+        tokenizer = load_tokenizer(files, model.config)
+    return LoadedModel(files, tokenizer, model, time.perf_counter() - start)
+
+
+def _default_name(messages: Messages) -> str:
+    if find_model(DEFAULT_MODEL):
+        return DEFAULT_MODEL
+    messages.note("Using the bundled model stories; `gpt2 download gpt2` fetches GPT-2 (548 MB).")
+    return BUNDLED_MODEL

@@ -1,0 +1,255 @@
+"""`gpt2 models`: the models on this machine, listed, described, verified and removed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpt2cli.cli import options
+from gpt2cli.cli.render import Messages, json_line, write_stdout
+from gpt2cli.cli.table import print_table, size_text
+from gpt2cli.errors import CheckpointError, HubError, UsageError
+from gpt2cli.hub import CachedModel, ModelFiles, bundled_model, cache_folders, cached_models, find_model
+
+if TYPE_CHECKING:
+    from gpt2cli.hub_removal import Removal
+    from gpt2cli.model_facts import ModelFacts
+    from gpt2cli.verification import FileCheck
+
+SHORT_REVISION = 8
+
+models = typer.Typer(
+    help="List, describe, verify and remove the models on this machine.", no_args_is_help=True
+)
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=options.model_names,
+        show_default=False,
+        help="A known name, OWNER/NAME[@REVISION], a folder or a .safetensors file.",
+    ),
+]
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=options.model_names,
+        show_default=False,
+        help="Known names, OWNER/NAME[@REVISION], folders or .safetensors files.",
+    ),
+]
+Removable = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=options.model_names,
+        show_default=False,
+        help="Known names or OWNER/NAME, as `gpt2 models list` names them.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be removed, and remove nothing.")]
+
+
+@models.command("list")
+def list_models(json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the GPT-2 models in the Hugging Face cache, and the bundled one.
+
+    Every NAME can be given to `gpt2 generate -m`.
+
+    `gpt2 models list --json`
+    """
+    bundled = bundled_model()
+    found = [*([bundled] if bundled else []), *cached_models()]
+    if json:
+        for model in found:
+            write_stdout(json_line(_listed_json(model)))
+        return
+    print_table(("NAME", "SIZE", "REVISION", "PATH"), [_listed(model) for model in found])
+
+
+@models.command()
+def show(name: Name, json: options.Json = False, debug: options.Debug = False) -> None:
+    """Describe a model on this machine: its architecture, parameters, files and license.
+
+    `gpt2 models show gpt2`
+
+    `gpt2 models show --json ./my-model`
+    """
+    files = _require_model(name)
+    # It needs numpy.
+    from gpt2cli.model_facts import describe_model
+
+    facts = _described(files, describe_model(files))
+    if json:
+        write_stdout(json_line(facts))
+        return
+    print_table(("FACT", "VALUE"), list(_fact_rows(facts)))
+
+
+@models.command()
+def verify(
+    names: Names, json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
+) -> None:
+    """Check the files of models against the hashes that the cache knows, without the network.
+
+    Where no hash is known, as in a plain folder, CHECK says form: sizes, names and shapes are checked.
+    The exit code is 1 if a file is damaged.
+
+    `gpt2 models verify gpt2 ./my-model`
+    """
+    found = {name: _require_model(name) for name in names}
+    from gpt2cli.verification import verify_model
+
+    checks: list[tuple[str, FileCheck]] = []
+    for name, files in found.items():
+        with Messages(quiet=quiet).spinner(f"Checking {name}"):
+            checks += [(name, check) for check in verify_model(files)]
+    _print_checks(checks, json)
+    damaged = [(name, check.path) for name, check in checks if check.problem]
+    if damaged:
+        paths = ", ".join(str(path) for _, path in damaged)
+        cached = dict.fromkeys(name for name, _ in damaged if found[name].revision)
+        hint = f"gpt2 download --force {' '.join(cached)}" if cached else "copy it again from where it came"
+        raise CheckpointError(f"Damaged: {paths}.", f"To repair it: {hint}.")
+
+
+@models.command()
+def rm(
+    names: Removable, yes: Yes = False, quiet: options.Quiet = False, debug: options.Debug = False
+) -> None:
+    """Remove models from the Hugging Face cache, with all their revisions, and print the bytes freed.
+
+    `gpt2 models rm gpt2-xl`
+
+    `gpt2 models rm -y distilgpt2 gpt2-large`
+    """
+    from gpt2cli.hub_removal import repository_removal
+
+    folders = dict.fromkeys(folder for name in names for folder in cache_folders(name))
+    _remove([repository_removal(folder) for folder in folders], yes, Messages(quiet=quiet))
+
+
+@models.command()
+def prune(
+    yes: Yes = False, dry_run: DryRun = False, quiet: options.Quiet = False, debug: options.Debug = False
+) -> None:
+    """Remove what is left of interrupted downloads and of old revisions of GPT-2 models.
+
+    These are .incomplete files, blobs that no snapshot uses, and snapshots that no branch or tag points to.
+
+    `gpt2 models prune --dry-run`
+    """
+    from gpt2cli.hub_removal import plan_prune
+
+    removals = plan_prune()
+    messages = Messages(quiet=quiet)
+    if dry_run:
+        _print_removals(removals)
+    elif removals:
+        _remove(removals, yes, messages)
+    else:
+        messages.note("There is nothing to prune.")
+
+
+def _listed(model: CachedModel) -> tuple[str, ...]:
+    revision = (model.revision or "-")[:SHORT_REVISION]
+    return (model.name, size_text(model.size), revision, str(model.path))
+
+
+def _listed_json(model: CachedModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "repo": model.repo,
+        "revision": model.revision,
+        "path": str(model.path),
+        "bytes": model.size,
+    }
+
+
+def _require_model(name: str) -> ModelFiles:
+    files = find_model(name)
+    if files is None:
+        raise HubError(f"{name} is not on this machine.", f"Fetch it: gpt2 download {name}.")
+    return files
+
+
+def _described(files: ModelFiles, facts: ModelFacts) -> dict[str, Any]:
+    config = facts.config
+    return {
+        "model": files.name,
+        "layers": config.n_layer,
+        "heads": config.n_head,
+        "width": config.n_embd,
+        "context": config.n_positions,
+        "vocabulary": config.vocab_size,
+        "parameters": {**facts.parameters, "total": sum(facts.parameters.values())},
+        "dtype": facts.dtype,
+        "bytes": facts.size,
+        "license": facts.license,
+        "revision": files.revision,
+        "path": str(files.config.parent),
+    }
+
+
+def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for fact, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{fact}: {part.replace('_', ' ')}", _shown(count)) for part, count in value.items())
+        else:
+            yield fact, _shown(value)
+
+
+def _shown(value: str | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _print_checks(checks: Sequence[tuple[str, FileCheck]], json: bool) -> None:
+    if not json:
+        rows = [
+            (name, check.path.name, str(check.size), check.kind, check.problem or "ok")
+            for name, check in checks
+        ]
+        print_table(("MODEL", "FILE", "BYTES", "CHECK", "RESULT"), rows)
+        return
+    for name, check in checks:
+        record = {
+            "model": name,
+            "file": check.path.name,
+            "path": str(check.path),
+            "bytes": check.size,
+            "check": check.kind,
+            "problem": check.problem or None,
+        }
+        write_stdout(json_line(record))
+
+
+def _remove(removals: Sequence[Removal], yes: bool, messages: Messages) -> None:
+    if not yes:
+        _ask(removals)
+    from gpt2cli.hub_removal import remove
+
+    remove(removals)
+    _print_removals(removals)
+    messages.note(f"Freed {sum(removal.size for removal in removals):,} bytes.")
+
+
+def _ask(removals: Sequence[Removal]) -> None:
+    if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        raise UsageError("There is no terminal to ask on.", "Use --yes to remove without being asked.")
+    for removal in removals:
+        print(f"{removal.path} ({removal.size:,} bytes)", file=sys.stderr)
+    print("Remove this? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Exit(1)
+
+
+def _print_removals(removals: Sequence[Removal]) -> None:
+    print_table(("BYTES", "PATH"), [(str(removal.size), str(removal.path)) for removal in removals])

@@ -1,0 +1,131 @@
+"""The Hugging Face cache on disk: repositories, their snapshots and blobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from gpt2cli.config import known_model
+
+PREFIX = "models--"
+SEPARATOR = "--"
+HASH_CHUNK = 1 << 20
+SHA256_DIGITS = 64
+# A blob is named by the SHA-256 of a large file and by the git hash of a small one.
+HASH_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
+
+
+def cache_folder() -> Path:
+    """Return the folder of all repositories, as huggingface_hub finds it from the environment."""
+    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("HF_HOME", f"{caches}/huggingface")
+    legacy = os.environ.get("HUGGINGFACE_HUB_CACHE", f"{home}/hub")
+    folder = os.environ.get("HF_HUB_CACHE", legacy)
+    return Path(os.path.expandvars(folder)).expanduser().absolute()
+
+
+def repo_folder(repo: str) -> Path:
+    """Return the folder that a repository has in the cache, whether or not it is there."""
+    return cache_folder() / (PREFIX + repo.replace("/", SEPARATOR))
+
+
+def repo_of(folder: Path) -> str:
+    """Return the repository that a folder of the cache is named after."""
+    return folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/")
+
+
+def find_snapshot(repo: str, revision: str) -> Path | None:
+    """Return the folder of a branch, a tag or a whole commit hash; it need not hold all files."""
+    folder = repo_folder(repo)
+    try:
+        commit = (folder / "refs" / revision).read_text("ascii", "replace").strip()
+    except OSError:
+        commit = revision
+    snapshot = folder / "snapshots" / commit
+    return snapshot if commit and snapshot.is_dir() else None
+
+
+def write_ref(repo: str, revision: str, commit: str) -> None:
+    """Let a branch or tag mean a commit from now on."""
+    if revision == commit:
+        return
+    path = repo_folder(repo) / "refs" / revision
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    aside.write_text(commit)
+    aside.replace(path)
+
+
+def read_refs(folder: Path) -> dict[str, str]:
+    """Return the commit that each branch or tag of a repository means."""
+    refs = folder / "refs"
+    return {
+        path.relative_to(refs).as_posix(): path.read_text("ascii", "replace").strip()
+        for path in refs.rglob("*")
+        if path.is_file()
+    }
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """Return the snapshots of a repository."""
+    return sorted(path for path in (folder / "snapshots").glob("*") if path.is_dir())
+
+
+def blob_of(path: Path) -> Path | None:
+    """Return the blob that a file of a snapshot is a link to."""
+    # Only the first step counts: a blob may itself be a link into a store that repositories share.
+    if not path.is_symlink():
+        return None
+    blob = Path(os.path.normpath(path.parent / path.readlink()))
+    return blob if blob.parent.name == "blobs" else None
+
+
+def expected_hash(path: Path) -> str | None:
+    """Return the hash that a file must have, where the cache knows it."""
+    blob = blob_of(path)
+    return blob.name if blob and HASH_NAME.fullmatch(blob.name) else None
+
+
+def matches_hash(path: Path, expected: str) -> bool:
+    """Tell whether a file has the SHA-256 or, by its length, the git hash that is expected."""
+    # Only downloads and verification need it.
+    import hashlib
+
+    size = path.stat().st_size
+    digest = hashlib.sha256() if len(expected) == SHA256_DIGITS else hashlib.sha1(b"blob %d\0" % size)
+    with path.open("rb") as file:
+        while chunk := file.read(HASH_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == expected
+
+
+def gpt2_folders() -> list[Path]:
+    """Return the folders of the cache that hold a GPT-2, or part of one."""
+    return [folder for folder in sorted(cache_folder().glob(f"{PREFIX}*")) if _holds_gpt2(folder)]
+
+
+def folder_size(folder: Path) -> int:
+    """Return the bytes of the files in a folder, each file once however many links lead to it."""
+    return total_size(path.resolve() for path in folder.rglob("*") if path.is_file())
+
+
+def total_size(paths: Iterable[Path]) -> int:
+    """Return the bytes of files, each once however often it is named."""
+    return sum(path.stat().st_size for path in set(paths))
+
+
+def _holds_gpt2(folder: Path) -> bool:
+    return known_model(repo_of(folder)) is not None or any(
+        _model_type(snapshot / "config.json") == "gpt2" for snapshot in snapshots(folder)
+    )
+
+
+def _model_type(config: Path) -> str | None:
+    try:
+        values = json.loads(config.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return values.get("model_type") if isinstance(values, dict) else None

@@ -1,0 +1,268 @@
+"""The Hub's own client, made quiet: it lists and fetches, and its errors become one sentence each."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt2cli import hub_cache
+from gpt2cli.errors import Gpt2Error, HubError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HFCacheInfo
+
+# The client reads these once, when it is imported.
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_EXPERIMENTAL_WARNING": "1",
+    "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
+    "HF_HUB_VERBOSITY": "critical",
+}
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """List the files of one revision of a repository with their sizes in bytes."""
+
+    repo: str
+    revision: str
+    commit: str
+    files: Mapping[str, int]
+
+    @property
+    def snapshot(self) -> Path:
+        """The folder of the cache where the files are, or will be."""
+        return hub_cache.repo_folder(self.repo) / "snapshots" / self.commit
+
+
+def list_repository(repo: str, revision: str) -> Listing:
+    """Ask the Hub for the files of a revision.
+
+    Raises:
+        HubError: there is none, or the Hub cannot be asked; the message says why.
+    """
+    with _one_sentence(repo, revision):
+        from huggingface_hub import HfApi, constants
+
+        info = HfApi().model_info(
+            repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+        )
+        files = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        return Listing(repo, revision, str(info.sha), files)
+
+
+def absent_files(listing: Listing, names: Collection[str], force: bool) -> dict[str, int]:
+    """Return those of the named files that must be downloaded, with their sizes in bytes."""
+    return {name: listing.files[name] for name in names if force or not (listing.snapshot / name).is_file()}
+
+
+def require_space(listing: Listing, names: Collection[str], force: bool) -> None:
+    """Check that the disk of the cache has room for what must be downloaded.
+
+    Raises:
+        HubError: it has not; the message names the bytes needed and available.
+    """
+    needed = sum(absent_files(listing, names, force).values())
+    folder = hub_cache.cache_folder()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    available = shutil.disk_usage(there).free
+    if needed > available:
+        raise HubError(
+            f"{listing.repo} needs {needed:,} bytes, and {folder} has {available:,} bytes available.",
+            "Free some space, or name a folder on another disk in HF_HOME.",
+        )
+
+
+def fetch_files(listing: Listing, names: Collection[str], force: bool, progress: Progress | None) -> None:
+    """Download files into the cache and check each against its hash.
+
+    Raises:
+        HubError: a file cannot be fetched; the message says why.
+    """
+    with _one_sentence(listing.repo, listing.revision):
+        for name, size in absent_files(listing, names, force).items():
+            _fetch_file(listing, name, size, force, progress or _ignore)
+
+
+def publish(listing: Listing) -> None:
+    """Let the revision mean what was fetched.
+
+    Raises:
+        HubError: the cache cannot be written.
+    """
+    with _one_sentence(listing.repo, listing.revision):
+        hub_cache.write_ref(listing.repo, listing.revision, listing.commit)
+
+
+def scan_cache(folder: Path) -> HFCacheInfo:
+    """Return the client's own view of a cache."""
+    with _quiet():
+        from huggingface_hub import scan_cache_dir
+
+        return scan_cache_dir(folder)
+
+
+def explain(error: Exception, repo: str, revision: str) -> HubError:
+    """Return what an error of the client means to a user.
+
+    The classes differ between releases of the client; what they carry, and their causes, do not.
+    """
+    for cause in _causes(error):
+        response = getattr(cause, "response", None)
+        if response is not None:
+            return _explain_response(response, repo, revision)
+        if explained := _explain_failure(cause, repo):
+            return explained
+    return HubError(f"Fetching {repo} failed: {_first_line(error)}.")
+
+
+def _fetch_file(listing: Listing, name: str, size: int, force: bool, progress: Progress) -> None:
+    from huggingface_hub import hf_hub_download
+
+    options: dict[str, Any] = {}
+    # Not every release can report on a single file.
+    if "tqdm_class" in inspect.signature(hf_hub_download).parameters:
+        options["tqdm_class"] = _progress_bar(name, size, progress)
+    progress(name, 0, size)
+    # The commit, not the branch: a branch that means an unfinished snapshot would hide the whole one before.
+    fetched = hf_hub_download(listing.repo, name, revision=listing.commit, force_download=force, **options)
+    progress(name, size, size)
+    _require_hash(listing, Path(fetched))
+
+
+def _ignore(name: str, done: int, size: int) -> None:
+    pass
+
+
+def _progress_bar(name: str, size: int, progress: Progress) -> type:
+    """Return a class that the client takes for a tqdm bar of one file."""
+
+    class Bar:
+        def __init__(self, *_: Any, initial: int = 0, total: int | None = None, **__: Any) -> None:
+            self.n = initial
+            self.total = total
+
+        def update(self, count: float | None = 1) -> None:
+            self.n += int(count or 0)
+            progress(name, min(self.n, size), size)
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def ignore(self, *_: Any, **__: Any) -> None:
+            pass
+
+        # With `update_transfer`, the client makes one bar for a file, not a second one for the network.
+        update_transfer = set_transfer_postfix_str = set_postfix_str = refresh = close = ignore
+
+    return Bar
+
+
+def _require_hash(listing: Listing, path: Path) -> None:
+    # The client compares sizes only.
+    expected = hub_cache.expected_hash(path)
+    if expected and not hub_cache.matches_hash(path, expected):
+        blob = hub_cache.blob_of(path)
+        path.unlink()
+        if blob:
+            blob.unlink()
+        raise HubError(
+            f"{path.name} of {listing.repo} arrived damaged: its hash is not the one the Hub names.",
+            f"Try again: gpt2 download {listing.repo}.",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _one_sentence(repo: str, revision: str) -> Iterator[None]:
+    try:
+        with _quiet():
+            yield
+    # The client gives its own broken pipes another name: this one is of whoever reads the progress.
+    except (Gpt2Error, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise explain(error, repo, revision) from error
+
+
+def _explain_response(response: Any, repo: str, revision: str) -> HubError:
+    status: int = response.status_code
+    code = response.headers.get("X-Error-Code", "")
+    if "credentials" in response.headers.get("X-Error-Message", ""):
+        return HubError("The Hub does not accept this HF_TOKEN.", "Unset it, or make a new one.")
+    if code == "GatedRepo" or status == 403:
+        return HubError(
+            f"{repo} is gated.", f"Accept its terms at https://huggingface.co/{repo} and set HF_TOKEN."
+        )
+    if code == "RevisionNotFound":
+        return HubError(f"{repo} has no revision {revision}.", "Name a branch, a tag or a whole commit hash.")
+    if code == "EntryNotFound":
+        return HubError(f"{repo} lost a file between its listing and its download.", "Try again.")
+    if status in (401, 404):
+        return HubError(
+            f"There is no model {repo} on the Hub, or it is private.",
+            "Check the name; a private one needs HF_TOKEN.",
+        )
+    if status == 429:
+        return HubError("The Hub has had too many requests from here.", "Wait, or set HF_TOKEN.")
+    if status >= 500:
+        return HubError(f"The Hub is out of order (status {status}).", "Try again later.")
+    return HubError(f"The Hub refused to send {repo} (status {status}).")
+
+
+def _explain_failure(cause: BaseException, repo: str) -> HubError | None:
+    kinds = {kind.__name__ for kind in type(cause).__mro__}
+    number = getattr(cause, "errno", None)
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    if kinds & {"TimeoutException", "TimeoutError"}:
+        return HubError(
+            f"{host} did not answer in time.", "Try again; HF_HUB_DOWNLOAD_TIMEOUT is in seconds."
+        )
+    if kinds & {"RemoteProtocolError", "ReadError"} or "Consistency check" in str(cause):
+        return HubError(f"The connection was cut while {repo} was fetched.", "Try again.")
+    if kinds & {"TransportError", "ConnectionError"}:
+        return HubError(f"{host} cannot be reached.", "Check the network; a model that is here needs none.")
+    if number in FULL:
+        return HubError(f"The disk of {hub_cache.cache_folder()} is full.", "Free some space and try again.")
+    if number in FORBIDDEN:
+        return HubError(
+            f"The cache {hub_cache.cache_folder()} cannot be written.", "Name another folder in HF_HOME."
+        )
+    if kinds & {"FileMetadataError", "JSONDecodeError"}:
+        return HubError(f"{host} does not answer as the Hub does.", "Check HF_ENDPOINT and the network.")
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(".:")

@@ -1,0 +1,102 @@
+"""What can be removed from the Hugging Face cache, and its removal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gpt2cli.hub_cache import blob_of, folder_size, gpt2_folders, read_refs, snapshots, total_size
+
+INCOMPLETE = ".incomplete"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Name a file or folder to be removed from the cache; `size` is what that frees, in bytes."""
+
+    path: Path
+    size: int
+
+
+def repository_removal(folder: Path) -> Removal:
+    """Return what removes all revisions of a repository."""
+    return Removal(folder, folder_size(folder))
+
+
+def plan_prune() -> list[Removal]:
+    """Return what no revision of a GPT-2 needs: rests of downloads, unused blobs, snapshots without a ref.
+
+    A repository that a download is writing to at the moment is left alone.
+    """
+    return [removal for folder in gpt2_folders() for removal in _unneeded(folder)]
+
+
+def remove(removals: Iterable[Removal]) -> None:
+    """Remove files, snapshots and repositories from the cache.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for removal in removals:
+        path = removal.path
+        if path.parent.name == "snapshots":
+            _remove_snapshots(path.parent.parent, [path.name])
+        elif (path / "snapshots").is_dir():
+            _remove_snapshots(path, [snapshot.name for snapshot in snapshots(path)])
+            shutil.rmtree(path.parent / ".locks" / path.name, ignore_errors=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _unneeded(folder: Path) -> Iterator[Removal]:
+    blobs = {path for path in (folder / "blobs").glob("*") if path.is_file()}
+    incomplete = {blob for blob in blobs if blob.name.endswith(INCOMPLETE)}
+    if any(_is_being_written(blob) for blob in incomplete):
+        return
+    named = set(read_refs(folder).values())
+    claimed = {blob for path in snapshots(folder) if path.name in named for blob in _blobs_in(path)}
+    for snapshot in snapshots(folder):
+        if snapshot.name not in named:
+            own = _blobs_in(snapshot) - claimed
+            yield Removal(snapshot, total_size(own & blobs) + total_size(_plain_files(snapshot)))
+            claimed |= own
+    for blob in sorted(blobs - claimed):
+        yield Removal(blob, blob.stat().st_size)
+
+
+def _blobs_in(snapshot: Path) -> set[Path]:
+    return {blob for path in snapshot.rglob("*") if (blob := blob_of(path))}
+
+
+def _plain_files(snapshot: Path) -> list[Path]:
+    return [path for path in snapshot.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def _is_being_written(incomplete: Path) -> bool:
+    from filelock import FileLock, Timeout
+
+    repo = incomplete.parent.parent
+    lock = repo.parent / ".locks" / repo.name / f"{incomplete.name.split('.')[0]}.lock"
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _remove_snapshots(folder: Path, commits: Sequence[str]) -> None:
+    # The client knows which blobs are shared with other repositories, in a store of its own.
+    from gpt2cli.hub_client import scan_cache
+
+    cache = scan_cache(folder.parent)
+    # A hash may occur in a copy of the repository too, which must stay.
+    repos = frozenset(repo for repo in cache.repos if Path(repo.repo_path).name == folder.name)
+    known = {revision.commit_hash for repo in repos for revision in repo.revisions}
+    if known.intersection(commits):
+        replace(cache, repos=repos).delete_revisions(*known.intersection(commits)).execute()

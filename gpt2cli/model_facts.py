@@ -1,0 +1,85 @@
+"""What a model is made of: its architecture, its parameters by part, its license."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from gpt2cli.config import ModelConfig, known_model
+from gpt2cli.hub import ModelFiles
+from gpt2cli.weights import expected_shapes, load_weights
+
+PARTS = {
+    r"wte\.": "token_embedding",
+    r"wpe\.": "position_embedding",
+    r"(h\.\d+\.)?ln_": "norms",
+    r"h\.\d+\.attn\.": "attention",
+    r"h\.\d+\.mlp\.": "mlp",
+    r"lm_head\.": "head",
+}
+DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
+LICENSES = {"distilgpt2": "Apache-2.0"}
+OPENAI_LICENSE = "MIT"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Describe a model; `parameters` counts them by part, `size` is the bytes of the weights' files."""
+
+    config: ModelConfig
+    parameters: Mapping[str, int]
+    dtype: str
+    license: str | None
+    size: int
+
+
+def describe_model(files: ModelFiles) -> ModelFacts:
+    """Return what a model is made of.
+
+    Raises:
+        CheckpointError: its files are damaged or do not fit together.
+    """
+    config = ModelConfig.from_json(files.config)
+    stored = {tensor.dtype for tensor in load_weights(files.weights, config).values()}
+    return ModelFacts(
+        config,
+        count_parameters(config),
+        ", ".join(sorted(DTYPES[dtype] for dtype in stored)),
+        _license(files),
+        sum(path.stat().st_size for path in files.weights),
+    )
+
+
+def count_parameters(config: ModelConfig) -> dict[str, int]:
+    """Return the number of parameters in each part of a model; a tied head has none of its own."""
+    counts: Counter[str] = Counter()
+    for name, shape in expected_shapes(config).items():
+        part = next(part for pattern, part in PARTS.items() if re.match(pattern, name))
+        counts[part] += math.prod(shape)
+    return {part: counts[part] for part in PARTS.values() if part in counts}
+
+
+def _license(files: ModelFiles) -> str | None:
+    known = known_model(files.name)
+    if known:
+        return LICENSES.get(known.name, OPENAI_LICENSE)
+    return _front_matter_license(files.config.with_name("README.md"))
+
+
+def _front_matter_license(card: Path) -> str | None:
+    try:
+        first, *lines = card.read_text("utf-8", "replace").splitlines() or [""]
+    except OSError:
+        return None
+    if first.strip() != "---":
+        return None
+    for line in takewhile(lambda line: line.strip() != "---", lines):
+        key, _, value = line.partition(":")
+        if key == "license" and value.strip():
+            return value.strip().strip("\"'")
+    return None

@@ -1,0 +1,68 @@
+"""What a model's name means: a repository on the Hub, or a path."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2cli.config import BUNDLED_MODEL, KNOWN_MODELS, known_model
+from gpt2cli.errors import HubError
+
+BUNDLED_FOLDER = Path(__file__).parent / "data" / BUNDLED_MODEL
+DEFAULT_REVISION = "main"
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Tell where a model is: at a path, or in a repository, under each id its cache folder may have."""
+
+    name: str
+    path: Path | None = None
+    repos: tuple[str, ...] = ()
+    revision: str = DEFAULT_REVISION
+
+    @property
+    def spelling(self) -> str:
+        """The name with its revision, as a user would type it."""
+        return self.name if self.revision == DEFAULT_REVISION else f"{self.name}@{self.revision}"
+
+
+def model_source(name: str) -> ModelSource:
+    """Return what a name means; a known name goes before a folder of the same name.
+
+    Raises:
+        HubError: it is no known name, no repository's and no path's.
+    """
+    if name.lower() == BUNDLED_MODEL:
+        return ModelSource(BUNDLED_MODEL, path=BUNDLED_FOLDER)
+    base, _, revision = name.partition("@")
+    revision = revision or DEFAULT_REVISION
+    known = known_model(base)
+    if known:
+        # Before repositories had owners, a cache folder was named by the model alone.
+        return ModelSource(known.name, repos=(known.repo, known.name), revision=revision)
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return ModelSource(name, path=path)
+    if REPOSITORY.fullmatch(base) and ".." not in name and not _looks_like_path(name):
+        return ModelSource(base, repos=(base,), revision=revision)
+    raise _unknown(name)
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "~", "/")) or name.endswith(".safetensors")
+
+
+def _unknown(name: str) -> HubError:
+    if "/" in name or _looks_like_path(name):
+        return HubError(f"There is no model at {name}.", "Name a folder, a .safetensors file or OWNER/NAME.")
+    # Only a mistyped name needs it.
+    from difflib import get_close_matches
+
+    known = [*(model.name for model in KNOWN_MODELS), BUNDLED_MODEL]
+    aliases = [alias for model in KNOWN_MODELS for alias in model.aliases]
+    close = get_close_matches(name, known, n=1) or get_close_matches(name, aliases, n=1)
+    hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}; or OWNER/NAME, or a path."
+    return HubError(f"There is no model named {name!r}.", hint)

@@ -1,0 +1,80 @@
+"""Whether the files of a model are what they should be, as far as this machine can tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2cli.checkpoint_files import weights_index
+from gpt2cli.config import ModelConfig
+from gpt2cli.errors import CheckpointError
+from gpt2cli.hub import ModelFiles
+from gpt2cli.hub_cache import SHA256_DIGITS, expected_hash, matches_hash
+
+FORM = "form"
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """Report on a file; `kind` is sha256, git-sha1 or, where no hash is known, form."""
+
+    path: Path
+    size: int
+    kind: str
+    problem: str = ""
+
+
+def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
+    """Yield a report on each file: its hash where the cache knows it, its form, and how all fit together."""
+    sound = True
+    index = weights_index(files.weights[0])
+    for path in (files.config, *files.tokenizer, *([index] if index else []), *files.weights):
+        problem = _problem(path)
+        sound = sound and not problem
+        if path == files.weights[-1] and sound:
+            # Only whole files can be compared with each other.
+            problem = _misfit(files)
+        yield FileCheck(path, path.stat().st_size, _kind(path), problem)
+
+
+def _kind(path: Path) -> str:
+    expected = expected_hash(path)
+    if expected is None:
+        return FORM
+    return "sha256" if len(expected) == SHA256_DIGITS else "git-sha1"
+
+
+def _problem(path: Path) -> str:
+    # A header tells at once, and better, what is wrong with a file that was cut short.
+    problem = _malformation(path)
+    expected = expected_hash(path)
+    if not problem and expected and not matches_hash(path, expected):
+        return "its content does not have the hash that the Hub names"
+    return problem
+
+
+def _malformation(path: Path) -> str:
+    from gpt2cli.weights import read_safetensors
+
+    try:
+        if path.suffix == ".safetensors":
+            read_safetensors(path)
+        elif path.suffix == ".json":
+            json.loads(path.read_bytes())
+    except CheckpointError as error:
+        return error.message.rstrip(".")
+    except ValueError:
+        return "it is not valid JSON"
+    return ""
+
+
+def _misfit(files: ModelFiles) -> str:
+    from gpt2cli.weights import load_weights
+
+    try:
+        load_weights(files.weights, ModelConfig.from_json(files.config))
+    except CheckpointError as error:
+        return error.message.rstrip(".")
+    return ""

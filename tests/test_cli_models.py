@@ -1,0 +1,247 @@
+"""`gpt2 models`, on a cache that the real client made."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from checkpoints import save_checkpoint, save_tokenizer
+from conftest import COMMAND, Gpt2
+from loopback_hub import LoopbackHub
+
+from gpt2cli.hub import bundled_model, find_model
+
+REPO = "acme/tiny"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_checkpoint(folder, vocab_size=320)
+    save_tokenizer(folder, 320)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def downloaded(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_"))}
+    with LoopbackHub() as hub:
+        env = kept | {"HF_HOME": str(home), "HF_ENDPOINT": hub.url}
+        for repo in (REPO, "openai-community/gpt2"):
+            hub.add(repo, checkpoint)
+            subprocess.run([*COMMAND, "download", "-q", repo], env=env, check=True)
+    return home
+
+
+@pytest.fixture
+def cache(downloaded: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that cache, which commands and this process see as the user's."""
+    home = Path(environment["HF_HOME"])
+    shutil.copytree(downloaded, home, symlinks=True)
+    monkeypatch.setenv("HF_HOME", str(home))
+    return home / "hub"
+
+
+def snapshot(cache: Path, repo: str = REPO) -> Path:
+    (folder,) = (cache / f"models--{repo.replace('/', '--')}" / "snapshots").iterdir()
+    return folder
+
+
+@pytest.fixture
+def bundled() -> list[str]:
+    model = bundled_model()
+    return [model.name] if model else []
+
+
+def test_the_list_names_models_with_size_revision_and_path(
+    gpt2: Gpt2, cache: Path, bundled: list[str]
+) -> None:
+    result = gpt2("models", "list")
+    assert (result.returncode, result.stderr) == (0, b"")
+    header, *rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    assert header == ["NAME", "SIZE", "REVISION", "PATH"]
+    assert [row[0] for row in rows] == [*bundled, REPO, "gpt2"]
+    folder = snapshot(cache)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert rows[-2][1:] == [f"{size / 1000:.1f} kB", folder.name[:8], str(folder)]
+
+
+def test_the_list_as_json_has_whole_revisions_and_bytes(gpt2: Gpt2, cache: Path, bundled: list[str]) -> None:
+    records = [json.loads(line) for line in gpt2("models", "list", "--json").stdout.splitlines()]
+    folder = snapshot(cache)
+    assert [record["name"] for record in records] == [*bundled, REPO, "gpt2"]
+    assert records[-2] == {
+        "name": REPO,
+        "repo": REPO,
+        "revision": folder.name,
+        "path": str(folder),
+        "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+    }
+
+
+def test_an_empty_cache_lists_no_more_than_the_bundled_model(gpt2: Gpt2, bundled: list[str]) -> None:
+    lines = gpt2("models", "list").stdout.decode().splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["NAME", *bundled]
+
+
+def test_a_model_is_described_the_same_in_a_table_and_in_json(gpt2: Gpt2, cache: Path) -> None:
+    shown = gpt2("models", "show", "gpt2")
+    facts = json.loads(gpt2("models", "show", "--json", "gpt2").stdout)
+    folder = snapshot(cache, "openai-community/gpt2")
+    assert facts == {
+        "model": "gpt2",
+        "layers": 3,
+        "heads": 4,
+        "width": 24,
+        "context": 48,
+        "vocabulary": 320,
+        "parameters": {
+            "token_embedding": 7680,
+            "position_embedding": 1152,
+            "norms": 336,
+            "attention": 7200,
+            "mlp": 14184,
+            "total": 30552,
+        },
+        "dtype": "float32",
+        "bytes": (folder / "model.safetensors").stat().st_size,
+        "license": "MIT",
+        "revision": folder.name,
+        "path": str(folder),
+    }
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    rows = dict(line.split("\t") for line in shown.stdout.decode().splitlines())
+    assert rows["layers"] == "3"
+    assert rows["parameters: token embedding"] == "7,680"
+    assert rows["parameters: total"] == "30,552"
+    assert rows["path"] == str(folder)
+
+
+def test_a_model_that_is_not_here_says_how_to_get_it(gpt2: Gpt2) -> None:
+    for command in ("show", "verify"):
+        result = gpt2("models", command, "gpt2-xl")
+        assert (result.returncode, result.stdout) == (1, b"")
+        assert result.stderr == b"Error: gpt2-xl is not on this machine. Fetch it: gpt2 download gpt2-xl.\n"
+
+
+def test_verification_names_the_damaged_file_and_the_repair(
+    gpt2: Gpt2, cache: Path, checkpoint: Path
+) -> None:
+    sound = gpt2("models", "verify", REPO, checkpoint)
+    assert (sound.returncode, sound.stderr) == (0, b"")
+    rows = [line.split("\t") for line in sound.stdout.decode().splitlines()]
+    assert rows[0] == ["MODEL", "FILE", "BYTES", "CHECK", "RESULT"]
+    assert [(row[1], row[3], row[4]) for row in rows[1:]] == [
+        ("config.json", "git-sha1", "ok"),
+        ("tokenizer.json", "git-sha1", "ok"),
+        ("model.safetensors", "sha256", "ok"),
+        *((name, "form", "ok") for name in ("config.json", "tokenizer.json", "model.safetensors")),
+    ]
+    weights = snapshot(cache) / "model.safetensors"
+    data = weights.read_bytes()
+    weights.resolve().write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    damaged = gpt2("models", "verify", "--json", "gpt2", REPO)
+    assert damaged.returncode == 1
+    assert damaged.stderr.decode() == (
+        f"Error: Damaged: {weights}. To repair it: gpt2 download --force {REPO}.\n"
+    )
+    records = [json.loads(line) for line in damaged.stdout.splitlines()]
+    assert [record["path"] for record in records if record["problem"]] == [str(weights)]
+    assert len(records) == 6
+
+
+def test_removal_asks_for_a_yes_where_nobody_can_be_asked(gpt2: Gpt2, cache: Path) -> None:
+    result = gpt2("models", "rm", REPO)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert (
+        result.stderr == b"Error: There is no terminal to ask on. Use --yes to remove without being asked.\n"
+    )
+    assert find_model(REPO) is not None
+
+
+def test_removal_takes_all_and_prints_the_bytes(gpt2: Gpt2, cache: Path) -> None:
+    folder = snapshot(cache).parent.parent
+    legacy = cache / "models--gpt2"
+    shutil.copytree(cache / "models--openai-community--gpt2", legacy, symlinks=True)
+    result = gpt2("models", "rm", "-y", REPO, "124M")
+    assert result.returncode == 0
+    header, *rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    assert header == ["BYTES", "PATH"]
+    assert [row[1] for row in rows] == [
+        str(folder),
+        str(cache / "models--openai-community--gpt2"),
+        str(legacy),
+    ]
+    assert result.stderr.decode() == f"Freed {sum(int(row[0]) for row in rows):,} bytes.\n"
+    assert not list(cache.glob("models--*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("stories", 2, "stories is part of gpt2cli. Only downloaded models can be removed."),
+        (".", 2, ". is a path outside the cache. Only downloaded models can be removed."),
+        ("gtp2", 1, "There is no model named 'gtp2'. Did you mean gpt2?"),
+        ("gpt2-xl", 1, "gpt2-xl is not in the cache"),
+    ],
+)
+def test_one_wrong_name_removes_nothing(gpt2: Gpt2, cache: Path, name: str, code: int, message: str) -> None:
+    result = gpt2("models", "rm", "-y", REPO, name)
+    assert (result.returncode, result.stdout) == (code, b"")
+    assert result.stderr.decode().startswith(f"Error: {message}")
+    assert find_model(REPO) is not None
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 1), (b"\x03", -2)])
+def test_a_terminal_is_asked_before_anything_is_removed(
+    cache: Path, environment: dict[str, str], answer: bytes, code: int
+) -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "models", "rm", REPO],
+        env=environment,
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=own_terminal,
+    )
+    os.close(slave)
+    seen = b""
+    while b"[y/N] " not in seen:
+        seen += os.read(master, 65536)
+    assert os.fsencode(snapshot(cache).parent.parent) in seen
+    os.write(master, answer)
+    out, _ = process.communicate(timeout=30)
+    os.close(master)
+    assert process.returncode == code
+    assert (find_model(REPO) is None) is (code == 0)
+    assert bool(out) is (code == 0)
+
+
+def own_terminal() -> None:
+    # Only a terminal of its own sends a process the signal of Ctrl-C.
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_pruning_shows_before_it_removes(gpt2: Gpt2, cache: Path) -> None:
+    assert gpt2("models", "prune").stderr == b"There is nothing to prune.\n"
+    rest = snapshot(cache).parent.parent / "blobs" / f"{'a' * 64}.12345678.incomplete"
+    rest.write_bytes(b"1234")
+    table = f"BYTES\tPATH\n4\t{rest}\n".encode()
+    assert gpt2("models", "prune", "--dry-run").stdout == table
+    assert gpt2("models", "prune").returncode == 2
+    assert rest.exists()
+    result = gpt2("models", "prune", "-y")
+    assert (result.returncode, result.stdout, result.stderr) == (0, table, b"Freed 4 bytes.\n")
+    assert not rest.exists()
+    assert find_model(REPO) is not None
