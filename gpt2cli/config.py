@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from gpt2cli.errors import CheckpointError
+
+# All that transformers accepts, less those with weights of their own (prelu, xielu).
+ACTIVATION_FUNCTIONS = (
+    *("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python"),
+    *("gelu_python_tanh", "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear"),
+    *("mish", "quick_gelu", "relu", "relu2", "relu6", "sigmoid"),
+    *("silu", "sqrtsoftplus", "swish", "tanh"),
+)
+SWITCHES = ("scale_attn_weights", "scale_attn_by_inverse_layer_idx", "tie_word_embeddings")
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,18 @@ class ModelConfig:
     eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
-            _require_positive(name, getattr(self, name))
-        if self.n_inner is not None:
-            _require_positive("n_inner", self.n_inner)
+        self._require(
+            "a positive whole number", _is_count, "vocab_size", "n_positions", "n_embd", "n_layer", "n_head"
+        )
+        self._require("null or a width", lambda value: value is None or _is_count(value), "n_inner")
+        self._require("null or a token id", _is_id_or_none, "bos_token_id", "eos_token_id")
+        self._require("true or false", lambda value: isinstance(value, bool), *SWITCHES)
+        self._require("a number from 0 to 1", _is_small, "layer_norm_epsilon")
+        if self.activation_function not in ACTIVATION_FUNCTIONS:
+            raise CheckpointError(
+                f"config.json: activation_function {self.activation_function!r} is not supported.",
+                f"Known are {', '.join(ACTIVATION_FUNCTIONS)}.",
+            )
         if self.n_embd % self.n_head:
             raise CheckpointError(
                 f"config.json: n_embd {self.n_embd} is not a multiple of n_head {self.n_head}."
@@ -84,7 +101,7 @@ class ModelConfig:
             values = json.loads(path.read_bytes())
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
         if not isinstance(values, dict):
             raise CheckpointError(f"{path} does not hold a JSON object.")
@@ -94,10 +111,23 @@ class ModelConfig:
         """Return the content of a config.json that transformers also reads."""
         return {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", **asdict(self)}
 
+    def _require(self, kind: str, holds: Callable[[object], bool], *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not holds(value):
+                raise CheckpointError(f"config.json: {name} must be {kind}, not {value!r}.")
 
-def _require_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise CheckpointError(f"config.json: {name} must be a positive whole number, not {value!r}.")
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_id_or_none(value: object) -> bool:
+    return value is None or (type(value) is int and value >= 0)
+
+
+def _is_small(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,21 @@ def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None) -> A
     """Return the normalized output of the last block, (batch, time, width), for ids (batch, time).
 
     With a cache, the ids continue what it holds, and it then holds them too.
+
+    Raises:
+        ValueError: the ids go beyond the model's context or the cache's capacity.
     """
     config, weights, ops = model.config, model.weights, model.ops
     start = cache.length if cache else 0
+    end = start + ids.shape[1]
+    if end > config.n_positions:
+        raise ValueError(f"{end} positions do not fit the context of {config.n_positions}")
     x = ops.embed(weights["wte.weight"], weights["wpe.weight"], ids, start)
     for layer in range(config.n_layer):
         x = ops.add(x, _attention(model, layer, _norm(model, f"h.{layer}.ln_1", x), cache))
         x = ops.add(x, _mlp(model, layer, _norm(model, f"h.{layer}.ln_2", x)))
     if cache:
-        cache.advance(ids.shape[1])  # type: ignore[attr-defined]
+        cache.advance(ids.shape[1])
     return _norm(model, "ln_f", x)
 
 

@@ -20,6 +20,7 @@ class KVCache(Generic[A]):
         if capacity > config.n_positions:
             raise ValueError(f"capacity {capacity} is beyond the context of {config.n_positions}")
         shape = (batch, config.n_head, capacity, config.head_width)
+        self._config = config
         self._ops = ops
         self._keys: list[Any] = [ops.zeros(shape) for _ in range(config.n_layer)]
         self._values: list[Any] = [ops.zeros(shape) for _ in range(config.n_layer)]
@@ -34,8 +35,7 @@ class KVCache(Generic[A]):
         Raises:
             ValueError: the new positions do not fit.
         """
-        new: Any = keys
-        end = self.length + new.shape[2]
+        end = self.length + keys.shape[2]
         if end > self.capacity:
             raise ValueError(f"{end} positions do not fit a cache of {self.capacity}")
         self._keys[layer][:, :, self.length : end] = keys
@@ -48,10 +48,12 @@ class KVCache(Generic[A]):
 
     def select(self, rows: Sequence[int]) -> KVCache[A]:
         """Return a copy that holds the given rows in the given order; a row may come repeatedly."""
-        chosen: KVCache[A] = object.__new__(KVCache)
-        chosen._ops = self._ops
-        chosen._keys = [self._ops.select_rows(keys, rows) for keys in self._keys]
-        chosen._values = [self._ops.select_rows(values, rows) for values in self._values]
-        chosen.capacity = self.capacity
-        chosen.length = self.length
+        chosen = KVCache(self._config, self._ops, len(rows), self.capacity)
+        for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
+            # Memory that holds nothing yet stays untouched.
+            past_keys, past_values = keys[:, :, : self.length], values[:, :, : self.length]
+            chosen.append(
+                layer, self._ops.select_rows(past_keys, rows), self._ops.select_rows(past_values, rows)
+            )
+        chosen.advance(self.length)
         return chosen

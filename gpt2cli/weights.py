@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -66,15 +67,15 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         CheckpointError: the file is unreadable, damaged or cut short.
     """
     header, start, size = _read_header(path)
+    needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if needed > size:
+        raise _damaged(path, f"it holds {size:,} of {needed:,} bytes")
     with path.open("rb") as file:
         # A private map is writable for torch's sake and never changes the file.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        if start + end > size:
-            needed = start + max(tensor["data_offsets"][1] for tensor in header.values())
-            raise _damaged(path, f"it holds {size:,} of {needed:,} bytes")
         tensors[name] = _view(path, name, entry, mapped, start + begin, end - begin)
     return tensors
 
@@ -92,14 +93,17 @@ def _view(
     path: Path, name: str, entry: Mapping[str, Any], mapped: mmap.mmap, begin: int, length: int
 ) -> StoredTensor:
     kind, shape = entry["dtype"], tuple(entry["shape"])
-    if kind not in STORED_TYPES:
-        # Old mask buffers come as bool or uint8; they are dropped by name later.
-        return StoredTensor(kind, np.empty(shape, dtype=np.uint8))
-    dtype = np.dtype(STORED_TYPES[kind])
-    count = int(np.prod(shape, dtype=np.int64))
-    if count * dtype.itemsize != length:
-        raise _damaged(path, f"{name} has {length:,} bytes where {list(shape)} {kind} is declared")
-    array = np.frombuffer(mapped, dtype, count, begin).reshape(shape)
+    try:
+        if kind not in STORED_TYPES:
+            # Old mask buffers are bool or uint8; they are dropped by name later.
+            return StoredTensor(kind, np.broadcast_to(np.uint8(0), shape))
+        dtype = np.dtype(STORED_TYPES[kind])
+        count = math.prod(shape)
+        if count * dtype.itemsize != length:
+            raise _damaged(path, f"{name} has {length:,} bytes where {list(shape)} {kind} is declared")
+        array = np.frombuffer(mapped, dtype, count, begin).reshape(shape)
+    except (OverflowError, ValueError) as error:
+        raise _damaged(path, f"{name} cannot have the shape {list(shape)}") from error
     # Unaligned numbers would be copied again by every product.
     return StoredTensor(kind, np.require(array, requirements=["ALIGNED", "WRITEABLE"]))
 
@@ -108,9 +112,21 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
     header, start, size = _read_raw_header(path)
     header.pop("__metadata__", None)
     for name, entry in header.items():
-        if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+        if not isinstance(entry, dict) or not _describes_a_tensor(**entry):
             raise _damaged(path, f"its header does not describe {name}")
     return header, start, size
+
+
+def _describes_a_tensor(
+    dtype: object = None, shape: object = None, data_offsets: object = None, **_: object
+) -> bool:
+    if not (isinstance(dtype, str) and _are_counts(shape) and _are_counts(data_offsets)):
+        return False
+    return len(data_offsets) == 2 and data_offsets[0] <= data_offsets[1]
+
+
+def _are_counts(value: object) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
 
 
 def _read_raw_header(path: Path) -> tuple[dict[str, Any], int, int]:
@@ -123,7 +139,7 @@ def _read_raw_header(path: Path) -> tuple[dict[str, Any], int, int]:
             header = json.loads(file.read(length))
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, "its header is not JSON") from error
     if not isinstance(header, dict):
         raise _damaged(path, "its header is not a JSON object")

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     import numpy as np
 
-A = TypeVar("A")
+
+class Shaped(Protocol):
+    """Stand for an array of any backend."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+A = TypeVar("A", bound=Shaped)
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class Ops(Protocol[A]):
     """
 
     name: str
+    device_name: str
+    dtype_name: str
 
     def weight(self, tensor: StoredTensor) -> A:
         """Return a stored tensor as an array of the backend, without a copy where it can."""

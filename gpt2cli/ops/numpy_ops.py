@@ -12,14 +12,16 @@ from gpt2cli.ops.numpy_activations import ACTIVATIONS
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-# Queries that attend at once in prefill: bounds the scores to heads * 256 * context numbers.
-QUERIES_AT_ONCE = 256
+# Bounds the scores to heads * 128 * context numbers; shorter blocks skip more of the keys yet to come.
+QUERIES_AT_ONCE = 128
 
 
 class NumpyOps:
     """Compute in float32 on the CPU; see `ops.Ops`."""
 
     name = "numpy"
+    device_name = "cpu"
+    dtype_name = "float32"
 
     def weight(self, tensor: StoredTensor) -> Array:
         if tensor.dtype == "BF16":
@@ -41,12 +43,13 @@ class NumpyOps:
         return embedded
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
-        centered = x - x.mean(axis=-1, keepdims=True)
-        variance = np.square(centered).mean(axis=-1, keepdims=True)
-        centered /= np.sqrt(variance + epsilon)
-        centered *= weight
-        centered += bias
-        return centered
+        width = x.shape[-1]
+        normed: Array = x - x.sum(axis=-1, keepdims=True) / width
+        variance = np.vecdot(normed, normed)[..., np.newaxis] / width
+        normed /= np.sqrt(variance + epsilon)
+        normed *= weight
+        normed += bias
+        return normed
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         # As one matrix, because matmul of three axes multiplies each batch row by itself.
@@ -68,16 +71,14 @@ class NumpyOps:
         return x.transpose(0, 2, 1, 3).reshape(batch, time, heads * head_width)
 
     def attention(self, queries: Array, keys: Array, values: Array, scale: float) -> Array:
-        time = queries.shape[2]
-        past = keys.shape[2] - time
-        attended = np.empty(queries.shape, dtype=np.float32)
-        for start in range(0, time, QUERIES_AT_ONCE):
-            end = min(start + QUERIES_AT_ONCE, time)
+        past = keys.shape[2] - queries.shape[2]
+        scaled = queries * np.float32(scale)
+        attended = []
+        for start in range(0, queries.shape[2], QUERIES_AT_ONCE):
+            end = start + QUERIES_AT_ONCE
             seen = past + end
-            attended[:, :, start:end] = _attend(
-                queries[:, :, start:end], keys[:, :, :seen], values[:, :, :seen], scale
-            )
-        return attended
+            attended.append(_attend(scaled[:, :, start:end], keys[:, :, :seen], values[:, :, :seen]))
+        return attended[0] if len(attended) == 1 else np.concatenate(attended, axis=2)
 
     def activation(self, name: str, x: Array) -> Array:
         return ACTIVATIONS[name](x)
@@ -93,14 +94,14 @@ class NumpyOps:
         return x[list(rows)]
 
 
-def _attend(queries: Array, keys: Array, values: Array, scale: float) -> Array:
-    scores = (queries * np.float32(scale)) @ keys.swapaxes(-1, -2)
-    time, total = scores.shape[-2:]
+def _attend(queries: Array, keys: Array, values: Array) -> Array:
+    scores = queries @ keys.swapaxes(-1, -2)
+    time = queries.shape[2]
     if time > 1:
-        hidden = np.triu(np.ones((time, total), dtype=bool), total - time + 1)
-        scores[..., hidden] = -np.inf
+        # Only the newest keys, as many as there are queries, are hidden from any of them.
+        np.copyto(scores[..., -time:], -np.inf, where=~np.tri(time, dtype=bool))
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
-    scores /= scores.sum(axis=-1, keepdims=True)
     attended: Array = scores @ values
+    attended /= scores.sum(axis=-1, keepdims=True)
     return attended

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import pickle
+import re
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2cli.errors import CheckpointError
+from gpt2cli.errors import CheckpointError, Gpt2Error
 from gpt2cli.ops import StoredTensor
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+PICKLED_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64"}
+
+
+def cuda_is_usable() -> bool:
+    """Tell whether there is an NVIDIA GPU and this PyTorch is built for it."""
+    return torch.cuda.is_available()
+
+
+def require_device(name: str) -> None:
+    """Compute something small on a device.
+
+    Raises:
+        Gpt2Error: that failed; the message says why.
+    """
+    try:
+        torch.zeros(1, device=name).item()
+    except NotImplementedError:
+        reason = "this PyTorch is built without it"
+    except (AssertionError, RuntimeError) as error:
+        # The first sentence is the reason; the rest is advice for programmers.
+        reason = re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
+    else:
+        return
+    raise Gpt2Error(f"No {name.upper()} device is usable here: {reason}.", "Use --device cpu.")
+
+
+def set_threads(count: int) -> None:
+    """Set the number of threads that compute on the CPU."""
+    torch.set_num_threads(count)
 
 
 def read_pickle(path: Path) -> dict[str, StoredTensor]:
@@ -26,15 +56,22 @@ def read_pickle(path: Path) -> dict[str, StoredTensor]:
         CheckpointError: the file is unreadable, or holds something else than tensors.
     """
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return {name: _stored(tensor) for name, tensor in _unpickle(path).items()}
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}.") from error
-    except (RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:
+        # What a damaged or a foreign file makes the reader do has no end of ways to fail.
         raise CheckpointError(
             f"The weights file {path} is damaged or holds more than tensors.",
             "Convert it to safetensors with the tool that made it.",
         ) from error
-    return {name: _stored(tensor) for name, tensor in tensors.items()}
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    # PyTorch before 1.6 wrote no zip archive, and nothing else can be mapped.
+    mappable = zipfile.is_zipfile(path)
+    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
+    return tensors
 
 
 class TorchOps:
@@ -44,7 +81,9 @@ class TorchOps:
 
     def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> None:
         self.device = torch.device(device)
+        self.device_name = str(self.device)
         self.dtype = dtype
+        self.dtype_name = str(dtype).removeprefix("torch.")
         self.dropout = dropout
 
     def weight(self, tensor: StoredTensor) -> Tensor:
@@ -119,11 +158,12 @@ class TorchOps:
 
 
 def _stored(tensor: Tensor) -> StoredTensor:
-    tensor = tensor.contiguous()
+    tensor = tensor.detach().contiguous()
     if tensor.dtype == torch.bfloat16:
         return StoredTensor("BF16", tensor.view(torch.uint16).numpy())
-    kinds = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64"}
-    return StoredTensor(kinds.get(tensor.dtype, str(tensor.dtype)), tensor.numpy())
+    if tensor.dtype in PICKLED_TYPES:
+        return StoredTensor(PICKLED_TYPES[tensor.dtype], tensor.numpy())
+    return StoredTensor(str(tensor.dtype), np.broadcast_to(np.uint8(0), tensor.shape))
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:

@@ -1,0 +1,94 @@
+"""The choice of where to compute: a device, a backend and a type of number."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.ops import Ops
+from gpt2cli.threads import set_blas_threads
+
+BACKENDS = ("auto", "numpy", "torch")
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+# The second is where Windows shows its driver to Linux.
+DRIVER_FILES = (("/dev", "nvidia[0-9]*"), ("/usr/lib/wsl/lib", "libcuda.so*"), ("/dev", "nvhost-gpu"))
+
+
+def open_backend(
+    device: str = "auto", backend: str = "auto", dtype: str = "auto", threads: int | None = None
+) -> Ops[Any]:
+    """Return the operations of a backend on a device: auto takes CUDA where it is, else numpy on the CPU.
+
+    The dtype auto is float32 on every device. Torch is imported only where it may compute.
+
+    Raises:
+        UsageError: a name is unknown, or the choices contradict each other.
+        Gpt2Error: the device is not usable here, or PyTorch cannot be imported.
+    """
+    _check_names(device, backend, dtype, threads)
+    if backend == "auto" and (device == "cpu" or (device == "auto" and not cuda_is_usable())):
+        backend = "numpy" if dtype in ("auto", "float32") else "torch"
+        device = "cpu"
+    # In this order, because BLAS counts its threads while numpy or torch is imported.
+    count = set_blas_threads(threads)
+    if backend == "numpy":
+        from gpt2cli.ops.numpy_ops import NumpyOps
+
+        return NumpyOps()
+    return _open_torch(device, dtype, count)
+
+
+def cuda_is_usable() -> bool:
+    """Tell whether PyTorch can compute on an NVIDIA GPU; without its driver, PyTorch is not imported."""
+    if not nvidia_driver_is_present():
+        return False
+    try:
+        return bool(_import_torch_ops().cuda_is_usable())
+    except Gpt2Error:
+        return False
+
+
+def nvidia_driver_is_present() -> bool:
+    """Tell whether the operating system shows an NVIDIA GPU, by its files alone."""
+    return any(any(Path(folder).glob(pattern)) for folder, pattern in DRIVER_FILES)
+
+
+def _check_names(device: str, backend: str, dtype: str, threads: int | None) -> None:
+    if not DEVICE.fullmatch(device):
+        raise UsageError(f"{device!r} is not a device.", "Use auto, cpu, cuda, cuda:N or mps.")
+    for kind, name, names in (("backend", backend, BACKENDS), ("dtype", dtype, DTYPES)):
+        if name not in names:
+            raise UsageError(f"{name!r} is not a {kind}.", f"Use {', '.join(names[:-1])} or {names[-1]}.")
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} threads cannot compute.", "Use 1 or more.")
+    if backend == "numpy" and device not in ("auto", "cpu"):
+        raise UsageError(f"numpy cannot compute on {device}.", "Use --backend torch.")
+    if backend == "numpy" and dtype not in ("auto", "float32"):
+        raise UsageError(f"numpy cannot compute in {dtype}.", "Use --backend torch.")
+
+
+def _open_torch(device: str, dtype: str, threads: int | None) -> Ops[Any]:
+    torch_ops = _import_torch_ops()
+    if device == "auto":
+        device = "cuda" if torch_ops.cuda_is_usable() else "cpu"
+    torch_ops.require_device(device)
+    if threads is not None:
+        torch_ops.set_threads(threads)
+    ops: Ops[Any] = torch_ops.TorchOps(device, torch_ops.DTYPES["float32" if dtype == "auto" else dtype])
+    return ops
+
+
+def _import_torch_ops() -> ModuleType:
+    try:
+        return import_module("gpt2cli.ops.torch_ops")
+    # A broken installation fails in many ways: missing libraries, an incompatible numpy.
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise Gpt2Error(
+            f"PyTorch cannot be imported: {reason}.", "Install it, or use --device cpu."
+        ) from error

@@ -1,0 +1,97 @@
+"""How many threads the products of matrices use, and how many cores this process may use."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# OpenBLAS in numpy's wheels, OpenBLAS as distributions build it, MKL.
+SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads", "MKL_Set_Num_Threads")
+GETTERS = ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads", "MKL_Get_Max_Threads")
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may keep busy, at least 1."""
+    limits = list(_cgroup_quotas(Path("/")))
+    # Systems other than Linux tell no affinity.
+    limits.append(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    # Rounded down: a thread beyond the quota has all of them stopped for the rest of each period.
+    return max(1, math.floor(min(limits)))
+
+
+def set_blas_threads(count: int | None) -> int | None:
+    """Set the number of threads of numpy's BLAS, whether it is loaded or not, and return it.
+
+    None asks for one per available core, or leaves the choice to variables such as OMP_NUM_THREADS where
+    any is set, and then returns None.
+    """
+    if count is None:
+        if any(os.environ.get(name) for name in THREAD_VARIABLES):
+            return None
+        count = available_cores()
+    if "numpy" in sys.modules:
+        _call_loaded_blas(SETTERS, ctypes.c_int(count))
+    else:
+        # BLAS reads its variables only once, while numpy is imported.
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
+    return count
+
+
+def blas_threads() -> int | None:
+    """Return the number of threads that numpy's BLAS uses, None if it does not tell; imports numpy."""
+    import_module("numpy")
+    return _call_loaded_blas(GETTERS)
+
+
+def _call_loaded_blas(names: Sequence[str], *arguments: ctypes.c_int) -> int | None:
+    # A symbol is also looked up in the libraries that numpy's own is linked to.
+    library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
+    for name in names:
+        if hasattr(library, name):
+            return int(getattr(library, name)(*arguments))
+    return None
+
+
+def _cgroup_quotas(root: Path) -> Iterator[float]:
+    """Yield every limit on CPU time that applies, in cores; a group is also bound by those above it."""
+    groups = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            folder, quota = groups, _quota_v2
+        elif "cpu" in controllers.split(","):
+            folder, quota = groups / "cpu", _quota_v1
+        else:
+            continue
+        path = folder / group.lstrip("/")
+        # In a container the group may be named as the host sees it, while only the mount's top is there.
+        for place in (path, *path.parents):
+            if place.is_relative_to(folder):
+                yield from quota(place)
+
+
+def _quota_v2(folder: Path) -> Iterator[float]:
+    yield from _ratio(*_read(folder / "cpu.max").split())
+
+
+def _quota_v1(folder: Path) -> Iterator[float]:
+    yield from _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
+
+
+def _ratio(quota: str = "", period: str = "") -> Iterator[float]:
+    # Without a limit version 2 says "max", version 1 says -1.
+    if quota.isdigit() and period.isdigit() and int(period):
+        yield int(quota) / int(period)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

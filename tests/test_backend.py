@@ -1,0 +1,168 @@
+"""The choice of where to compute."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from backends import needs_cuda
+
+from gpt2cli import backend
+from gpt2cli.backend import open_backend
+from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.ops import torch_ops
+
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make any import of torch's operations fail the test."""
+
+    def fail() -> None:
+        raise AssertionError("torch was imported")
+
+    monkeypatch.setattr(backend, "_import_torch_ops", fail)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return a folder in which a driver's file is looked for."""
+    monkeypatch.setattr(backend, "DRIVER_FILES", ((str(tmp_path), "nvidia[0-9]*"),))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("no_torch", "driver")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"device": "cpu"},
+        {"dtype": "float32"},
+        {"backend": "numpy"},
+        {"device": "cpu", "backend": "numpy"},
+    ],
+)
+def test_numpy_computes_on_the_cpu_without_torch(arguments: dict[str, Any]) -> None:
+    ops = open_backend(**arguments)
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("numpy", "cpu", "float32")
+
+
+@pytest.mark.usefixtures("driver")
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_torch_computes_in_short_numbers_on_the_cpu(device: str, dtype: str) -> None:
+    ops = open_backend(device, dtype=dtype)
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cpu", dtype)
+
+
+def test_torch_computes_on_the_cpu_if_asked_for() -> None:
+    ops = open_backend("cpu", "torch")
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cpu", "float32")
+
+
+@without_cuda
+def test_a_driver_without_a_usable_gpu_leaves_the_cpu(driver: Path) -> None:
+    (driver / "nvidia0").touch()
+    assert open_backend().name == "numpy"
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_numpy_is_used_beside_a_gpu_if_asked_for(driver: Path) -> None:
+    (driver / "nvidia0").touch()
+    assert open_backend(backend="numpy").name == "numpy"
+
+
+def test_a_gpu_is_used_where_there_is_one(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (driver / "nvidia0").touch()
+    asked: list[str] = []
+    monkeypatch.setattr(torch_ops, "cuda_is_usable", lambda: True)
+    monkeypatch.setattr(torch_ops, "require_device", asked.append)
+    ops = open_backend()
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cuda", "float32")
+    assert asked == ["cuda"]
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_a_real_gpu_is_the_default() -> None:
+    ops = open_backend()
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cuda", "float32")
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"device": "gpu"}, "'gpu' is not a device"),
+        ({"device": "cuda:"}, "'cuda:' is not a device"),
+        ({"device": "cuda:-1"}, "'cuda:-1' is not a device"),
+        ({"device": "CUDA"}, "'CUDA' is not a device"),
+        ({"device": ""}, "'' is not a device"),
+        ({"backend": "jax"}, "'jax' is not a backend"),
+        ({"dtype": "int8"}, "'int8' is not a dtype"),
+        ({"threads": 0}, "0 threads cannot compute"),
+        ({"backend": "numpy", "device": "cuda"}, "numpy cannot compute on cuda"),
+        ({"backend": "numpy", "device": "mps"}, "numpy cannot compute on mps"),
+        ({"backend": "numpy", "dtype": "float16"}, "numpy cannot compute in float16"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_backend(**arguments)
+    assert complaint in caught.value.message
+    assert caught.value.hint
+
+
+@without_cuda
+@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
+def test_an_absent_gpu_is_an_error_with_its_reason(device: str) -> None:
+    with pytest.raises(Gpt2Error, match=f"No {device.upper()} device is usable here: ") as caught:
+        open_backend(device)
+    assert caught.value.exit_code == 1
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_an_ordinal_beyond_the_gpus_is_an_error() -> None:
+    with pytest.raises(Gpt2Error, match=r"No CUDA:77 device is usable here: .*invalid device ordinal"):
+        open_backend("cuda:77")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is an MPS device")
+def test_an_absent_mps_is_an_error() -> None:
+    with pytest.raises(Gpt2Error, match="No MPS device is usable here: "):
+        open_backend("mps")
+
+
+BROKEN_TORCH = """
+import sys
+from gpt2cli.backend import open_backend
+from gpt2cli.errors import Gpt2Error
+try:
+    open_backend("cpu", "torch")
+except Gpt2Error as error:
+    print(type(error).__name__, error)
+print(open_backend().name)
+"""
+
+
+def test_a_torch_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so: cannot open\\nshared object')")
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_TORCH],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "Gpt2Error PyTorch cannot be imported: libtorch.so: cannot open shared object. "
+        "Install it, or use --device cpu.",
+        "numpy",
+    ]

@@ -1,0 +1,125 @@
+"""The operations of each backend, one by one, against PyTorch's own and transformers'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from backends import BACKENDS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers.activations import ACT2CLS, ACT2FN
+
+from gpt2cli.backend import open_backend
+from gpt2cli.config import ACTIVATION_FUNCTIONS
+from gpt2cli.ops import Ops, StoredTensor
+from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
+from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE
+from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
+
+WITH_WEIGHTS = {"prelu", "xielu"}
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def ops(request: pytest.FixtureRequest) -> Ops[Any]:
+    backend, device = request.param
+    return open_backend(device, backend)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def own(ops: Ops[Any], tensor: Tensor) -> Any:
+    """Return a tensor as an array of the backend that no other shares."""
+    return ops.weight(StoredTensor("F32", tensor.numpy().copy()))
+
+
+def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float = 1e-5) -> None:
+    np.testing.assert_allclose(ops.to_numpy(actual), expected.numpy(), rtol=tolerance, atol=tolerance)
+
+
+def test_every_activation_of_transformers_is_covered_or_has_weights() -> None:
+    assert set(ACT2CLS) - WITH_WEIGHTS == set(ACTIVATION_FUNCTIONS)
+    for table in (NUMPY_ACTIVATIONS, TORCH_ACTIVATIONS):
+        assert set(table) == set(ACTIVATION_FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", ACTIVATION_FUNCTIONS)
+def test_an_activation_equals_that_of_transformers(ops: Ops[Any], name: str) -> None:
+    extremes = torch.tensor([-1e4, -100.0, -11.0, -6.0, -3.0, 0.0, 3.0, 6.0, 11.0, 100.0, 1e4])
+    x = torch.cat([torch.linspace(-9, 9, 4001), extremes])
+    check(ops, ops.activation(name, own(ops, x)), ACT2FN[name](x), 2e-6)
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_a_layer_norm_equals_that_of_torch(batch: int, time: int, width: int, seed: int) -> None:
+    x, weight, bias = random(batch, time, width, seed=seed) * 50 + 7, random(width), random(width, seed=1)
+    expected = torch.nn.functional.layer_norm(x, (width,), weight, bias, 1e-5)
+    numpy_ops = open_backend("cpu", "numpy")
+    check(numpy_ops, numpy_ops.layer_norm(x.numpy(), weight.numpy(), bias.numpy(), 1e-5), expected, 2e-4)
+
+
+def test_a_layer_norm_leaves_its_input_alone(ops: Ops[Any]) -> None:
+    x = random(2, 3, 8)
+    given_x = own(ops, x)
+    ops.layer_norm(given_x, own(ops, random(8)), own(ops, random(8)), 1e-5)
+    check(ops, given_x, x, 0)
+
+
+@pytest.mark.parametrize("time", [1, 2, QUERIES_AT_ONCE, QUERIES_AT_ONCE + 1, 2 * QUERIES_AT_ONCE + 3])
+@pytest.mark.parametrize("past", [0, 1, 5])
+def test_attention_is_causal_with_and_without_a_past(ops: Ops[Any], time: int, past: int) -> None:
+    queries = random(2, 3, time, 4)
+    keys, values = random(2, 3, past + time, 4, seed=1), random(2, 3, past + time, 4, seed=2)
+    hidden = torch.ones(time, past + time, dtype=torch.bool).triu(past + 1)
+    scores = (0.3 * queries @ keys.transpose(-1, -2)).masked_fill(hidden, -torch.inf)
+    expected = scores.softmax(-1) @ values
+    check(ops, ops.attention(own(ops, queries), own(ops, keys), own(ops, values), 0.3), expected)
+
+
+def test_attention_survives_scores_that_overflow_exp(ops: Ops[Any]) -> None:
+    queries, keys = 100 * random(1, 1, 3, 4), 100 * random(1, 1, 3, 4, seed=1)
+    attended = ops.to_numpy(ops.attention(own(ops, queries), own(ops, keys), own(ops, keys), 1.0))
+    assert np.isfinite(attended).all()
+
+
+def test_splitting_and_merging_heads_are_inverse(ops: Ops[Any]) -> None:
+    qkv = random(2, 3, 24)
+    for part, expected in zip(ops.split_heads(own(ops, qkv), 2), torch.tensor_split(qkv, 3, dim=-1), strict=True):
+        assert part.shape == (2, 2, 3, 4)
+        check(ops, ops.merge_heads(part), expected, 0)
+
+
+STORED: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Any]]] = {
+    "F64": (Tensor.double, Tensor.numpy),
+    "F32": (Tensor.float, Tensor.numpy),
+    "F16": (Tensor.half, Tensor.numpy),
+    "BF16": (Tensor.bfloat16, lambda x: x.view(torch.uint16).numpy()),
+}
+
+
+@pytest.mark.parametrize("dtype", STORED)
+def test_a_weight_of_any_stored_type_keeps_its_numbers(ops: Ops[Any], dtype: str) -> None:
+    convert, as_array = STORED[dtype]
+    tensor = convert(random(5, 3))
+    check(ops, ops.weight(StoredTensor(dtype, as_array(tensor))), tensor.float(), 0)
+
+
+def test_rows_are_selected_as_copies(ops: Ops[Any]) -> None:
+    x = random(3, 2)
+    given_x = own(ops, x)
+    rows = ops.select_rows(given_x, [2, 0, 2])
+    check(ops, rows, x[[2, 0, 2]], 0)
+    rows += 1
+    check(ops, given_x, x, 0)
+
+
+def test_a_ragged_batch_is_refused(ops: Ops[Any]) -> None:
+    with pytest.raises(ValueError, match=r"inhomogeneous|expected sequence"):
+        ops.token_ids([[1, 2], [3]])
