@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -48,6 +48,28 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[Callable[[bytes], object]]:
+    """Return what writes bytes to a file that appears when it is complete, or to stdout at once.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path is None:
+        yield write_stdout
+        return
+    with atomic_file(path) as file:
+        yield file.write
+
+
+def wants_color(color: str) -> bool:
+    """Tell whether text on stdout may carry styles; color is auto, always or never."""
+    if color != "auto":
+        return color == "always"
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and sys.stdout is not None and sys.stdout.isatty()
 
 
 class Messages:
