@@ -80,15 +80,6 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return the free-form metadata of a safetensors file.
-
-    Raises:
-        CheckpointError: the file is unreadable or damaged.
-    """
-    return _read_raw_header(path)[0].get("__metadata__") or {}
-
-
 def _view(
     path: Path, name: str, entry: Mapping[str, Any], mapped: mmap.mmap, begin: int, length: int
 ) -> StoredTensor:

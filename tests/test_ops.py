@@ -91,7 +91,9 @@ def test_attention_survives_scores_that_overflow_exp(ops: Ops[Any]) -> None:
 
 def test_splitting_and_merging_heads_are_inverse(ops: Ops[Any]) -> None:
     qkv = random(2, 3, 24)
-    for part, expected in zip(ops.split_heads(own(ops, qkv), 2), torch.tensor_split(qkv, 3, dim=-1), strict=True):
+    for part, expected in zip(
+        ops.split_heads(own(ops, qkv), 2), torch.tensor_split(qkv, 3, dim=-1), strict=True
+    ):
         assert part.shape == (2, 2, 3, 4)
         check(ops, ops.merge_heads(part), expected, 0)
 

@@ -11,6 +11,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from gpt2cli import __version__
+from gpt2cli.cli.download import download
+from gpt2cli.cli.generate import generate
+from gpt2cli.cli.info import info
+from gpt2cli.cli.models import models
+from gpt2cli.cli.tokenize import tokenize
 from gpt2cli.errors import Gpt2Error
 
 app = typer.Typer(
@@ -41,12 +46,22 @@ def gpt2(
     """GPT-2 at the command line: generate, tokenize and download, on CPU or CUDA."""
 
 
+app.command()(download)
+app.command()(generate)
+app.command()(info)
+app.add_typer(models, name="models")
+app.command()(tokenize)
+
+
 def run() -> NoReturn:
     """Run the command that sys.argv names and end the process as its outcome asks."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _debugging():
         warnings.simplefilter("ignore")
+    if "_GPT2_COMPLETE" in os.environ:
+        # A shell takes each line of a wrapped description for a candidate.
+        os.environ["COLUMNS"] = "1000"
     try:
         code = app(prog_name="gpt2", standalone_mode=False)
         if sys.stdout is not None:

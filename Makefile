@@ -1,0 +1,16 @@
+PYTHON ?= python
+
+.PHONY: check completions
+
+check:
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest
+
+# Typer begins with an empty line, but zsh reads #compdef only on the first.
+completions:
+	mkdir -p completions
+	printf '%s\n' "$$(_GPT2_COMPLETE=source_bash $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.bash
+	printf '%s\n' "$$(_GPT2_COMPLETE=source_zsh $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/_gpt2
+	printf '%s\n' "$$(_GPT2_COMPLETE=source_fish $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.fish
