@@ -25,6 +25,11 @@ def available_cores() -> int:
     return max(1, math.floor(min(limits)))
 
 
+def threads_are_chosen() -> bool:
+    """Tell whether a variable of the environment, such as OMP_NUM_THREADS, sets the number of threads."""
+    return any(os.environ.get(name) for name in THREAD_VARIABLES)
+
+
 def set_blas_threads(count: int | None) -> int | None:
     """Set the number of threads of numpy's BLAS, whether it is loaded or not, and return it.
 
@@ -32,7 +37,7 @@ def set_blas_threads(count: int | None) -> int | None:
     any is set, and then returns None.
     """
     if count is None:
-        if any(os.environ.get(name) for name in THREAD_VARIABLES):
+        if threads_are_chosen():
             return None
         count = available_cores()
     if "numpy" in sys.modules:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checkpoints import save_checkpoint, save_tokenizer
 from conftest import Gpt2
+
+from gpt2cli.threads import THREAD_VARIABLES
 
 CONTEXT = 64
 PROMPT = "Once upon a time"
@@ -283,3 +288,22 @@ def test_the_bundled_model_writes_without_torch_and_twice_the_same(gpt2: Gpt2, t
     words = runs[0].stdout.decode().split()
     assert len(words) > 30
     assert {"the", "and"} & set(words)
+
+
+def test_a_small_model_computes_on_one_thread_unless_threads_are_chosen(checkpoint: Path) -> None:
+    script = (
+        "import sys; from gpt2cli.cli.app import app; from gpt2cli.threads import blas_threads\n"
+        f"app(['generate', 'x', '-n', '1', '-m', {str(checkpoint)!r}, *sys.argv[1:]], standalone_mode=False)\n"
+        "print(blas_threads())"
+    )
+
+    def threads(*arguments: str, **variables: str) -> int:
+        kept = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+        result = subprocess.run(
+            [sys.executable, "-c", script, *arguments], env=kept | variables, capture_output=True, check=True
+        )
+        return int(result.stdout.split()[-1])
+
+    assert threads() == 1
+    assert threads("--threads", "2") == 2
+    assert threads(OMP_NUM_THREADS="2") == 2

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 # Short enough to be typed again.
 CHOSEN_SEED_BITS = 32
+# Bytes of weights below which a second thread gains a tenth on an idle machine, and costs five times
+# as long on a busy one, where each product waits for a thread that is not running.
+SMALL = 64_000_000
 # The parameters that decide a text, beside prompt, seed and model; --json reports them by their names.
 REPORTED = (
     *("max_tokens", "stop", "ignore_eos", "truncate", "overflow", "unconditional", "special"),
@@ -107,7 +110,9 @@ def generate(
     if not text and not unconditional:
         raise UsageError("The prompt is empty.", "Use --unconditional to begin from nothing.")
     from gpt2cli.backend import open_backend
+    from gpt2cli.threads import set_blas_threads, threads_are_chosen
 
+    threads_are_free = threads is None and not threads_are_chosen()
     ops = open_backend(device, backend, dtype, threads)
     from gpt2cli.generation import GenerationSettings, fit_prompt
     from gpt2cli.sampling import Sampler, SamplingSettings
@@ -123,6 +128,8 @@ def generate(
         no_repeat_ngram,
     )
     loaded = load_for_command(model, ops, offline, messages)
+    if threads_are_free and loaded.files_size < SMALL:
+        set_blas_threads(1)
     tokenizer = loaded.tokenizer
     encoded = _beginning(tokenizer) if unconditional else tokenizer.encode(text, special)
     ids, truncated = fit_prompt(encoded, loaded.model.config.n_positions, max_tokens, truncate)

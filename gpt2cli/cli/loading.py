@@ -28,6 +28,11 @@ class LoadedModel:
     model: Model[Any]
     seconds: float
 
+    @property
+    def files_size(self) -> int:
+        """Return the bytes of the files of weights."""
+        return sum(path.stat().st_size for path in self.files.weights)
+
 
 def load_for_command(name: str | None, ops: Ops[Any], offline: bool, messages: Messages) -> LoadedModel:
     """Find a model, download it if it is missing, and load it.
