@@ -1,10 +1,11 @@
-"""Training by next-token prediction: data, optimizers, the loop; yields a record per step."""
+"""Training by next-token prediction: one optimizer step, on one process or on several."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,125 +15,163 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.config import ModelConfig
+from gpt2cli.data_parallel import Ranks
 from gpt2cli.decoder import hidden_states, logits
+from gpt2cli.documents import Ids
+from gpt2cli.lora import AdaptedOps, adapt, initial_adapters, merge
 from gpt2cli.model import Model
 from gpt2cli.ops.torch_ops import TorchOps
+from gpt2cli.optimizers import Optimizers, learning_rate
+from gpt2cli.training_settings import Precision, TrainingSettings
 from gpt2cli.weights import expected_shapes
 
 INITIAL_DEVIATION = 0.02
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """Choose how to train; a step sees `batch_size` windows of `context` tokens."""
-
-    steps: int
-    batch_size: int = 16
-    context: int = 512
-    learning_rate: float = 3e-3
-    warmup_steps: int = 100
-    final_fraction: float = 0.05
-    weight_decay: float = 0.1
-    dropout: float = 0.0
-    clip: float = 1.0
-    seed: int = 0
-    bfloat16: bool = True
-
-
-@dataclass(frozen=True)
 class StepRecord:
-    """Report one optimizer step; the loss is the mean of its tokens, in nats."""
+    """Report one optimizer step and the seconds it took; the loss is the mean of its tokens, in nats."""
 
     step: int
     loss: float
     learning_rate: float
     gradient_norm: float
+    seconds: float = field(default=0.0, compare=False)
 
 
 class Trainer:
-    """Hold all that changes while a model trains, so that a run can be saved and continued."""
+    """Hold a model and all that changes while it trains.
 
-    def __init__(self, config: ModelConfig, settings: TrainingSettings, device: str = "cpu") -> None:
+    Each pass of a step has random numbers of its own, a function of seed, step and pass. So neither the
+    number of processes nor a stop in between changes them.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        settings: TrainingSettings,
+        ranks: Ranks | None = None,
+        compiled: bool = False,
+    ) -> None:
+        self.config = config
         self.settings = settings
-        ops = TorchOps(device, dropout=settings.dropout)
-        self.model = Model(config, initial_weights(config, settings.seed, device), ops)
-        self.optimizers = _optimizers(self.model.weights, settings)
+        self.ranks = ranks or Ranks()
+        self.device = next(iter(weights.values())).device
         self.step = 0
+        self.frozen, self.trainable = _split(weights, settings)
+        for weight in self.trainable.values():
+            weight.requires_grad_()
+        self.optimizers = Optimizers(self.trainable, settings)
+        self._model = self._training_model()
+        self._loss = torch.compile(self._pass_loss) if compiled else self._pass_loss
 
-    def run(self, ids: np.ndarray[Any, np.dtype[Any]]) -> Iterator[StepRecord]:
-        """Train on a long row of ids to the last step, and yield a record after each.
+    def train_step(self, ids: Ids, stop: bool = False) -> tuple[StepRecord, bool]:
+        """Take one optimizer step on windows of the ids; tell also whether any process wants to stop.
 
         Raises:
             ValueError: there are fewer ids than one window needs.
+            Gpt2Error: another process ended.
         """
-        while self.step < self.settings.steps:
-            yield self.train_step(batch(ids, self.settings, self.step))
-
-    def train_step(self, windows: Tensor) -> StepRecord:
-        """Take one optimizer step on windows of shape (batch, context + 1)."""
+        start = time.perf_counter()
+        windows = batch(ids, self.settings, self.step).to(self.device)
+        loss = self._backward(windows)
+        wish = torch.tensor(float(stop), device=self.device)
+        self.ranks.sum([*self._gradients(), loss, wish])
+        norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), self.settings.clip)
         rate = learning_rate(self.settings, self.step)
-        loss = self.loss(windows)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.weights.values(), self.settings.clip)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self.optimizers.step(rate)
         self.step += 1
-        return StepRecord(self.step, loss.item(), rate, norm.item())
+        # Reading a number waits for the device.
+        mean, stopping = loss.item(), bool(wish.item())
+        seconds = time.perf_counter() - start
+        return StepRecord(self.step, mean, rate, norm.item(), seconds), stopping
 
-    def loss(self, windows: Tensor) -> Tensor:
-        """Return the mean cross-entropy, in nats a token, of windows (batch, time + 1)."""
-        windows = windows.to(self.model.ops.token_ids([[0]]).device)
-        with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            scores = logits(self.model, hidden_states(self.model, windows[:, :-1]))
-        return F.cross_entropy(scores.flatten(0, 1).float(), windows[:, 1:].flatten())
+    def scores(self, ids: Tensor) -> Tensor:
+        """Return the logits (batch, time, vocabulary) as training computes them."""
+        reduced = self.settings.precision == "bfloat16"
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=reduced):
+            scores: Tensor = logits(self._model, hidden_states(self._model, ids))
+        return scores
 
-    def state(self) -> dict[str, Any]:
-        """Return all that a later `restore` needs to go on exactly."""
-        return {
-            "step": self.step,
-            "weights": dict(self.model.weights),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
-        self.step = state["step"]
+    def merged_weights(self) -> dict[str, Tensor]:
+        """Return the weights of an ordinary model that computes what this one does, without gradients."""
         with torch.no_grad():
-            for name, weight in self.model.weights.items():
-                weight.copy_(state["weights"][name])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            if self.settings.lora:
+                return merge(self.frozen, self.trainable)
+            return {name: weight.detach() for name, weight in {**self.frozen, **self.trainable}.items()}
+
+    def plain_model(self) -> Model[Tensor]:
+        """Return the model as it is now for evaluation: without dropout, in float32."""
+        return Model(self.config, self.merged_weights(), TorchOps(str(self.device)))
+
+    def _backward(self, windows: Tensor) -> Tensor:
+        """Leave the gradients of this process's share of a step, and return its share of the mean loss."""
+        tokens = windows[:, 1:].numel()
+        total = torch.zeros((), device=self.device)
+        for number, part in enumerate(torch.split(windows, self.settings.micro_batch)):
+            if number % self.ranks.count != self.ranks.rank:
+                continue
+            if self.settings.dropout:
+                torch.manual_seed(_pass_seed(self.settings.seed, self.step, number))
+            loss = self._loss(part) / tokens
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _pass_loss(self, windows: Tensor) -> Tensor:
+        """Return the sum of the cross-entropies, in nats, of windows (batch, time + 1)."""
+        scores = self.scores(windows[:, :-1])
+        return F.cross_entropy(scores.flatten(0, 1).float(), windows[:, 1:].flatten(), reduction="sum")
+
+    def _gradients(self) -> Sequence[Tensor]:
+        for weight in self.trainable.values():
+            if weight.grad is None:
+                # More processes than passes leave some without work.
+                weight.grad = torch.zeros_like(weight)
+        return [weight.grad for weight in self.trainable.values() if weight.grad is not None]
+
+    def _training_model(self) -> Model[Any]:
+        settings = self.settings
+        if settings.lora:
+            ops: TorchOps = AdaptedOps(str(self.device), dropout=settings.dropout)
+            return Model(self.config, adapt(self.frozen, self.trainable), ops)
+        weights = {**self.frozen, **self.trainable}
+        return Model(self.config, weights, TorchOps(str(self.device), dropout=settings.dropout))
 
 
-def initial_weights(config: ModelConfig, seed: int, device: str) -> dict[str, Tensor]:
+def available_gpu_memory(device: str) -> int:
+    """Return the bytes that a GPU has free."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free)
+
+
+def suitable_precision(device: str) -> Precision:
+    """Return bfloat16 where a device multiplies matrices of it faster than those of float32."""
+    if device.startswith("cuda"):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        processor = Path("/proc/cpuinfo")
+        flags = processor.read_text() if device == "cpu" and processor.is_file() else ""
+        fast = "avx512_bf16" in flags or "amx_bf16" in flags
+    return "bfloat16" if fast else "float32"
+
+
+def initial_weights(config: ModelConfig, seed: int) -> dict[str, Tensor]:
     """Return random weights, with residual projections scaled by depth as in the GPT-2 paper."""
     generator = torch.Generator().manual_seed(seed)
     residual_deviation = INITIAL_DEVIATION / math.sqrt(2 * config.n_layer)
     weights = {}
     for name, shape in expected_shapes(config).items():
         if len(shape) == 1:
-            weight = torch.full(shape, 0.0 if name.endswith("bias") else 1.0)
+            weights[name] = torch.full(shape, 0.0 if name.endswith("bias") else 1.0)
         else:
             deviation = residual_deviation if "c_proj" in name else INITIAL_DEVIATION
-            weight = torch.empty(shape).normal_(0.0, deviation, generator=generator)
-        weights[name] = weight.to(device).requires_grad_()
+            weights[name] = torch.empty(shape).normal_(0.0, deviation, generator=generator)
     return weights
 
 
-def learning_rate(settings: TrainingSettings, step: int) -> float:
-    """Return the rate of a step: a linear warm-up, then a cosine down to the final fraction."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    span = max(1, settings.steps - settings.warmup_steps)
-    progress = min(1.0, (step - settings.warmup_steps) / span)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
-    return settings.learning_rate * (settings.final_fraction + (1 - settings.final_fraction) * cosine)
-
-
-def batch(ids: np.ndarray[Any, np.dtype[Any]], settings: TrainingSettings, step: int) -> Tensor:
+def batch(ids: Ids, settings: TrainingSettings, step: int) -> Tensor:
     """Return the windows (batch, context + 1) of a step, a pure function of seed and step.
 
     Raises:
@@ -141,30 +180,20 @@ def batch(ids: np.ndarray[Any, np.dtype[Any]], settings: TrainingSettings, step:
     length = settings.context + 1
     if len(ids) < length:
         raise ValueError(f"{len(ids)} tokens are fewer than the {length} that a window needs")
-    generator = np.random.Generator(np.random.Philox(key=[settings.seed, step]))
+    generator = np.random.Generator(np.random.Philox(key=settings.seed | step << 64))
     starts = generator.integers(0, len(ids) - length + 1, settings.batch_size)
     windows = np.stack([ids[start : start + length] for start in starts])
     return torch.from_numpy(windows.astype(np.int64))
 
 
-def _optimizers(weights: Mapping[str, Tensor], settings: TrainingSettings) -> list[torch.optim.Optimizer]:
-    # Muon (Jordan et al., 2024) for the blocks' matrices, AdamW for embeddings, norms and biases.
-    matrices = [w for name, w in weights.items() if w.ndim == 2 and name.startswith("h.")]
-    tables = [w for name, w in weights.items() if w.ndim == 2 and not name.startswith("h.")]
-    vectors = [w for w in weights.values() if w.ndim == 1]
-    muon = torch.optim.Muon(
-        matrices, lr=1.0, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    adamw = torch.optim.AdamW(
-        [{"params": tables, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-        betas=(0.9, 0.95),
-        fused=True,
-    )
-    return [muon, adamw]
+def _split(
+    weights: Mapping[str, Tensor], settings: TrainingSettings
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    frozen = {name: weight for name, weight in weights.items() if settings.freezes(name)}
+    if settings.lora:
+        return frozen, initial_adapters(frozen, settings.lora, settings.seed)
+    return frozen, {name: weight for name, weight in weights.items() if name not in frozen}
 
 
-def save_state(trainer: Trainer, path: Path) -> None:
-    """Write the state aside and move it into place, so that a cut never leaves half a file."""
-    aside = path.with_suffix(".tmp")
-    torch.save(trainer.state(), aside)
-    aside.replace(path)
+def _pass_seed(seed: int, step: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, step, number]).generate_state(1, np.uint64)[0])

@@ -1,0 +1,134 @@
+"""From texts and options to what a run begins with; all that can be refused is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from gpt2cli.cli.download import fetch_with_progress
+from gpt2cli.cli.render import Messages
+from gpt2cli.cli.training_place import Place
+from gpt2cli.cli.training_plan import Request, require_length
+from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer, open_tokenizer
+from gpt2cli.config import ModelConfig
+from gpt2cli.errors import UsageError
+from gpt2cli.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from gpt2cli.documents import Ids
+    from gpt2cli.hub import ModelFiles
+    from gpt2cli.tokenizer import Tokenizer
+    from gpt2cli.training_run import Beginning
+    from gpt2cli.training_settings import TrainingSettings
+
+# What the activations of one pass may take by default: on a CPU, more is no faster.
+CPU_PASS_BYTES = 200_000_000
+GPU_PASS_SHARE = 0.3
+
+
+def prepare(
+    request: Request, folder: RunFolder, place: Place, offline: bool, messages: Messages
+) -> Beginning:
+    """Return what a run begins with, and say what it will be; nothing is written.
+
+    Raises:
+        UsageError, InputError: the texts or the options do not fit the model or the memory.
+        HubError, CheckpointError: the parent cannot be fetched or read.
+    """
+    kind = (request.document or "marker", request.field)
+    texts = TrainingTexts(request.texts or [], *kind)
+    held_out = TrainingTexts([request.valid], *kind) if request.valid else None
+    parent = _find_parent(request, folder, offline, messages)
+    with messages.spinner("Reading the texts"):
+        tokenizer, config = _choose_model(request, texts, parent, offline, messages)
+        train, valid, documents = _encode(texts, held_out, tokenizer, config)
+    ops = place.open()
+    from gpt2cli.model import load_model
+    from gpt2cli.saving import tokenizer_json
+    from gpt2cli.training import initial_weights, suitable_precision
+    from gpt2cli.training_run import Beginning
+
+    settings = request.settings(config, train.size, suitable_precision(ops.device_name))
+    require_length(train.size, valid.size, not held_out, settings.context, texts.names)
+    settings, memory = _fit(request, config, settings, place, ops.device_name)
+    weights = load_model(parent, ops).weights if parent else initial_weights(config, settings.seed)
+    parameters = sum(weight.numel() for weight in weights.values())
+    messages.note(
+        f"{documents:,} document{'s' * (documents != 1)}, {train.size + valid.size:,} tokens, "
+        f"{valid.size:,} of them held out"
+    )
+    messages.note(
+        f"{parameters:,} parameters, a vocabulary of {config.vocab_size:,} tokens; {memory} of memory"
+    )
+    messages.note(_plan_text(settings, train.size, ops.device_name))
+    return Beginning(
+        config, weights, tokenizer_json(tokenizer), train, valid, settings, {"request": asdict(request)}
+    )
+
+
+def _find_parent(request: Request, folder: RunFolder, offline: bool, messages: Messages) -> ModelFiles | None:
+    if request.parent is None:
+        return None
+    files = fetch_with_progress(request.parent, messages, offline=offline)
+    if files.config.parent.resolve() == folder.path.resolve():
+        raise UsageError("--from and -o name the same folder.", "Name another with -o.")
+    return files
+
+
+def _choose_model(
+    request: Request, texts: TrainingTexts, parent: ModelFiles | None, offline: bool, messages: Messages
+) -> tuple[Tokenizer, ModelConfig]:
+    if parent:
+        from gpt2cli.tokenizer import load_tokenizer
+
+        config = ModelConfig.from_json(parent.config)
+        return load_tokenizer(parent, config), config
+    if request.tokenizer:
+        tokenizer = open_tokenizer(request.tokenizer, offline, messages)
+    else:
+        tokenizer = learn_tokenizer(texts, request.vocab)
+    return tokenizer, request.new_config(tokenizer, texts.text_bytes)
+
+
+def _encode(
+    texts: TrainingTexts, held_out: TrainingTexts | None, tokenizer: Tokenizer, config: ModelConfig
+) -> tuple[Ids, Ids, int]:
+    """Return the ids to train on, those held out, and the number of documents."""
+    from gpt2cli.documents import count_documents, hold_out
+
+    ids = texts.encode(tokenizer, config.vocab_size)
+    documents = count_documents(ids, tokenizer.eos_id)
+    if held_out is None:
+        return *hold_out(ids, tokenizer.eos_id), documents
+    valid = held_out.encode(tokenizer, config.vocab_size)
+    return ids, valid, documents + count_documents(valid, tokenizer.eos_id)
+
+
+def _fit(
+    request: Request, config: ModelConfig, settings: TrainingSettings, place: Place, device: str
+) -> tuple[TrainingSettings, str]:
+    """Return settings whose passes fit the memory, and what is to be said about it."""
+    from gpt2cli.training import available_gpu_memory
+    from gpt2cli.training_memory import available_memory, require_memory, suitable_micro_batch
+
+    if device.startswith("cuda"):
+        available = available_gpu_memory(device)
+        budget = int(GPU_PASS_SHARE * available)
+    else:
+        available = available_memory() // place.count
+        budget = CPU_PASS_BYTES
+    if request.micro_batch is None:
+        settings = replace(settings, micro_batch=suitable_micro_batch(config, settings, budget))
+    needed = require_memory(config, settings, available)
+    return settings, f"about {needed / 1e9:,.1f} of {available / 1e9:,.1f} GB"
+
+
+def _plan_text(settings: TrainingSettings, tokens: int, device: str) -> str:
+    step_tokens = settings.batch_size * settings.context
+    what = f"LoRA of rank {settings.lora}, " if settings.lora else ""
+    return (
+        f"{settings.steps:,} steps of {settings.batch_size} x {settings.context} tokens, "
+        f"{settings.steps * step_tokens / tokens:,.1f} times through the text; "
+        f"{what}{settings.optimizer}, learning rate {settings.learning_rate:g}, "
+        f"dropout {settings.dropout:g}, {settings.precision} on {device}"
+    )

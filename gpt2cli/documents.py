@@ -1,0 +1,135 @@
+"""Texts as one long row of ids: documents, token files, and the part that is held out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gpt2cli.errors import InputError
+from gpt2cli.tokenizer import END_OF_TEXT
+
+Ids: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+SEPARATOR = re.compile(rf"^{re.escape(END_OF_TEXT)}\r?(?:\n|\Z)", re.MULTILINE)
+RAW_TOKENS = {".u16": "<u2", ".u32": "<u4"}
+TOKEN_SUFFIXES = (".npy", *RAW_TOKENS)
+HELD_OUT_FRACTION = 0.05
+# More would make each evaluation slow, and its figure hardly more certain.
+HELD_OUT_TOKENS = 32_768
+# With fewer documents, whole ones are too coarse to hold out.
+MANY_DOCUMENTS = 20
+
+
+def split_documents(text: str) -> list[str]:
+    """Return the documents of a text, separated by lines of `<|endoftext|>`; blank ones are dropped."""
+    return [document for document in SEPARATOR.split(text) if document.strip()]
+
+
+def parse_json_lines(text: str, field: str, name: str) -> list[str]:
+    """Return one field of each JSON object, one a line; `name` is what messages call the source.
+
+    Raises:
+        InputError: a line is not a JSON object, or its field is missing or not a string.
+    """
+    documents = []
+    # Not splitlines, which also cuts at characters that JSON strings may hold.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            documents.append(_field(line, field, f"{name}, line {number}"))
+    return [document for document in documents if document.strip()]
+
+
+def read_token_file(path: Path) -> Ids:
+    """Map a row of ids into memory: a one-dimensional .npy, or raw little-endian .u16 or .u32.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or is no such row.
+    """
+    try:
+        size = path.stat().st_size
+        if not size:
+            raise InputError(f"{path} is empty.")
+        if path.suffix == ".npy":
+            ids: Ids = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            dtype = np.dtype(RAW_TOKENS[path.suffix])
+            if size % dtype.itemsize:
+                raise InputError(f"{path} is cut off: {size:,} bytes are no multiple of {dtype.itemsize}.")
+            ids = np.memmap(path, dtype, mode="r")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}.") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a .npy file of whole numbers.") from error
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or not ids.size:
+        raise InputError(f"{path} is not one row of token ids.", "`gpt2 tokenize -o FILE` makes such files.")
+    return ids
+
+
+def join_documents(parts: Sequence[Ids | Sequence[int]], end_id: int | None, vocab_size: int) -> Ids:
+    """Return all parts as one row, with the end-of-text id before, between and behind them.
+
+    Raises:
+        InputError: an id is beyond the vocabulary, or there is no id to put between several parts.
+    """
+    if end_id is None and len(parts) > 1:
+        raise InputError(f"The model has no end-of-text token to put between {len(parts):,} documents.")
+    mark = [] if end_id is None else [end_id]
+    dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
+    row: list[Any] = [np.asarray(mark, dtype)]
+    for part in parts:
+        ids = np.asarray(part)
+        largest = int(ids.max(initial=0))
+        if largest >= vocab_size or ids.min(initial=0) < 0:
+            raise InputError(
+                f"The texts hold the token {largest}, but the model has only {vocab_size:,}.",
+                "Name the model whose tokenizer made the token file: --tokenizer MODEL.",
+            )
+        row += [ids.astype(dtype, copy=False), row[0]]
+    return _without_repeats(np.concatenate(row), end_id)
+
+
+def count_documents(ids: Ids, end_id: int | None) -> int:
+    """Return how many runs of other ids the end-of-text id separates."""
+    if end_id is None:
+        return int(ids.size > 0)
+    ends = ids == end_id
+    return int(np.count_nonzero(ends[:-1] & ~ends[1:])) + int(ids.size > 0 and not ends[0])
+
+
+def hold_out(ids: Ids, end_id: int | None) -> tuple[Ids, Ids]:
+    """Return what to train on and what to hold out: the last ids, in whole documents if there are many."""
+    size = min(HELD_OUT_TOKENS, max(2, round(HELD_OUT_FRACTION * ids.size)))
+    cut = max(0, ids.size - size)
+    if count_documents(ids, end_id) >= MANY_DOCUMENTS:
+        # The mark that ends one document also begins the next, so both parts have it.
+        ends = np.flatnonzero(ids[: cut + 1] == end_id)
+        start = int(ends[-1])
+        if ids.size - start <= 4 * size:
+            return ids[: start + 1], ids[start:]
+    return ids[:cut], ids[cut:]
+
+
+def _field(line: str, field: str, where: str) -> str:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON.", "A JSONL file has one object a line.") from error
+    text = value.get(field) if isinstance(value, dict) else None
+    if not isinstance(text, str):
+        raise InputError(f"{where} has no text in {field!r}.", "--field NAME names the field.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: character {error.start} is half a surrogate pair.") from error
+    return text
+
+
+def _without_repeats(ids: Ids, end_id: int | None) -> Ids:
+    # A token file may bring marks of its own.
+    ends = ids == end_id
+    return np.delete(ids, np.flatnonzero(ends[:-1] & ends[1:]))
