@@ -227,7 +227,7 @@ def test_tokenizing_imports_neither_torch_nor_numpy_nor_rich(environment: dict[s
 import sys
 from gpt2cli.cli.app import app
 app(["tokenize", "--text", "Hello"], standalone_mode=False)
-print({"torch", "numpy", "rich", "huggingface_hub", "transformers"} & set(sys.modules))
+print({"torch", "numpy", "gigatoken", "rich", "huggingface_hub", "transformers"} & set(sys.modules))
 """
     shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, env=environment, check=True, text=True

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiktoken
 import tokenizers
+from bpe_oracles import TEXTS, TIKTOKEN
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -30,25 +30,6 @@ from gpt2cli.tokenizer import (
 )
 
 MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
-GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-FRAGMENTS = [
-    "'",
-    "'ll",
-    " ",
-    "  ",
-    "\n",
-    "\r\n",
-    "\t",
-    "\u00a0",
-    "\u3000",
-    "\x1c",
-    "\x85",
-    END_OF_TEXT,
-    "👍🏽",
-    "नि",
-    "1",
-]
-TEXTS = st.text() | st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3)).map("".join)
 CORPUS = ["Once upon a time there was a fox, an old fox's den.\n", "naïve café 👍, 1 2 3\n"] * 4
 
 
@@ -57,18 +38,7 @@ def spell(data: bytes) -> str:
     return "".join(symbols[byte] for byte in data)
 
 
-def make_tiktoken() -> tiktoken.Encoding:
-    merges = [line.split(" ") for line in BUNDLED_MERGES.read_text("utf-8").split("\n")[1:] if line]
-    tokens = [*BYTE_OF_SYMBOL, *("".join(merge) for merge in merges)]
-    spelled = (bytes(BYTE_OF_SYMBOL[symbol] for symbol in token) for token in tokens)
-    ranks = {data: rank for rank, data in enumerate(spelled)}
-    return tiktoken.Encoding(
-        name="gpt2", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: 50256}
-    )
-
-
 TOKENIZER = bundled_tokenizer()
-TIKTOKEN = make_tiktoken()
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,14 @@ import os
 import stat
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from io import BufferedReader
 from pathlib import Path
+from typing import cast
 
 from gpt2cli.errors import InputError, UsageError
+from gpt2cli.text_blocks import decode_utf8, read_chunks
 
 STDIN = "-"
 STDIN_IGNORED = "note: stdin ignored because a PROMPT was given; use - to read it"
@@ -53,7 +57,7 @@ def read_text(source: str) -> str:
     Raises:
         InputError: it cannot be read, or is not UTF-8.
     """
-    return _decode(read_bytes(source), source_name(source))
+    return decode_utf8(read_bytes(source), source_name(source))
 
 
 def argument_text(text: str, name: str) -> str:
@@ -63,7 +67,7 @@ def argument_text(text: str, name: str) -> str:
         InputError: it is not UTF-8.
     """
     # What the locale could not decode is in the argument as lone surrogates.
-    return _decode(text.encode("utf-8", "surrogateescape"), name)
+    return decode_utf8(text.encode("utf-8", "surrogateescape"), name)
 
 
 def read_bytes(source: str) -> bytes:
@@ -82,19 +86,44 @@ def read_bytes(source: str) -> bytes:
         raise InputError(f"{source_name(source)}: {error.strerror}.") from error
 
 
+def source_chunks(source: str) -> Iterator[bytes]:
+    """Yield what a file, or standard input for `-`, holds, piece by piece and as it comes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with _open(source) as stream:
+            yield from read_chunks(stream)
+    except OSError as error:
+        raise InputError(f"{source_name(source)}: {error.strerror}.") from error
+
+
+def bytes_to_read(sources: Iterable[str]) -> int | None:
+    """Return how many bytes sources hold, or None if one of them does not tell."""
+    total = 0
+    for source in sources:
+        try:
+            status = os.fstat(0) if source == STDIN else Path(source).stat()
+        except OSError:
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        total += status.st_size
+    return total
+
+
 def source_name(source: str) -> str:
     """Return how a message names a source."""
     return "standard input" if source == STDIN else source
 
 
-def _decode(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name}: the byte 0x{data[error.start]:02x} at offset {error.start} is not valid UTF-8.",
-            "Text must be UTF-8; iconv converts it.",
-        ) from error
+def _open(source: str) -> AbstractContextManager[BufferedReader]:
+    if source != STDIN:
+        return Path(source).open("rb")
+    if sys.stdin is None:
+        raise InputError("standard input is closed.")
+    return nullcontext(cast("BufferedReader", sys.stdin.buffer))
 
 
 def _without_final_newline(text: str) -> str:

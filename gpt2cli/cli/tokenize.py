@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from json import dumps
-from typing import TYPE_CHECKING, Annotated
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gpt2cli.cli import options
+from gpt2cli.cli.byte_progress import byte_progress
 from gpt2cli.cli.download import fetch_with_progress
-from gpt2cli.cli.render import Messages, json_line, write_stdout
-from gpt2cli.cli.text_input import STDIN, argument_text, read_text, require_stdin, source_name
+from gpt2cli.cli.render import Messages, atomic_file, open_output, wants_color
+from gpt2cli.cli.text_input import STDIN, bytes_to_read, require_stdin, source_chunks, source_name
 from gpt2cli.config import ModelConfig, known_model
 from gpt2cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from gpt2cli.cli.token_writers import TokenWriter, Write
+    from gpt2cli.stream_encoder import InvalidBytes
+    from gpt2cli.token_files import Format
     from gpt2cli.tokenizer import Tokenizer
 
-Show = Callable[[str | None, list[int]], bytes]
+    # Turns what a source holds, and its name for messages, into ids.
+    Read = Callable[[Iterable[bytes], str], Iterator[array[int]]]
 
+FORMS = ("--count", "--pieces", "--view", "--format")
 EXCLUSIVE = (
     ("FILE", "--text"),
-    ("--count", "--pieces"),
-    *(("--decode", flag) for flag in ("--count", "--pieces", "--json", "--special")),
+    ("--bytes", "--errors"),
+    *((one, other) for n, one in enumerate(FORMS) for other in FORMS[n + 1 :]),
+    *(("--decode", flag) for flag in (*FORMS, "--json", "--special", "--bytes", "--errors")),
+    *(("--json", flag) for flag in ("--view", "--format")),
 )
-# White space separates ids, and so do the signs of a JSON list.
-JSON_LIST_TO_SPACES = str.maketrans("[],", "   ")
-# Python refuses to read numbers of thousands of digits.
-LONGEST_ID = 18
+PAGES = (".html", ".htm")
+MEMORY_FOR_PIECES = 1 << 20
 
 
 def tokenize(
@@ -50,11 +57,19 @@ def tokenize(
             r"Bytes that are not UTF-8 by themselves show as \\xNN.",
         ),
     ] = False,
+    view: Annotated[
+        bool,
+        typer.Option(
+            "--view",
+            help="Show the text with each token shaded, or with a line between tokens where colour is off; "
+            "with -o FILE.html, as a page.",
+        ),
+    ] = False,
     json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="Print a JSON object a file: file, count, ids; --pieces adds pieces, --count drops ids.",
+            help="Print a JSON object a file: file, ids, count; --pieces adds pieces, --count drops ids.",
         ),
     ] = False,
     decode: Annotated[
@@ -64,7 +79,33 @@ def tokenize(
             help="Turn ids into text, byte for byte; white space, commas or a JSON list separate them.",
         ),
     ] = False,
+    output: options.Output = None,
+    file_format: Annotated[
+        Literal["u16", "u32", "npy"] | None,
+        typer.Option(
+            "--format",
+            show_default=False,
+            help="Write the ids of all files to the -o FILE in binary: little-endian integers, or a NumPy "
+            "file of 16 bits an id if the vocabulary allows, else 32.",
+        ),
+    ] = None,
+    truncate: Annotated[
+        int | None,
+        typer.Option(
+            "--truncate", min=1, metavar="N", show_default=False, help="Keep the first N tokens of a file."
+        ),
+    ] = None,
     special: options.Special = False,
+    errors: Annotated[
+        Literal["strict", "replace"],
+        typer.Option("--errors", help="Refuse bytes that are not UTF-8, or read them as U+FFFD."),
+    ] = "strict",
+    as_bytes: Annotated[
+        bool,
+        typer.Option(
+            "--bytes", help="Take any bytes: each that is not UTF-8 becomes the token of this byte."
+        ),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -78,41 +119,57 @@ def tokenize(
         ),
     ] = None,
     offline: options.Offline = False,
+    color: options.Color = "auto",
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Print the token ids of text, one line a file; every byte of it counts, the last line end too.
 
+    Files of any size are read and written block by block. If bytes that are not UTF-8 come late in a long
+    file, the ids before them are printed already; -o FILE is written only if all went well.
+
     `gpt2 tokenize --count *.txt`
 
     `gpt2 tokenize --text "Hello world" --pieces`
 
+    `gpt2 tokenize corpus.txt --format u16 -o train.bin`
+
     `gpt2 tokenize notes | gpt2 tokenize --decode`
     """
-    _reject_conflicts(
-        {
-            "FILE": bool(files),
-            "--text": text is not None,
-            "--count": count,
-            "--pieces": pieces,
-            "--json": json,
-            "--decode": decode,
-            "--special": special,
-        }
-    )
+    given = {
+        "FILE": bool(files),
+        "--text": text is not None,
+        "--count": count,
+        "--pieces": pieces,
+        "--view": view,
+        "--json": json,
+        "--decode": decode,
+        "--format": file_format is not None,
+        "--special": special,
+        "--errors": errors != "strict",
+        "--bytes": as_bytes,
+    }
+    _reject_conflicts(given)
+    if file_format and not output:
+        raise UsageError("--format writes binary, so it needs -o FILE.")
     if not files and text is None:
         require_stdin("Name a FILE, use --text, or pipe text in.")
-    tokenizer = _open_tokenizer(model, offline, Messages(quiet))
-
-    def read_ids(source: str | None) -> list[int]:
-        content = _read(source, text)
-        return _parse_ids(content, _prefix(source)) if decode else tokenizer.encode(content, special)
-
     sources: Sequence[str | None] = files or [None]
-    show = _choose_show(tokenizer, count, pieces, json, decode)
-    total, failed = _show_each(sources, read_ids, show)
-    if count and not json and len(sources) > 1:
-        write_stdout(_count_line("total", total))
+    tokenizer = _open_tokenizer(model, offline, Messages(quiet))
+    to_ids = _choose_reader(tokenizer, decode, special, "keep" if as_bytes else errors)
+    # On a terminal that shows the product, a bar would write over it.
+    silent = quiet or (output is None and sys.stdout is not None and sys.stdout.isatty())
+    total = None if text is not None else bytes_to_read(files or [STDIN])
+    with (
+        _open_writer(tokenizer, given, len(sources), output, file_format, color) as writer,
+        byte_progress(Messages(silent), total) as watched,
+    ):
+
+        def read(source: str | None) -> Iterator[array[int]]:
+            chunks = watched(_chunks(source, text))
+            return _first(to_ids(chunks, _name(source, text)), truncate)
+
+        failed = _write_each(sources, read, writer, all_or_nothing=output is not None)
     if failed:
         raise typer.Exit(1)
 
@@ -133,80 +190,106 @@ def _open_tokenizer(model: str | None, offline: bool, messages: Messages) -> Tok
     return load_tokenizer(files, ModelConfig.from_json(files.config))
 
 
-def _read(source: str | None, text: str | None) -> str:
-    """Return the text of a named source; of --text or standard input where none is named."""
-    if source is None:
-        return read_text(STDIN) if text is None else argument_text(text, "--text")
+def _choose_reader(tokenizer: Tokenizer, decode: bool, special: bool, invalid: InvalidBytes) -> Read:
+    from gpt2cli.stream_encoder import StreamEncoder, read_ids
+
+    return read_ids if decode else StreamEncoder(tokenizer, special, invalid).encode
+
+
+def _chunks(source: str | None, text: str | None) -> Iterator[bytes]:
+    """Yield what a named source holds; --text or standard input where none is named."""
+    if source is None and text is not None:
+        # What the locale could not decode is in an argument as lone surrogates.
+        yield text.encode("utf-8", "surrogateescape")
+        return
     try:
-        return read_text(source)
+        yield from source_chunks(source or STDIN)
     except InputError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise InputError(error.message, "--text takes text itself.") from error
         raise
 
 
-def _prefix(source: str | None) -> str:
-    return f"{source_name(source)}: " if source else ""
+def _name(source: str | None, text: str | None) -> str:
+    return "--text" if source is None and text is not None else source_name(source or STDIN)
 
 
-def _parse_ids(content: str, prefix: str) -> list[int]:
-    ids = []
-    for word in content.translate(JSON_LIST_TO_SPACES).split():
-        if not (word.isascii() and word.isdigit() and len(word) <= LONGEST_ID):
-            raise InputError(f"{prefix}{word[:40]!r} is not a token id.", "Ids are whole numbers.")
-        ids.append(int(word))
-    return ids
+@contextmanager
+def _open_writer(
+    tokenizer: Tokenizer,
+    given: Mapping[str, bool],
+    source_count: int,
+    output: Path | None,
+    file_format: Format | None,
+    color: str,
+) -> Iterator[TokenWriter]:
+    """Open what writes ids in the form that the options ask for."""
+    from tempfile import SpooledTemporaryFile
+
+    from gpt2cli.cli import token_writers as writers
+    from gpt2cli.token_files import TokenFile
+
+    if output and file_format:
+        with atomic_file(output) as file:
+            yield writers.BinaryIds(TokenFile(file, file_format, tokenizer.id_limit))
+        return
+    with open_output(output) as write:
+        if given["--decode"]:
+            yield writers.DecodedText(write, tokenizer)
+        elif given["--count"]:
+            yield writers.Counts(write, given["--json"], with_total=source_count > 1)
+        elif given["--json"]:
+            # Pieces follow the ids in the object, but come with them.
+            with SpooledTemporaryFile(MEMORY_FOR_PIECES) as aside:
+                yield writers.JsonRecords(write, tokenizer, aside if given["--pieces"] else None)
+        elif given["--pieces"]:
+            yield writers.Pieces(write, tokenizer)
+        elif given["--view"]:
+            yield _open_view(write, tokenizer, output, color)
+        else:
+            yield writers.IdLines(write, tokenizer)
 
 
-def _choose_show(tokenizer: Tokenizer, count: bool, pieces: bool, json: bool, decode: bool) -> Show:
-    """Return the function that turns a source's name and ids into what is printed."""
-    piece = cache(lambda token_id: tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace"))
+def _open_view(write: Write, tokenizer: Tokenizer, output: Path | None, color: str) -> TokenWriter:
+    from gpt2cli.cli.token_view import HtmlPage, ShadedText
 
-    def show_json(source: str | None, ids: list[int]) -> bytes:
-        record: dict[str, object] = {"file": source, "count": len(ids)}
-        if not count:
-            record["ids"] = ids
-        if pieces:
-            record["pieces"] = list(map(piece, ids))
-        return json_line(record)
-
-    def show_text(source: str | None, ids: list[int]) -> bytes:
-        try:
-            return tokenizer.decode(ids)
-        except InputError as error:
-            raise InputError(_prefix(source) + error.message) from error
-
-    if decode:
-        return show_text
-    if json:
-        return show_json
-    if count:
-        return lambda source, ids: _count_line(source, len(ids))
-    if pieces:
-        line = cache(lambda token_id: f"{token_id}\t{dumps(piece(token_id), ensure_ascii=False)}\n")
-        return lambda _, ids: "".join(map(line, ids)).encode()
-    return lambda _, ids: f"{' '.join(map(str, ids))}\n".encode()
+    if output and output.suffix.lower() in PAGES:
+        return HtmlPage(write, tokenizer)
+    return ShadedText(write, tokenizer, color == "always" or (output is None and wants_color(color)))
 
 
-def _count_line(name: str | None, count: int) -> bytes:
-    return f"{count}\n".encode() if name is None else b"%d %s\n" % (count, os.fsencode(name))
+def _first(blocks: Iterable[array[int]], limit: int | None) -> Iterator[array[int]]:
+    """Yield ids up to a limit, and ask for no more than that takes."""
+    if limit is None:
+        yield from blocks
+        return
+    for ids in blocks:
+        yield ids[:limit]
+        limit -= len(ids)
+        if limit <= 0:
+            return
 
 
-def _show_each(
-    sources: Sequence[str | None], read_ids: Callable[[str | None], list[int]], show: Show
-) -> tuple[int, bool]:
-    """Print every source that can be read; return the number of tokens, and whether any could not."""
-    total, failed = 0, False
+def _write_each(
+    sources: Sequence[str | None],
+    read: Callable[[str | None], Iterator[array[int]]],
+    writer: TokenWriter,
+    all_or_nothing: bool,
+) -> bool:
+    """Write every source that can be read; tell whether any could not."""
+    failed = False
     for source in sources:
+        writer.start(source)
         try:
-            ids = read_ids(source)
-            shown = show(source, ids)
+            for ids in read(source):
+                writer.add(ids)
         except InputError as error:
-            if len(sources) == 1:
+            writer.end(error)
+            if all_or_nothing or len(sources) == 1:
                 raise
             Messages().note(f"Error: {error}")
             failed = True
-            continue
-        write_stdout(shown)
-        total += len(ids)
-    return total, failed
+        else:
+            writer.end()
+    writer.close()
+    return failed

@@ -1,0 +1,129 @@
+"""Bytes of any length to ids, and ids as text back to numbers, in bounded memory."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from gpt2cli.errors import InputError
+from gpt2cli.text_blocks import cut_blocks, decode_utf8
+from gpt2cli.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.fast_encoder import FastEncoder
+
+InvalidBytes = Literal["strict", "replace", "keep"]
+
+# By then the fast library, which takes a third of a second to start, is ahead.
+FAST_FROM_BYTES = 512 << 10
+# Each text costs `tokenizers` as much as this many bytes more of it.
+_CALL_BYTES = 32
+# Bytes that are not UTF-8 are decoded to these, each to its own.
+_INVALID = re.compile("([\udc80-\udcff])")
+
+
+class StreamEncoder:
+    """Turn streams of bytes into ids, block by block.
+
+    Bytes that are not UTF-8 are an error (strict), become U+FFFD (replace), or each become the token
+    that is this byte, as if the text ended before it and began after it (keep).
+    """
+
+    def __init__(self, tokenizer: Tokenizer, special: bool = False, invalid: InvalidBytes = "strict") -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        self._invalid = invalid
+        self._work = 0
+        self._fast: FastEncoder | None = None
+
+    def encode(self, chunks: Iterable[bytes], name: str) -> Iterator[array[int]]:
+        """Yield the ids of what a source holds, as unsigned integers of 32 bits; name is for messages.
+
+        Raises:
+            InputError: the bytes are not UTF-8 and must be; blocks before them may have been yielded.
+            CheckpointError: the tokenizer gave an id that the model does not have.
+        """
+        offset = 0
+        for block in self._blocks(chunks):
+            yield self._encode_block(block, name, offset)
+            offset += len(block)
+
+    def _blocks(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+        if not self._tokenizer.cuttable:
+            return [b"".join(chunks)]
+        # A token that is looked for in the text may hold both letters and signs.
+        return cut_blocks(chunks, between_words_only=self._special or self._tokenizer.has_own_tokens)
+
+    def _encode_block(self, block: bytes, name: str, offset: int) -> array[int]:
+        if self._invalid == "keep":
+            return self._encode_with_invalid(block)
+        self._get_ready(len(block))
+        if self._invalid == "replace":
+            text = block.decode("utf-8", "replace")
+            return self._encode_text(text, text.encode())
+        return self._encode_text(decode_utf8(block, name, offset), block)
+
+    def _encode_with_invalid(self, block: bytes) -> array[int]:
+        stretches = _INVALID.split(block.decode("utf-8", "surrogateescape"))
+        self._get_ready(len(block) + _CALL_BYTES * len(stretches))
+        ids = array("I")
+        for n, stretch in enumerate(stretches):
+            if n % 2:
+                ids.append(self._tokenizer.byte_ids[ord(stretch) - 0xDC00])
+            elif stretch:
+                ids += self._encode_text(stretch, stretch.encode())
+        return ids
+
+    def _get_ready(self, work: int) -> None:
+        if self._work <= FAST_FROM_BYTES < self._work + work:
+            self._fast = self._tokenizer.open_fast_encoder(self._special)
+        self._work += work
+
+    def _encode_text(self, text: str, data: bytes) -> array[int]:
+        if self._fast:
+            return self._fast.encode(text, data)
+        return array("I", self._tokenizer.encode(text, self._special))
+
+
+# White space separates ids, and so do the signs of a JSON list.
+_TO_SPACES = bytes.maketrans(b"[],", b"   ")
+_DIGITS_AND_SPACES = b"0123456789 \t\n\r\f\v"
+_SPACE = re.compile(rb"(?s:.*)[ \t\n\r\f\v]")
+# Python refuses to read numbers of thousands of digits.
+_LONGEST_ID = 9
+
+
+def read_ids(chunks: Iterable[bytes], name: str) -> Iterator[array[int]]:
+    """Yield the ids that a source of decimal numbers holds; name is for messages.
+
+    Raises:
+        InputError: something else is in the text; ids before it may have been yielded.
+    """
+    pending = b""
+    for chunk in chunks:
+        pending += chunk.translate(_TO_SPACES)
+        whole = _SPACE.match(pending)
+        end = whole.end() if whole else 0
+        yield _parse_ids(pending[:end], name)
+        pending = pending[end:]
+        if len(pending) > _LONGEST_ID:
+            break
+    yield _parse_ids(pending, name)
+
+
+def _parse_ids(text: bytes, name: str) -> array[int]:
+    words = text.split()
+    if text.translate(None, _DIGITS_AND_SPACES) or max(map(len, words), default=0) > _LONGEST_ID:
+        raise _not_an_id(next(word for word in words if not _is_id(word)), name)
+    return array("I", map(int, words))
+
+
+def _is_id(word: bytes) -> bool:
+    return word.isdigit() and len(word) <= _LONGEST_ID
+
+
+def _not_an_id(word: bytes, name: str) -> InputError:
+    shown = word.decode("utf-8", "replace")[:40]
+    return InputError(f"{name}: {shown!r} is not a token id.", "Ids are whole numbers.")

@@ -1,0 +1,93 @@
+"""Long text as blocks, cut where no token of GPT-2 can cross."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from io import BufferedReader, BytesIO
+
+from gpt2cli.errors import InputError
+
+CHUNK_BYTES = 1 << 20
+
+# GPT-2's pattern joins white space to what follows it, never to what stands before it.
+_CUT_IN_TEXT = re.compile(r"(?<=\S)(?=[ \n])")
+# A run of letters, of digits or of signs ends where another begins, save that an apostrophe may take
+# letters along ('ll). Only characters that every version of Unicode classes alike are named here.
+_CLASS_CHANGE = (
+    rb"(?<=[A-Za-z])(?=[!-@\[-`{-~])|(?<=[0-9])(?=[!-/:-~])|(?<=[!-&(-/:-@\[-`{-~])(?=[0-9A-Za-z])"
+    rb"|(?:(?<=\xe3\x80[\x81\x82])|(?<=\xef\xbc\x8c))(?=[\xe5-\xe8][\x80-\xbf]{2})"
+)
+# How far a cut looks behind itself and ahead.
+_CONTEXT_BYTES = 4
+
+
+def read_chunks(stream: BufferedReader | BytesIO, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """Yield what a stream holds, as it comes."""
+    # Unlike read, read1 returns what a pipe holds, so that a slow writer's text does not wait for more.
+    while chunk := stream.read1(size):
+        yield chunk
+
+
+def cut_blocks(chunks: Iterable[bytes], between_words_only: bool = False) -> Iterator[bytes]:
+    """Yield the same bytes in blocks whose ids, one after the other, are the ids of the whole.
+
+    A block ends between a non-space and a following space, or, if there is none and unless
+    between_words_only, between ASCII letters, digits and signs. A run without such a place stays whole.
+    """
+    pending = bytearray()
+    for chunk in chunks:
+        start = max(len(pending) - _CONTEXT_BYTES, 0)
+        pending += chunk
+        cut = _last_cut(pending, start, between_words_only)
+        if cut:
+            yield bytes(memoryview(pending)[:cut])
+            del pending[:cut]
+    if pending:
+        yield bytes(pending)
+
+
+def text_parts(text: str, length: int) -> Iterator[str]:
+    """Yield a text in parts of about so many characters, cut between a non-space and a space."""
+    start = 0
+    while cut := _CUT_IN_TEXT.search(text, start + length):
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:]
+
+
+def decode_utf8(data: bytes, name: str, offset: int = 0) -> str:
+    """Return the text of bytes that stand at an offset, in bytes, of what the name means.
+
+    Raises:
+        InputError: they are not UTF-8.
+    """
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name}: the byte 0x{data[error.start]:02x} at offset {offset + error.start} "
+            "is not valid UTF-8.",
+            "Text must be UTF-8; iconv converts it.",
+        ) from error
+
+
+def _last_cut(data: bytearray, start: int, between_words_only: bool) -> int:
+    cut = _before_space().match(data, start)
+    if cut is None and not between_words_only:
+        cut = _at_class_change().match(data, start)
+    return cut.end() if cut else 0
+
+
+# A greedy .* finds the last place first.
+@cache
+def _before_space() -> re.Pattern[bytes]:
+    spaces = (chr(code).encode() for code in range(0x3001) if chr(code).isspace())
+    no_space_before = b"".join(b"(?<!%b)" % re.escape(space) for space in spaces)
+    return re.compile(rb"(?s:.*)(?=[ \t\n\r\f\v])(?<=.)" + no_space_before, re.DOTALL)
+
+
+@cache
+def _at_class_change() -> re.Pattern[bytes]:
+    return re.compile(rb"(?s:.*)(?:" + _CLASS_CHANGE + rb")")
