@@ -93,17 +93,19 @@ def logprobs_table(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, A
         offsets.append(length)
         length += len(decoder.decode(tokenizer.token_bytes(token.id)))
     return {
-        "tokens": [_name(tokenizer.token_bytes(token.id)) for token in tokens],
+        "tokens": [token_text(tokenizer.token_bytes(token.id)) for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": [
-            {_name(tokenizer.token_bytes(other)): logprob for other, logprob in token.top} for token in tokens
+            {token_text(tokenizer.token_bytes(other)): logprob for other, logprob in token.top}
+            for token in tokens
         ],
         "text_offset": offsets,
         "bytes": [list(tokenizer.token_bytes(token.id)) for token in tokens],
     }
 
 
-def _name(data: bytes) -> str:
+def token_text(data: bytes) -> str:
+    """Return the text of a token, or `bytes:` and its bytes as \\xNN where they are not valid UTF-8 alone."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

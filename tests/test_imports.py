@@ -23,7 +23,13 @@ MODULES = {
 }
 LIBRARY = [name for name in MODULES if not name.startswith(("gpt2cli.cli", "gpt2cli.__main__"))]
 HEAVY = {"torch", "transformers", "numpy", "tokenizers", "huggingface_hub"}
-USES_TORCH = {"gpt2cli.ops.torch_ops", "gpt2cli.training"}
+USES_TORCH = {
+    f"gpt2cli.{name}"
+    for name in (
+        *("ops.torch_ops", "data_parallel", "evaluation", "lora", "optimizers"),
+        *("training", "training_run", "training_state"),
+    )
+}
 # Each row may import only from the rows above it.
 LAYERS = (
     {"errors"},

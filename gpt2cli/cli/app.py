@@ -15,7 +15,11 @@ from gpt2cli.cli.download import download
 from gpt2cli.cli.generate import generate
 from gpt2cli.cli.info import info
 from gpt2cli.cli.models import models
+from gpt2cli.cli.next import next_tokens
+from gpt2cli.cli.rank import rank
+from gpt2cli.cli.score import score
 from gpt2cli.cli.tokenize import tokenize
+from gpt2cli.cli.train import train
 from gpt2cli.errors import Gpt2Error
 
 app = typer.Typer(
@@ -50,7 +54,11 @@ app.command()(download)
 app.command()(generate)
 app.command()(info)
 app.add_typer(models, name="models")
+app.command("next")(next_tokens)
+app.command()(rank)
+app.command()(score)
 app.command()(tokenize)
+app.command()(train)
 
 
 def run() -> NoReturn:

@@ -1,0 +1,235 @@
+"""Minimal pairs: the same item under several conditions, compared region by region."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+
+from gpt2cli.completion import token_text
+from gpt2cli.errors import UsageError
+from gpt2cli.score_rows import NATS_PER, Unit
+from gpt2cli.scored_text import ScoredToken, Text
+
+# As bytes.isspace has it, for the bytes of tokens.
+WHITE_SPACE = " \t\n\r\v\f"
+HEADER = ("item", "condition", "text")
+_REGION = re.compile(r"\[([^\[\]]*)\]")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Hold a text of an item under a condition; regions are its characters from start to end.
+
+    `text` is without the brackets; without any, all of it is the one region. `line` is that of its file.
+    """
+
+    item: str
+    condition: str
+    text: Text
+    regions: tuple[tuple[int, int], ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class RegionScore:
+    """Tell the surprisal of a region of a sentence, None where a part of it was not scored."""
+
+    item: str
+    condition: str
+    region: int
+    text: str
+    surprisal: float | None
+
+
+@dataclass(frozen=True)
+class ContrastRow:
+    """Compare an item's region under two conditions; it is correct if the first is less surprising."""
+
+    item: str
+    region: int
+    condition_1: str
+    condition_2: str
+    text_1: str
+    text_2: str
+    surprisal_1: float | None
+    surprisal_2: float | None
+    difference: float | None
+    correct: bool | None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Sum up a region of all items under two conditions; `accuracy` is the share that is correct."""
+
+    region: int
+    condition_1: str
+    condition_2: str
+    items: int
+    surprisal_1: float | None
+    surprisal_2: float | None
+    difference: float | None
+    accuracy: float | None
+
+
+def parse_pairs(content: str, name: str) -> list[Sentence]:
+    """Read lines of item, condition and text, parted by tabs; regions stand in brackets in the text.
+
+    A first line of these three names is a header, and empty lines are skipped.
+
+    Raises:
+        UsageError: a line is not of this form, or no item has two conditions; the message names the line.
+    """
+    sentences: dict[tuple[str, str], Sentence] = {}
+    for number, line in enumerate(content.split("\n"), 1):
+        fields = [_unquoted(field) for field in line.removesuffix("\r").split("\t")]
+        if fields == [""] or (number == 1 and tuple(map(str.lower, fields)) == HEADER):
+            continue
+        where = f"{name}, line {number}"
+        if len(fields) != len(HEADER):
+            raise UsageError(f"{where}: {len(fields)} columns.", "Give item, condition and text, with tabs.")
+        item, condition, marked = fields
+        if (item, condition) in sentences:
+            raise UsageError(f"{where}: item {item} has condition {condition} twice.")
+        sentences[item, condition] = _sentence(item, condition, marked, number, where)
+    _require_contrasts(list(sentences.values()), name)
+    return list(sentences.values())
+
+
+def region_scores(sentence: Sentence, tokens: Sequence[ScoredToken], unit: Unit) -> Iterator[RegionScore]:
+    """Yield the score of each region, the white space before it being a part of it, as it is of a word.
+
+    Raises:
+        UsageError: a region begins or ends within a token.
+    """
+    for number, (start, end) in enumerate(sentence.regions, 1):
+        inside = [token for token in tokens if _is_inside(token, sentence, start, end)]
+        if len(inside) == len(tokens):
+            # The first token of a text may have no context, whatever the condition.
+            inside = [token for token in tokens if token.logprob is not None]
+        surprisal = _surprisal([token.logprob for token in inside], unit)
+        content = sentence.text.content[start:end]
+        yield RegionScore(sentence.item, sentence.condition, number, content, surprisal)
+
+
+def contrast_rows(scores: Iterable[RegionScore]) -> list[ContrastRow]:
+    """Return each item's regions under each two of its conditions, in the order in which they first came."""
+    found: dict[str, dict[str, dict[int, RegionScore]]] = {}
+    order: dict[str, int] = {}
+    for score in scores:
+        order.setdefault(score.condition, len(order))
+        found.setdefault(score.item, {}).setdefault(score.condition, {})[score.region] = score
+    return [
+        _compare(conditions[first][region], conditions[second][region])
+        for conditions in found.values()
+        for first, second in combinations(sorted(conditions, key=order.__getitem__), 2)
+        for region in conditions[first]
+    ]
+
+
+def contrasts(rows: Iterable[ContrastRow]) -> list[Contrast]:
+    """Sum up all items for each region and each two conditions; what was not scored is left out."""
+    groups: dict[tuple[int, str, str], list[ContrastRow]] = {}
+    for row in rows:
+        groups.setdefault((row.region, row.condition_1, row.condition_2), []).append(row)
+    return [
+        Contrast(
+            *key,
+            len(group),
+            _mean(row.surprisal_1 for row in group),
+            _mean(row.surprisal_2 for row in group),
+            _mean(row.difference for row in group),
+            _mean(row.correct for row in group),
+        )
+        for key, group in groups.items()
+    ]
+
+
+def _unquoted(field: str) -> str:
+    inner = field[1:-1]
+    # As programs that write tables quote a field; a quotation in a text is left alone.
+    if len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', ""):
+        return inner.replace('""', '"')
+    return field
+
+
+def _sentence(item: str, condition: str, marked: str, line: int, where: str) -> Sentence:
+    content, regions, position = "", [], 0
+    for region in _REGION.finditer(marked):
+        content += marked[position : region.start()]
+        inner = region[1]
+        if not inner.strip():
+            raise UsageError(f"{where}: a region is empty.")
+        start = len(content) + len(inner) - len(inner.lstrip())
+        regions.append((start, start + len(inner.strip())))
+        content += inner
+        position = region.end()
+    content += marked[position:]
+    if "[" in content or "]" in content:
+        raise UsageError(f"{where}: a bracket has no counterpart.", "Brackets mark regions, side by side.")
+    if not content.strip():
+        raise UsageError(f"{where}: the text is empty.")
+    return Sentence(item, condition, Text(content), tuple(regions) or ((0, len(content)),), line)
+
+
+def _require_contrasts(sentences: Sequence[Sentence], name: str) -> None:
+    firsts: dict[str, Sentence] = {}
+    for sentence in sentences:
+        first = firsts.setdefault(sentence.item, sentence)
+        if len(first.regions) != len(sentence.regions):
+            raise UsageError(
+                f"{name}: item {sentence.item} has {len(first.regions)} regions in line {first.line} "
+                f"and {len(sentence.regions)} in line {sentence.line}."
+            )
+    if len(firsts) == len(sentences):
+        raise UsageError(f"{name}: no item has two conditions.", "There is nothing to compare.")
+
+
+def _is_inside(token: ScoredToken, sentence: Sentence, start: int, end: int) -> bool:
+    visible = token.data.strip()
+    if not visible:
+        before = len(sentence.text.content[:start].rstrip(WHITE_SPACE))
+        return before <= token.start and token.end <= end
+    first = token.start + len(token.data) - len(token.data.lstrip())
+    last = token.end - len(token.data) + len(token.data.rstrip())
+    inside = start <= first and last <= end
+    if not inside and first < end and start < last:
+        raise UsageError(
+            f"Line {sentence.line}: a region begins or ends within the token {token_text(visible)!r}.",
+            "Move its brackets to where the token begins or ends.",
+        )
+    return inside
+
+
+def _surprisal(logprobs: Sequence[float | None], unit: Unit) -> float | None:
+    present = [logprob for logprob in logprobs if logprob is not None]
+    if not present or len(present) < len(logprobs):
+        return None
+    return 0.0 - math.fsum(present) / NATS_PER[unit]
+
+
+def _compare(first: RegionScore, second: RegionScore) -> ContrastRow:
+    difference = correct = None
+    if first.surprisal is not None and second.surprisal is not None:
+        difference = second.surprisal - first.surprisal
+        correct = difference > 0.0
+    return ContrastRow(
+        first.item,
+        first.region,
+        first.condition,
+        second.condition,
+        first.text,
+        second.text,
+        first.surprisal,
+        second.surprisal,
+        difference,
+        correct,
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return fmean(present) if present else None

@@ -1,0 +1,180 @@
+"""Text shaded by surprisal as a picture: a page, a drawing or an image, each complete in itself."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gpt2cli.errors import UsageError
+from gpt2cli.shading import FULL_SHADE, Color, Part, Placed, cell_width, lines_of, shade
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    Font = FreeTypeFont | ImageFont
+
+COLUMNS = 80
+FONT_SIZE = 16
+# Of a fixed-width font: the width of a column, and the distance from a line to the next.
+COLUMN = 9.6
+LINE = 26
+MARGIN = 20
+SWATCH = 42
+LEGEND_STEPS = 5
+# An image of so many takes some 250 MB while it is drawn.
+MOST_IMAGE_LINES = 1_000
+INK: Color = (17, 17, 17)
+PAPER: Color = (255, 255, 255)
+# Pixels for each unit of the measures above, so that a picture stays sharp on paper.
+SCALE = 2
+FONTS = ("DejaVuSansMono.ttf", "Menlo.ttc", "consola.ttf")
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ margin: 2rem auto; max-width: 44rem; padding: 0 1rem; background: #fff; color: #111; }}
+pre {{ font: 1rem/1.8 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }}
+pre span {{ padding: .2em 0; border-radius: .15em; }}
+pre span:hover {{ outline: 2px solid; }}
+p span {{ padding: .2em .6em; }}
+</style>
+<pre>{text}</pre>
+<p>{legend}</p>
+<p>{title}</p>
+"""
+
+
+def html_page(parts: Sequence[Part], title: str) -> bytes:
+    """Return a page whose parts tell what they are under the pointer."""
+    text = "".join(_span(part) for part in parts)
+    legend = " ".join(
+        f'<span style="background:{_hex(shade(bits))}">{label}</span>' for bits, label in _legend()
+    )
+    # The newline is one that a page would swallow right behind <pre>.
+    return PAGE.format(title=html.escape(title), text=f"\n{text}", legend=legend).encode()
+
+
+def svg_drawing(parts: Sequence[Part], title: str) -> bytes:
+    """Return a drawing in a fixed-width font, 80 columns wide."""
+    lines = list(lines_of(parts, COLUMNS))
+    width = 2 * MARGIN + COLUMNS * COLUMN
+    height = 2 * MARGIN + (len(lines) + 3) * LINE
+    drawn = [_svg_part(placed, MARGIN + row * LINE) for row, line in enumerate(lines) for placed in line]
+    top = MARGIN + (len(lines) + 1) * LINE
+    for step, (bits, label) in enumerate(_legend()):
+        x = MARGIN + step * 2 * SWATCH
+        drawn.append(
+            f'<rect x="{x}" y="{top}" width="{2 * SWATCH}" height="{LINE}" fill="{_hex(shade(bits))}"/>'
+        )
+        drawn.append(f'<text x="{x + 6}" y="{top + LINE - 8}">{label}</text>')
+    drawn.append(f'<text x="{MARGIN}" y="{top + 2 * LINE - 4}">{_escape(title)}</text>')
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" '
+            f'font-family="ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace" '
+            f'font-size="{FONT_SIZE}" fill="{_hex(INK)}">',
+            f"<title>{_escape(title)}</title>",
+            f'<rect width="100%" height="100%" fill="{_hex(PAPER)}"/>',
+            *drawn,
+            "</svg>\n",
+        ]
+    ).encode()
+
+
+def png_image(parts: Sequence[Part], title: str) -> bytes:
+    """Return an image; characters that the font lacks show as boxes.
+
+    Raises:
+        UsageError: the text has more lines than an image can hold.
+    """
+    # Only this format needs it.
+    from PIL import Image, ImageDraw
+
+    font = _font(FONT_SIZE * SCALE)
+    width = COLUMNS * COLUMN * SCALE
+    lines = list(lines_of(parts, width, font.getlength))
+    if len(lines) > MOST_IMAGE_LINES:
+        raise UsageError(
+            f"The text has {len(lines):,} lines, and an image holds {MOST_IMAGE_LINES:,}.",
+            "Use .html or .svg.",
+        )
+    size = (int(width) + 2 * MARGIN * SCALE, (2 * MARGIN + (len(lines) + 3) * LINE) * SCALE)
+    image = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(image)
+    for row, line in enumerate(lines):
+        for placed in line:
+            _draw_part(draw, font, placed, (MARGIN + row * LINE) * SCALE)
+    top = (MARGIN + (len(lines) + 1) * LINE) * SCALE
+    for step, (bits, label) in enumerate(_legend()):
+        swatch = Part(label, bits)
+        _draw_part(draw, font, Placed(swatch, step * 2 * SWATCH * SCALE, 2 * SWATCH * SCALE), top)
+    _draw_part(draw, font, Placed(Part(title), 0, 0), top + LINE * SCALE)
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+def _legend() -> list[tuple[float, str]]:
+    marks = [FULL_SHADE * step / (LEGEND_STEPS - 1) for step in range(LEGEND_STEPS)]
+    return [(bits, f"{bits:g}" if bits < FULL_SHADE else f"{bits:g}+ bits") for bits in marks]
+
+
+def _span(part: Part) -> str:
+    text = _escape(part.text)
+    if part.bits is None:
+        return text
+    color = _hex(shade(part.bits))
+    return f'<span style="background:{color}" title="{html.escape(part.note)}">{text}</span>'
+
+
+def _svg_part(placed: Placed, top: float) -> str:
+    part, x, width = placed.part, MARGIN + placed.position * COLUMN, placed.width * COLUMN
+    drawn = ""
+    if part.bits is not None:
+        drawn = (
+            f'<rect x="{x:g}" y="{top:g}" width="{width:g}" height="{LINE - 2}" '
+            f'fill="{_hex(shade(part.bits))}"><title>{html.escape(part.note)}</title></rect>'
+        )
+    text = part.text.strip()
+    if not text:
+        return drawn
+    x += COLUMN * cell_width(part.text[: part.text.index(text)])
+    # Whatever font there is, text must not leave its shade.
+    return drawn + (
+        f'<text x="{x:g}" y="{top + LINE - 8:g}" textLength="{COLUMN * cell_width(text):g}" '
+        f'lengthAdjust="spacingAndGlyphs" xml:space="preserve" pointer-events="none">{_escape(text)}</text>'
+    )
+
+
+def _draw_part(draw: ImageDraw, font: Font, placed: Placed, top: float) -> None:
+    x = MARGIN * SCALE + placed.position
+    if placed.part.bits is not None:
+        box = (x, top, x + placed.width - 1, top + (LINE - 2) * SCALE)
+        draw.rectangle(box, fill=shade(placed.part.bits))
+    draw.text((x, top + (LINE - 8) * SCALE), placed.part.text, INK, font, anchor="ls")
+
+
+def _font(size: int) -> Font:
+    from PIL import ImageFont
+
+    for name in FONTS:
+        with suppress(OSError):
+            return ImageFont.truetype(name, size)
+    return ImageFont.load_default(size)
+
+
+def _escape(text: str) -> str:
+    """Return text for HTML and XML, which know no control characters but tab and line end."""
+    shown = (char if char.isprintable() or char in "\t\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return html.escape("".join(shown))
+
+
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -1,0 +1,147 @@
+"""Texts and the places of their tokens: characters and bytes, and what the model made of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import Literal, NamedTuple
+
+from gpt2cli.scoring import Predictions
+from gpt2cli.tokenizer import END_OF_TEXT, Tokenizer
+
+Split = Literal["line", "endoftext"]
+
+# With its line end, which is no part of either text.
+_SEPARATOR = re.compile(rf"^{re.escape(END_OF_TEXT)}(\r?\n|\Z)", re.MULTILINE)
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Hold a text that is scored by itself, and where it stands in its source.
+
+    `number` counts the texts of a source from 1; `start` is in characters, `byte_start` in bytes of UTF-8.
+    """
+
+    content: str
+    number: int = 1
+    start: int = 0
+    byte_start: int = 0
+
+
+@dataclass(frozen=True)
+class ScoredToken:
+    """Tell where a token stands and how it was predicted, in nats; None where nothing came before it.
+
+    The parts of a split character share its place. `word_start` and `word_end` are the log-probabilities
+    that a word begins with this token and with the next one; the end of the text counts as a word.
+    """
+
+    index: int
+    id: int
+    data: bytes
+    start: int
+    end: int
+    byte_start: int
+    byte_end: int
+    logprob: float | None
+    entropy: float | None
+    rank: int | None
+    word_start: float | None
+    word_end: float | None
+
+
+def split_texts(content: str, split: Split | None) -> Iterator[Text]:
+    """Yield the texts of a source: all of it, its lines with text, or what lines of <|endoftext|> part.
+
+    Line ends belong to no text when split by lines, and separators never do.
+    """
+    if split is None:
+        yield Text(content)
+        return
+    number = position = bytes_before = 0
+    for start, end in _line_spans(content) if split == "line" else _separated_spans(content):
+        bytes_before += len(content[position:start].encode())
+        position = start
+        if start < end:
+            number += 1
+            yield Text(content[start:end], number, start, bytes_before)
+
+
+def _line_spans(content: str) -> Iterator[tuple[int, int]]:
+    for line in _LINE.finditer(content):
+        yield line.start(), line.start() + len(without_line_end(line[0]))
+
+
+def _separated_spans(content: str) -> Iterator[tuple[int, int]]:
+    start = 0
+    for separator in _SEPARATOR.finditer(content):
+        yield start, separator.start()
+        start = separator.end()
+    yield start, len(content)
+
+
+def lines_of(content: str) -> Iterator[str]:
+    """Yield the lines with their ends, LF or CR LF."""
+    for line in _LINE.finditer(content):
+        yield line[0]
+
+
+def without_line_end(line: str) -> str:
+    """Return a line without its end, LF or CR LF."""
+    return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
+
+
+class _Prediction(NamedTuple):
+    logprob: float | None
+    entropy: float | None
+    rank: int | None
+    word_start: float | None
+
+
+_NONE = _Prediction(None, None, None, None)
+
+
+def scored_tokens(
+    text: Text, ids: Sequence[int], windows: Iterable[Predictions], tokenizer: Tokenizer
+) -> Iterator[ScoredToken]:
+    """Yield the tokens of a text in order, as far as their windows have been scored."""
+    predictions = chain(_each(windows), repeat(_NONE))
+    characters, position = text.start, text.byte_start
+    current = next(predictions)
+    for index, token_id in enumerate(ids):
+        data = tokenizer.token_bytes(token_id)
+        begun = sum(byte & 0xC0 != 0x80 for byte in data)
+        continues = bool(data) and data[0] & 0xC0 == 0x80
+        following = next(predictions)
+        yield ScoredToken(
+            index,
+            token_id,
+            data,
+            characters - continues,
+            characters + begun,
+            position,
+            position + len(data),
+            current.logprob,
+            current.entropy,
+            current.rank,
+            current.word_start,
+            following.word_start,
+        )
+        characters += begun
+        position += len(data)
+        current = following
+
+
+def _each(windows: Iterable[Predictions]) -> Iterator[_Prediction]:
+    index = 0
+    for window in windows:
+        while index < window.first:
+            yield _NONE
+            index += 1
+        columns = (window.logprobs, window.entropies, window.ranks, window.word_starts)
+        for logprob, entropy, rank, word_start in zip(*(column.tolist() for column in columns), strict=True):
+            yield _Prediction(logprob, entropy, int(rank), word_start)
+            index += 1

@@ -1,0 +1,113 @@
+"""Tokens grouped into words, and the probability of a word, whose end GPT-2 tells only with the next one.
+
+Words are what ASCII white space parts; white space at the end of a text belongs to none.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpt2cli.score_rows import NATS_PER, Unit
+from gpt2cli.scored_text import ScoredToken
+from gpt2cli.scoring import Mask
+from gpt2cli.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class WordRow:
+    """Tell of one word; None where a part of it was not scored. The place is without white space.
+
+    `surprisal` is that of its tokens, the white space before it included; `surprisal_corrected` moves that to
+    the word before. `entropy` is that of the prediction of its first token.
+    """
+
+    index: int
+    word: str
+    start: int
+    end: int
+    byte_start: int
+    byte_end: int
+    surprisal: float | None
+    surprisal_corrected: float | None
+    entropy: float | None
+    tokens: int
+
+
+def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
+    """Tell which ids begin a word, (vocabulary,): those that begin with white space, and the end of text."""
+    starts = [tokenizer.token_bytes(token_id)[:1].isspace() for token_id in range(vocab_size)]
+    if tokenizer.eos_id is not None:
+        starts[tokenizer.eos_id] = True
+    return np.array(starts, dtype=np.bool_)
+
+
+def word_rows(tokens: Iterable[ScoredToken], unit: Unit) -> Iterator[WordRow]:
+    """Yield a row for each word."""
+    for index, word in enumerate(_words(tokens)):
+        yield _word_row(index, word, unit)
+
+
+def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
+    """Return the log-probability, in nats, that a word and no longer one comes here, given that one begins.
+
+    Pimentel & Meister, "How to Compute the Probability of a Word" (2024); Oh & Schuler, "Leading Whitespaces
+    of Language Models' Subword Vocabulary Pose a Confound for Calculating Word Probabilities" (2024).
+    """
+    logprob = _logprob(word)
+    before, after = word[0].word_start, word[-1].word_end
+    if logprob is None or before is None or after is None:
+        return None
+    if word[0].index == 0 and not word[0].data[:1].isspace():
+        # A text begins with a word that nothing marks: what is given is that no mark comes.
+        before = math.log(max(-math.expm1(before), sys.float_info.min))
+    return logprob + after - before
+
+
+def _words(tokens: Iterable[ScoredToken]) -> Iterator[list[ScoredToken]]:
+    word: list[ScoredToken] = []
+    complete = False
+    for token in tokens:
+        if complete and (token.data[:1].isspace() or word[-1].data[-1:].isspace()):
+            yield word
+            word, complete = [], False
+        word.append(token)
+        complete = complete or bool(token.data.strip())
+    if complete:
+        yield word
+
+
+def _word_row(index: int, word: Sequence[ScoredToken], unit: Unit) -> WordRow:
+    data = b"".join(token.data for token in word)
+    before = len(data) - len(data.lstrip())
+    behind = len(data) - len(data.rstrip())
+    entropy = word[0].entropy
+    return WordRow(
+        index,
+        data.strip().decode("utf-8", "replace"),
+        word[0].start + before,
+        word[-1].end - behind,
+        word[0].byte_start + before,
+        word[-1].byte_end - behind,
+        _surprisal(_logprob(word), unit),
+        _surprisal(corrected_logprob(word), unit),
+        None if entropy is None else entropy / NATS_PER[unit],
+        len(word),
+    )
+
+
+def _logprob(word: Iterable[ScoredToken]) -> float | None:
+    total = 0.0
+    for token in word:
+        if token.logprob is None:
+            return None
+        total += token.logprob
+    return total
+
+
+def _surprisal(logprob: float | None, unit: Unit) -> float | None:
+    return None if logprob is None else 0.0 - logprob / NATS_PER[unit]
