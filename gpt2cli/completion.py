@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpt2cli.generation import FinishReason, Generation, Token
-from gpt2cli.text_stream import TextStream
-from gpt2cli.tokenizer import Tokenizer
+from gpt2cli.text.text_stream import TextStream
+from gpt2cli.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

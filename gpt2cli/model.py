@@ -11,7 +11,7 @@ from gpt2cli.ops import A, Ops
 from gpt2cli.weights import load_weights
 
 if TYPE_CHECKING:
-    from gpt2cli.hub import ModelFiles
+    from gpt2cli.hub.model_files import ModelFiles
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from gpt2cli.config import ModelConfig
-from gpt2cli.tokenizer import END_OF_TEXT, Tokenizer
+from gpt2cli.text.tokenizer import END_OF_TEXT, Tokenizer
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 

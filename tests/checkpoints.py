@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2cli.backend import open_backend
-from gpt2cli.hub import find_model
+from gpt2cli.hub.model_files import find_model
 from gpt2cli.model import Model, load_model
 
 # Small enough to be made in milliseconds, odd enough that a swapped axis cannot go unseen.

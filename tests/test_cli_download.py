@@ -16,8 +16,8 @@ from checkpoints import save_checkpoint, save_tokenizer
 from conftest import COMMAND, Gpt2
 from loopback_hub import LoopbackHub
 
-from gpt2cli.hub import find_model
-from gpt2cli.verification import verify_model
+from gpt2cli.hub.model_files import find_model
+from gpt2cli.hub.verification import verify_model
 
 REPO = "acme/tiny"
 NEEDED = ["config.json", "tokenizer.json", "model.safetensors"]

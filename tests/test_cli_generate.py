@@ -293,7 +293,8 @@ def test_the_bundled_model_writes_without_torch_and_twice_the_same(gpt2: Gpt2, t
 def test_a_small_model_computes_on_one_thread_unless_threads_are_chosen(checkpoint: Path) -> None:
     script = (
         "import sys; from gpt2cli.cli.app import app; from gpt2cli.threads import blas_threads\n"
-        f"app(['generate', 'x', '-n', '1', '-m', {str(checkpoint)!r}, *sys.argv[1:]], standalone_mode=False)\n"
+        f"arguments = ['generate', 'x', '-n', '1', '-m', {str(checkpoint)!r}, *sys.argv[1:]]\n"
+        "app(arguments, standalone_mode=False)\n"
         "print(blas_threads())"
     )
 

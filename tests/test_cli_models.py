@@ -14,7 +14,7 @@ from checkpoints import save_checkpoint, save_tokenizer
 from conftest import COMMAND, Gpt2
 from loopback_hub import LoopbackHub
 
-from gpt2cli.hub import bundled_model, find_model
+from gpt2cli.hub.model_files import bundled_model, find_model
 
 REPO = "acme/tiny"
 

@@ -17,8 +17,8 @@ from checkpoints import save_checkpoint, save_tokenizer
 from conftest import COMMAND, Gpt2
 
 from gpt2cli.config import ModelConfig
-from gpt2cli.hub import find_model
-from gpt2cli.tokenizer import Tokenizer, load_tokenizer
+from gpt2cli.hub.model_files import find_model
+from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
 
 CONTEXT = 48
 TEXT = "Once upon"

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt2cli.bpe_training import SMALLEST_VOCABULARY, suitable_vocab_size, train_tokenizer
 from gpt2cli.config import ModelConfig
-from gpt2cli.documents import (
+from gpt2cli.errors import InputError
+from gpt2cli.text.bpe_training import SMALLEST_VOCABULARY, suitable_vocab_size, train_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
+from gpt2cli.training.documents import (
     HELD_OUT_TOKENS,
     count_documents,
     hold_out,
@@ -19,8 +21,6 @@ from gpt2cli.documents import (
     read_token_file,
     split_documents,
 )
-from gpt2cli.errors import InputError
-from gpt2cli.tokenizer import Tokenizer
 
 TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 40
 

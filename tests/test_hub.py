@@ -18,15 +18,15 @@ from filelock import FileLock
 from huggingface_hub import scan_cache_dir, try_to_load_from_cache
 from loopback_hub import LoopbackHub
 
-from gpt2cli.checkpoint_files import WEIGHTS
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError, HubError, UsageError
-from gpt2cli.hub import cache_folders, cached_models, fetch_model, find_model
-from gpt2cli.hub_cache import cache_folder
-from gpt2cli.hub_client import explain
-from gpt2cli.hub_removal import plan_prune, remove, repository_removal
-from gpt2cli.model_facts import count_parameters, describe_model
-from gpt2cli.verification import verify_model
+from gpt2cli.hub.cache import cache_folder
+from gpt2cli.hub.checkpoint_files import WEIGHTS
+from gpt2cli.hub.client import explain
+from gpt2cli.hub.model_facts import count_parameters, describe_model
+from gpt2cli.hub.model_files import cache_folders, cached_models, fetch_model, find_model
+from gpt2cli.hub.removal import plan_prune, remove, repository_removal
+from gpt2cli.hub.verification import verify_model
 
 REPO = "acme/tiny"
 FILES = ["config.json", "tokenizer.json", "model.safetensors"]
@@ -116,7 +116,7 @@ def test_the_lookup_agrees_with_the_client(cache: Path) -> None:
 def test_the_cache_is_where_the_client_has_it(values: dict[str, str], environment: dict[str, str]) -> None:
     del environment["HF_HOME"]
     code = (
-        "from gpt2cli.hub_cache import cache_folder; from huggingface_hub import constants; "
+        "from gpt2cli.hub.cache import cache_folder; from huggingface_hub import constants; "
         "print(cache_folder()); print(constants.HF_HUB_CACHE)"
     )
     result = subprocess.run(
@@ -128,7 +128,7 @@ def test_the_cache_is_where_the_client_has_it(values: dict[str, str], environmen
 
 def test_a_lookup_imports_nothing_heavy_and_takes_milliseconds(cache: Path) -> None:
     code = (
-        "import sys; from gpt2cli.hub import find_model; "
+        "import sys; from gpt2cli.hub.model_files import find_model; "
         f"assert find_model({REPO!r}); assert find_model('gpt2') is None; "
         "print([name for name in ('huggingface_hub', 'numpy', 'torch', 'rich') if name in sys.modules])"
     )
@@ -231,7 +231,7 @@ def test_a_download_reports_each_file_from_its_first_to_its_last_byte(
     checkpoint: Path, environment: dict[str, str]
 ) -> None:
     code = (
-        "import json; from gpt2cli.hub import fetch_model; calls = []; "
+        "import json; from gpt2cli.hub.model_files import fetch_model; calls = []; "
         f"fetch_model({REPO!r}, progress=lambda *call: calls.append(call)); print(json.dumps(calls))"
     )
     with LoopbackHub() as hub:
@@ -272,7 +272,7 @@ def fetch_errors(repos: list[str], hub: LoopbackHub, environment: dict[str, str]
     code = """
 import sys
 from gpt2cli.errors import Gpt2Error
-from gpt2cli.hub import fetch_model
+from gpt2cli.hub.model_files import fetch_model
 for repo in sys.argv[1:]:
     try:
         fetch_model(repo)

@@ -18,7 +18,7 @@ from gpt2cli.backend import open_backend
 from gpt2cli.config import ModelConfig
 from gpt2cli.decoder import hidden_states, logits
 from gpt2cli.errors import CheckpointError
-from gpt2cli.hub import ModelFiles
+from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.model import Model, load_model
 from gpt2cli.ops.numpy_ops import NumpyOps
 from gpt2cli.weights import expected_shapes

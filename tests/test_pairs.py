@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from gpt2cli.errors import UsageError
-from gpt2cli.pairs import (
+from gpt2cli.scoring.pairs import (
     Contrast,
     RegionScore,
     Sentence,
@@ -16,8 +16,8 @@ from gpt2cli.pairs import (
     parse_pairs,
     region_scores,
 )
-from gpt2cli.scored_text import ScoredToken, scored_tokens
-from gpt2cli.tokenizer import bundled_tokenizer
+from gpt2cli.scoring.scored_text import ScoredToken, scored_tokens
+from gpt2cli.text.tokenizer import bundled_tokenizer
 
 TOKENIZER = bundled_tokenizer()
 

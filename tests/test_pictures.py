@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gpt2cli.errors import UsageError
-from gpt2cli.pictures import html_page, png_image, svg_drawing
-from gpt2cli.shading import FULL_SHADE, PALETTE, Part, Shaded, cell_width, lines_of, parts_of, shade
+from gpt2cli.scoring.pictures import html_page, png_image, svg_drawing
+from gpt2cli.scoring.shading import FULL_SHADE, PALETTE, Part, Shaded, cell_width, lines_of, parts_of, shade
 
 SVG = "{http://www.w3.org/2000/svg}"
 TITLE = 'stories, bits, "with" <BOS> & more'

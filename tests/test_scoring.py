@@ -16,13 +16,13 @@ from safetensors.numpy import load_file, save_file
 
 from gpt2cli.backend import open_backend
 from gpt2cli.errors import Gpt2Error, UsageError
-from gpt2cli.hub import ModelFiles, find_model
+from gpt2cli.hub.model_files import ModelFiles, find_model
 from gpt2cli.model import Model, load_model
-from gpt2cli.scored_text import ScoredToken, Text
-from gpt2cli.scoring import Scheme, rolling_windows, score_texts
-from gpt2cli.text_scoring import TextScorer
-from gpt2cli.tokenizer import load_tokenizer
-from gpt2cli.words import corrected_logprob, word_rows
+from gpt2cli.scoring.predictions import Scheme, rolling_windows, score_texts
+from gpt2cli.scoring.scored_text import ScoredToken, Text
+from gpt2cli.scoring.text_scorer import TextScorer
+from gpt2cli.scoring.words import corrected_logprob, word_rows
+from gpt2cli.text.tokenizer import load_tokenizer
 
 BOS = 0
 CONTEXT = 48

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gpt2cli.text_stream import TextStream
-from gpt2cli.tokenizer import bundled_tokenizer
+from gpt2cli.text.text_stream import TextStream
+from gpt2cli.text.tokenizer import bundled_tokenizer
 
 EMOJI = "👍🏽".encode()
 # Few letters, so that stop strings begin, fail and overlap often; one letter spans two tokens.

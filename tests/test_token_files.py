@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2cli.errors import UsageError
-from gpt2cli.token_files import DecimalText, Format, TokenFile
+from gpt2cli.text.token_files import DecimalText, Format, TokenFile
 
 IDS = [0, 255, 256, 50256, 7]
 

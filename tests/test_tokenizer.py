@@ -16,11 +16,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-import gpt2cli.tokenizer
+import gpt2cli.text.tokenizer
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
-from gpt2cli.hub import ModelFiles
-from gpt2cli.tokenizer import (
+from gpt2cli.hub.model_files import ModelFiles
+from gpt2cli.text.tokenizer import (
     BUNDLED_MERGES,
     BYTE_OF_SYMBOL,
     END_OF_TEXT,
@@ -134,7 +134,7 @@ def test_ids_are_those_of_tokenizers(gpt2_library: tokenizers.Tokenizer, text: s
 @given(TEXTS, st.integers(1, 5))
 def test_cutting_a_long_text_does_not_change_its_ids(text: str, part_length: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpt2cli.tokenizer, "_PART_LENGTH", part_length)
+        patch.setattr(gpt2cli.text.tokenizer, "_PART_LENGTH", part_length)
         assert TOKENIZER.encode(text) == TIKTOKEN.encode_ordinary(text)
 
 
@@ -234,7 +234,7 @@ def test_added_tokens_that_are_not_special_are_always_found(tmp_path: Path) -> N
 def test_a_text_is_not_cut_inside_added_tokens(
     tmp_path: Path, added: tokenizers.AddedToken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpt2cli.tokenizer, "_PART_LENGTH", 1)
+    monkeypatch.setattr(gpt2cli.text.tokenizer, "_PART_LENGTH", 1)
     library = train_library()
     library.add_tokens([added])
     text = f"fox {added.content}  fox {added.content} fox"
@@ -244,7 +244,7 @@ def test_a_text_is_not_cut_inside_added_tokens(
 def test_other_rules_of_a_tokenizer_file_hold_for_the_whole_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpt2cli.tokenizer, "_PART_LENGTH", 1)
+    monkeypatch.setattr(gpt2cli.text.tokenizer, "_PART_LENGTH", 1)
     library = train_library()
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     library.normalizer = normalizers.NFC()
@@ -314,6 +314,6 @@ def test_half_of_the_tokenizer_files_is_a_checkpoint_error(tmp_path: Path) -> No
 
 
 def test_importing_the_module_does_not_load_the_library() -> None:
-    program = "import sys, gpt2cli.tokenizer; print({'tokenizers', 'numpy', 'torch'} & set(sys.modules))"
+    program = "import sys, gpt2cli.text.tokenizer; print({'tokenizers', 'numpy', 'torch'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert shown.stdout == "set()\n"

@@ -15,11 +15,11 @@ from gpt2cli.config import ModelConfig
 from gpt2cli.decoder import hidden_states, logits
 from gpt2cli.errors import UsageError
 from gpt2cli.generation import prefill
-from gpt2cli.optimizers import learning_rate
 from gpt2cli.saving import save_model
-from gpt2cli.training import StepRecord, Trainer, batch, initial_weights
-from gpt2cli.training_settings import OptimizerName, TrainingSettings
-from gpt2cli.training_state import Progress, restore_state, save_state, to_arrays
+from gpt2cli.training.optimizers import learning_rate
+from gpt2cli.training.settings import OptimizerName, TrainingSettings
+from gpt2cli.training.state import Progress, restore_state, save_state, to_arrays
+from gpt2cli.training.trainer import StepRecord, Trainer, batch, initial_weights
 
 SHAPE = {"vocab_size": 320, "n_positions": 48, "n_embd": 24, "n_layer": 3, "n_head": 4}
 CONFIG = ModelConfig.from_dict({**SHAPE, "bos_token_id": 0, "eos_token_id": 0})

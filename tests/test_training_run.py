@@ -17,16 +17,16 @@ from checkpoints import save_tokenizer
 from test_training import CONFIG, SETTINGS
 from transformers import GPT2LMHeadModel
 
-from gpt2cli.documents import Ids
 from gpt2cli.errors import CheckpointError, Gpt2Error, InputError, UsageError
-from gpt2cli.evaluation import EvaluationRecord
-from gpt2cli.loss_chart import loss_chart
-from gpt2cli.run_folder import RunFolder
-from gpt2cli.training import StepRecord, initial_weights
-from gpt2cli.training_memory import available_memory, estimate_memory, require_memory, suitable_micro_batch
-from gpt2cli.training_run import Beginning, TrainingRun, begin_run
-from gpt2cli.training_settings import TrainingSettings
-from gpt2cli.training_state import read_tensors
+from gpt2cli.training.documents import Ids
+from gpt2cli.training.evaluation import EvaluationRecord
+from gpt2cli.training.loss_chart import loss_chart
+from gpt2cli.training.memory import available_memory, estimate_memory, require_memory, suitable_micro_batch
+from gpt2cli.training.run import Beginning, TrainingRun, begin_run
+from gpt2cli.training.run_folder import RunFolder
+from gpt2cli.training.settings import TrainingSettings
+from gpt2cli.training.state import read_tensors
+from gpt2cli.training.trainer import StepRecord, initial_weights
 
 RUN = replace(SETTINGS, steps=10, evaluate_every=4, dropout=0.1, micro_batch=2)
 IDS: Ids = np.random.default_rng(0).integers(1, 320, 900).astype(np.uint16)

@@ -12,13 +12,13 @@ from checkpoints import load_checkpoint, save_checkpoint, save_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2cli.hub import find_model
-from gpt2cli.score_rows import TokenRow, Totals, line_rows, token_rows
-from gpt2cli.scored_text import ScoredToken, Text, scored_tokens, split_texts
-from gpt2cli.scoring import Scheme
-from gpt2cli.text_scoring import TextScorer
-from gpt2cli.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
-from gpt2cli.words import WordRow, begins_word, word_rows
+from gpt2cli.hub.model_files import find_model
+from gpt2cli.scoring.predictions import Scheme
+from gpt2cli.scoring.rows import TokenRow, Totals, line_rows, token_rows
+from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens, split_texts
+from gpt2cli.scoring.text_scorer import TextScorer
+from gpt2cli.scoring.words import WordRow, begins_word, word_rows
+from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
 
 VOCABULARY = 320
 CONTEXT = 96

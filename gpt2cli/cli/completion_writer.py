@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gpt2cli.cli.render import json_line
 from gpt2cli.completion import Completion, Piece, Timing, logprobs_table
-from gpt2cli.tokenizer import Tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 Write = Callable[[bytes], object]
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"

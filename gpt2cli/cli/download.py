@@ -13,11 +13,11 @@ from gpt2cli.cli import options
 from gpt2cli.cli.render import Messages, stderr_console, write_stdout
 from gpt2cli.cli.table import print_table, size_text
 from gpt2cli.errors import UsageError
-from gpt2cli.hub import ModelFiles, fetch_model, find_model, plan_download
-from gpt2cli.model_source import model_source
+from gpt2cli.hub.model_files import ModelFiles, fetch_model, find_model, plan_download
+from gpt2cli.hub.model_source import model_source
 
 if TYPE_CHECKING:
-    from gpt2cli.hub_client import Progress
+    from gpt2cli.hub.client import Progress
 
 Models = Annotated[
     list[str],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpt2cli.completion import Completion, Timing
     from gpt2cli.generation import GenerationSettings
     from gpt2cli.sampling import Sampler, SequenceBias
-    from gpt2cli.tokenizer import Tokenizer
+    from gpt2cli.text.tokenizer import Tokenizer
 
 # Short enough to be typed again.
 CHOSEN_SEED_BITS = 32

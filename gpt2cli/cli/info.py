@@ -65,8 +65,8 @@ def _compute() -> Facts:
 
 
 def _models() -> Facts:
-    from gpt2cli.hub import bundled_model, cached_models
-    from gpt2cli.hub_cache import cache_folder
+    from gpt2cli.hub.cache import cache_folder
+    from gpt2cli.hub.model_files import bundled_model, cached_models
 
     cached, bundled = cached_models(), bundled_model()
     return {

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from gpt2cli.cli.download import fetch_with_progress
 from gpt2cli.cli.render import Messages
 from gpt2cli.config import BUNDLED_MODEL
-from gpt2cli.hub import ModelFiles, find_model
+from gpt2cli.hub.model_files import ModelFiles, find_model
 
 if TYPE_CHECKING:
     from gpt2cli.model import Model
     from gpt2cli.ops import Ops
-    from gpt2cli.tokenizer import Tokenizer
+    from gpt2cli.text.tokenizer import Tokenizer
 
 DEFAULT_MODEL = "gpt2"
 
@@ -43,7 +43,7 @@ def load_for_command(name: str | None, ops: Ops[Any], offline: bool, messages: M
     """
     files = fetch_with_progress(name or _default_name(messages), messages, offline=offline)
     from gpt2cli.model import load_model
-    from gpt2cli.tokenizer import load_tokenizer
+    from gpt2cli.text.tokenizer import load_tokenizer
 
     start = time.perf_counter()
     with messages.spinner(f"Loading {files.name}"):

@@ -12,12 +12,19 @@ from gpt2cli.cli import options
 from gpt2cli.cli.render import Messages, json_line, write_stdout
 from gpt2cli.cli.table import print_table, size_text
 from gpt2cli.errors import CheckpointError, HubError, UsageError
-from gpt2cli.hub import CachedModel, ModelFiles, bundled_model, cache_folders, cached_models, find_model
+from gpt2cli.hub.model_files import (
+    CachedModel,
+    ModelFiles,
+    bundled_model,
+    cache_folders,
+    cached_models,
+    find_model,
+)
 
 if TYPE_CHECKING:
-    from gpt2cli.hub_removal import Removal
-    from gpt2cli.model_facts import ModelFacts
-    from gpt2cli.verification import FileCheck
+    from gpt2cli.hub.model_facts import ModelFacts
+    from gpt2cli.hub.removal import Removal
+    from gpt2cli.hub.verification import FileCheck
 
 SHORT_REVISION = 8
 
@@ -83,7 +90,7 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
     """
     files = _require_model(name)
     # It needs numpy.
-    from gpt2cli.model_facts import describe_model
+    from gpt2cli.hub.model_facts import describe_model
 
     facts = _described(files, describe_model(files))
     if json:
@@ -104,7 +111,7 @@ def verify(
     `gpt2 models verify gpt2 ./my-model`
     """
     found = {name: _require_model(name) for name in names}
-    from gpt2cli.verification import verify_model
+    from gpt2cli.hub.verification import verify_model
 
     checks: list[tuple[str, FileCheck]] = []
     for name, files in found.items():
@@ -129,7 +136,7 @@ def rm(
 
     `gpt2 models rm -y distilgpt2 gpt2-large`
     """
-    from gpt2cli.hub_removal import repository_removal
+    from gpt2cli.hub.removal import repository_removal
 
     folders = dict.fromkeys(folder for name in names for folder in cache_folders(name))
     _remove([repository_removal(folder) for folder in folders], yes, Messages(quiet=quiet))
@@ -145,7 +152,7 @@ def prune(
 
     `gpt2 models prune --dry-run`
     """
-    from gpt2cli.hub_removal import plan_prune
+    from gpt2cli.hub.removal import plan_prune
 
     removals = plan_prune()
     messages = Messages(quiet=quiet)
@@ -234,7 +241,7 @@ def _print_checks(checks: Sequence[tuple[str, FileCheck]], json: bool) -> None:
 def _remove(removals: Sequence[Removal], yes: bool, messages: Messages) -> None:
     if not yes:
         _ask(removals)
-    from gpt2cli.hub_removal import remove
+    from gpt2cli.hub.removal import remove
 
     remove(removals)
     _print_removals(removals)

@@ -20,7 +20,7 @@ from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
     from gpt2cli.generation import Prefilled
-    from gpt2cli.score_rows import Unit
+    from gpt2cli.scoring.rows import Unit
 
 BAR_WIDTH = 30
 TOKEN_COLUMNS = ("place", "token", "id", "probability", "surprisal")
@@ -144,7 +144,7 @@ def _token_records(
     loaded: LoadedModel, prompt: Prefilled[Any], count: int, unit: Unit
 ) -> list[dict[str, Any]]:
     from gpt2cli.completion import token_text
-    from gpt2cli.continuations import likeliest_tokens
+    from gpt2cli.scoring.continuations import likeliest_tokens
 
     return [
         {
@@ -164,7 +164,7 @@ def _candidate_records(
     continuations: Sequence[Sequence[int]],
     unit: Unit,
 ) -> list[dict[str, Any]]:
-    from gpt2cli.continuations import continuation_logprobs
+    from gpt2cli.scoring.continuations import continuation_logprobs
 
     logprobs = continuation_logprobs(loaded.model, prompt, continuations)
     ranked = sorted(zip(logprobs, candidates, continuations, strict=True), key=lambda entry: -entry[0])
@@ -175,7 +175,7 @@ def _candidate_records(
 
 
 def _likelihood(logprob: float, unit: Unit) -> dict[str, float]:
-    from gpt2cli.score_rows import in_unit
+    from gpt2cli.scoring.rows import in_unit
 
     return {"probability": math.exp(logprob), "surprisal": in_unit(max(0.0, -logprob), unit)}
 

@@ -15,7 +15,7 @@ COMPUTE = "Computing"
 
 def model_names(incomplete: str) -> list[str]:
     """Return the model names that a shell may complete to: the known ones, then what is here already."""
-    from gpt2cli.hub import cached_models
+    from gpt2cli.hub.model_files import cached_models
 
     names = [BUNDLED_MODEL, *(model.name for model in KNOWN_MODELS)]
     names += [model.name for model in cached_models() if model.name not in names]

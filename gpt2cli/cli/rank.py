@@ -68,7 +68,7 @@ def rank(
     loaded = load_for_command(model, ops, offline, messages)
     start = time.perf_counter()
     opened = scoring.open_scoring(loaded, unit, bos, window, stride, batch_size)
-    from gpt2cli.scored_text import Text
+    from gpt2cli.scoring.scored_text import Text
 
     scored = list(opened.scorer.summaries(((line, Text(line.text)) for line in lines), unit))
     scoring.tell_timing(messages, loaded, start)

@@ -67,7 +67,7 @@ def filter_lines(
     Raises:
         InputError: a source cannot be read, or a line is not UTF-8.
     """
-    from gpt2cli.scored_text import Text
+    from gpt2cli.scoring.scored_text import Text
 
     for block in line_blocks(sources):
         texts = ((line, Text(line.text)) for line in block)

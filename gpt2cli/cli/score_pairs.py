@@ -11,7 +11,7 @@ from gpt2cli.cli.scoring_options import Scoring
 from gpt2cli.cli.text_input import read_text, source_name
 
 if TYPE_CHECKING:
-    from gpt2cli.pairs import RegionScore, Sentence
+    from gpt2cli.scoring.pairs import RegionScore, Sentence
 
 MEAN = "mean"
 
@@ -23,7 +23,7 @@ def read_pairs(source: str) -> list[Sentence]:
         InputError: it cannot be read.
         UsageError: it is not of the form that pairs have.
     """
-    from gpt2cli.pairs import parse_pairs
+    from gpt2cli.scoring.pairs import parse_pairs
 
     return parse_pairs(read_text(source), source_name(source))
 
@@ -36,7 +36,7 @@ def score_pairs(scoring: Scoring, sentences: Sequence[Sentence], output: RowOutp
     Raises:
         UsageError: a region begins or ends within a token.
     """
-    from gpt2cli.pairs import ContrastRow, contrast_rows, contrasts
+    from gpt2cli.scoring.pairs import ContrastRow, contrast_rows, contrasts
 
     rows = contrast_rows(_scores(scoring, sentences))
     sums = contrasts(rows)
@@ -49,7 +49,7 @@ def score_pairs(scoring: Scoring, sentences: Sequence[Sentence], output: RowOutp
 
 
 def _scores(scoring: Scoring, sentences: Sequence[Sentence]) -> Iterator[RegionScore]:
-    from gpt2cli.pairs import region_scores
+    from gpt2cli.scoring.pairs import region_scores
 
     texts = ((sentence, sentence.text) for sentence in sentences)
     for sentence, _, tokens in scoring.scorer.tokens(texts):

@@ -14,9 +14,9 @@ from gpt2cli.cli.text_input import STDIN, argument_text, read_text
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:
-    from gpt2cli.protocols import ProtocolTotals
-    from gpt2cli.score_rows import Totals
-    from gpt2cli.scored_text import ScoredToken, Split, Text
+    from gpt2cli.scoring.protocols import ProtocolTotals
+    from gpt2cli.scoring.rows import Totals
+    from gpt2cli.scoring.scored_text import ScoredToken, Split, Text
 
     Sum = Totals | ProtocolTotals
     Document = tuple[str | None, Text, Sum]
@@ -70,7 +70,7 @@ class Sources:
 
 def score_sources(scoring: Scoring, sources: Sources, by: By, split: Split | None, output: RowOutput) -> None:
     """Write a row for each part of each source as it is scored, and totals of several documents."""
-    from gpt2cli.scored_text import split_texts
+    from gpt2cli.scoring.scored_text import split_texts
 
     texts = ((name, text) for name, content in sources for text in split_texts(content, split))
     report = _Report(scoring, sources, split, by)
@@ -88,8 +88,8 @@ def score_sources(scoring: Scoring, sources: Sources, by: By, split: Split | Non
 
 class _Report:
     def __init__(self, scoring: Scoring, sources: Sources, split: Split | None, by: By) -> None:
-        from gpt2cli.score_rows import LineRow, TextRow, TokenRow
-        from gpt2cli.words import WordRow
+        from gpt2cli.scoring.rows import LineRow, TextRow, TokenRow
+        from gpt2cli.scoring.words import WordRow
 
         row_types: dict[By, type] = {"token": TokenRow, "word": WordRow, "line": LineRow, "document": TextRow}
         names = {"file": sources.are_files, "document": split is not None}
@@ -104,8 +104,8 @@ class _Report:
         self, texts: Iterable[tuple[str | None, Text]], documents: list[Document] | None
     ) -> Iterator[Record]:
         """Yield the records of tokens, words or lines, and add each text's sums to the documents."""
-        from gpt2cli.score_rows import Totals, line_rows, token_rows
-        from gpt2cli.words import word_rows
+        from gpt2cli.scoring.rows import Totals, line_rows, token_rows
+        from gpt2cli.scoring.words import word_rows
 
         unit = self._scoring.unit
         make_rows: dict[str, Callable[[Text, Iterator[ScoredToken]], Iterator[Any]]] = {
@@ -137,7 +137,7 @@ class _Report:
 
     def documents(self, documents: Iterable[Document]) -> Iterator[Record]:
         """Yield a record for each text; then one for its file if that is split, and one for several files."""
-        from gpt2cli.score_rows import text_row
+        from gpt2cli.scoring.rows import text_row
 
         unit = self._scoring.unit
         overall = self._new_sum()
@@ -157,8 +157,8 @@ class _Report:
         return {column: values[column] for column in self._names}
 
     def _new_sum(self) -> Any:
-        from gpt2cli.protocols import ProtocolTotals
-        from gpt2cli.score_rows import Totals
+        from gpt2cli.scoring.protocols import ProtocolTotals
+        from gpt2cli.scoring.rows import Totals
 
         protocol = self._scoring.metadata.get("protocol")
         return ProtocolTotals(protocol) if protocol else Totals()

@@ -11,10 +11,10 @@ from gpt2cli.cli.render import wants_color
 from gpt2cli.cli.row_writer import Write
 from gpt2cli.cli.score_sources import Sources
 from gpt2cli.cli.scoring_options import Scoring
-from gpt2cli.score_rows import TokenRow, Unit, token_rows
-from gpt2cli.scored_text import ScoredToken, Split, Text, split_texts
-from gpt2cli.shading import FULL_SHADE, Part, Placed, Shaded, lines_of, parts_of, shade
-from gpt2cli.words import WordRow, word_rows
+from gpt2cli.scoring.rows import TokenRow, Unit, token_rows
+from gpt2cli.scoring.scored_text import ScoredToken, Split, Text, split_texts
+from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, lines_of, parts_of, shade
+from gpt2cli.scoring.words import WordRow, word_rows
 
 # Under a text without colours, as tall as it is surprising.
 BARS = " ▁▂▃▄▅▆▇█"
@@ -56,7 +56,7 @@ def show_view(view: View, output: Path | None, color: str, write: Write) -> None
     """Write a picture of the kind that the file's name asks for, or lines for a terminal."""
     kind = output.suffix.lower() if output else ""
     if kind in (".html", ".svg", ".png"):
-        from gpt2cli import pictures
+        from gpt2cli.scoring import pictures
 
         draw = {".html": pictures.html_page, ".svg": pictures.svg_drawing, ".png": pictures.png_image}[kind]
         write(draw(list(view.parts()), view.title))

@@ -13,10 +13,10 @@ from gpt2cli.cli.render import Messages
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from gpt2cli.protocols import ProtocolName
-    from gpt2cli.score_rows import Unit as ScoreUnit
-    from gpt2cli.scoring import Scheme
-    from gpt2cli.text_scoring import TextScorer
+    from gpt2cli.scoring.predictions import Scheme
+    from gpt2cli.scoring.protocols import ProtocolName
+    from gpt2cli.scoring.rows import Unit as ScoreUnit
+    from gpt2cli.scoring.text_scorer import TextScorer
 
 SCORING = "Scoring"
 BATCH_ON_CPU, BATCH_ELSEWHERE = 1, 8
@@ -92,7 +92,7 @@ def open_scoring(
     Raises:
         UsageError: an option does not fit the protocol or the model.
     """
-    from gpt2cli.text_scoring import TextScorer
+    from gpt2cli.scoring.text_scorer import TextScorer
 
     model = loaded.model
     scheme = (
@@ -116,7 +116,7 @@ def open_scoring(
 
 
 def _scheme(loaded: LoadedModel, bos: bool | None, window: int | None, stride: int | None) -> Scheme:
-    from gpt2cli.scoring import Scheme
+    from gpt2cli.scoring.predictions import Scheme
 
     size = window or loaded.model.config.n_positions
     _require_fit(size, loaded)
@@ -126,8 +126,8 @@ def _scheme(loaded: LoadedModel, bos: bool | None, window: int | None, stride: i
 def _protocol_scheme(
     loaded: LoadedModel, name: ProtocolName, bos: bool | None, window: int | None, stride: int | None
 ) -> Scheme:
-    from gpt2cli.protocols import PROTOCOLS
-    from gpt2cli.scoring import Scheme
+    from gpt2cli.scoring.predictions import Scheme
+    from gpt2cli.scoring.protocols import PROTOCOLS
 
     rules = PROTOCOLS[name]
     if bos is not None and bos != rules.bos:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from gpt2cli.errors import InputError, UsageError
-from gpt2cli.text_blocks import decode_utf8, read_chunks
+from gpt2cli.text.text_blocks import decode_utf8, read_chunks
 
 STDIN = "-"
 STDIN_IGNORED = "note: stdin ignored because a PROMPT was given; use - to read it"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gpt2cli.cli.token_writers import TokenWriter, Write
 from gpt2cli.errors import Gpt2Error
-from gpt2cli.tokenizer import Tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 # The rest of a character that began in the token before.
 CONTINUED = "…"

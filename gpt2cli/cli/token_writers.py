@@ -12,8 +12,8 @@ from typing import IO
 from gpt2cli.cli.render import json_line
 from gpt2cli.cli.text_input import source_name
 from gpt2cli.errors import Gpt2Error, InputError
-from gpt2cli.token_files import DecimalText, TokenFile
-from gpt2cli.tokenizer import Tokenizer
+from gpt2cli.text.token_files import DecimalText, TokenFile
+from gpt2cli.text.tokenizer import Tokenizer
 
 Write = Callable[[bytes], object]
 

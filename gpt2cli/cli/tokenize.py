@@ -21,9 +21,9 @@ from gpt2cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from gpt2cli.cli.token_writers import TokenWriter, Write
-    from gpt2cli.stream_encoder import InvalidBytes
-    from gpt2cli.token_files import Format
-    from gpt2cli.tokenizer import Tokenizer
+    from gpt2cli.text.stream_encoder import InvalidBytes
+    from gpt2cli.text.token_files import Format
+    from gpt2cli.text.tokenizer import Tokenizer
 
     # Turns what a source holds, and its name for messages, into ids.
     Read = Callable[[Iterable[bytes], str], Iterator[array[int]]]
@@ -181,7 +181,7 @@ def _reject_conflicts(given: Mapping[str, bool]) -> None:
 
 
 def _open_tokenizer(model: str | None, offline: bool, messages: Messages) -> Tokenizer:
-    from gpt2cli.tokenizer import bundled_tokenizer, load_tokenizer
+    from gpt2cli.text.tokenizer import bundled_tokenizer, load_tokenizer
 
     # All known models share GPT-2's tokenizer, so none of them needs to be here.
     if model is None or known_model(model.partition("@")[0]):
@@ -191,7 +191,7 @@ def _open_tokenizer(model: str | None, offline: bool, messages: Messages) -> Tok
 
 
 def _choose_reader(tokenizer: Tokenizer, decode: bool, special: bool, invalid: InvalidBytes) -> Read:
-    from gpt2cli.stream_encoder import StreamEncoder, read_ids
+    from gpt2cli.text.stream_encoder import StreamEncoder, read_ids
 
     return read_ids if decode else StreamEncoder(tokenizer, special, invalid).encode
 
@@ -227,7 +227,7 @@ def _open_writer(
     from tempfile import SpooledTemporaryFile
 
     from gpt2cli.cli import token_writers as writers
-    from gpt2cli.token_files import TokenFile
+    from gpt2cli.text.token_files import TokenFile
 
     if output and file_format:
         with atomic_file(output) as file:

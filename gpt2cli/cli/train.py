@@ -19,8 +19,8 @@ from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
     from gpt2cli.cli.training_plan import Request
-    from gpt2cli.run_folder import RunFolder
-    from gpt2cli.training_run import TrainingRun
+    from gpt2cli.training.run import TrainingRun
+    from gpt2cli.training.run_folder import RunFolder
 
 STOPPING = b"\nStopping after this step; Ctrl-C again ends at once.\n"
 
@@ -74,7 +74,7 @@ def train(
     `gpt2 train --resume -o books-5m`
     """
     from gpt2cli.cli.training_plan import Request
-    from gpt2cli.run_folder import RunFolder
+    from gpt2cli.training.run_folder import RunFolder
 
     request = Request(
         texts=texts,
@@ -136,7 +136,7 @@ def _open_folder(
     from gpt2cli.cli.training_preparation import prepare
 
     beginning = prepare(request, folder, place, offline, messages)
-    from gpt2cli.training_run import begin_run
+    from gpt2cli.training.run import begin_run
 
     with folder.created():
         begin_run(folder, beginning)
@@ -145,8 +145,8 @@ def _open_folder(
 def _go_on(folder: RunFolder, place: Place, compiled: bool, messages: Messages) -> None:
     """Train from where the folder's run is to its end, or until a signal comes."""
     device = place.open().device_name
-    from gpt2cli.data_parallel import join_ranks
-    from gpt2cli.training_run import TrainingRun
+    from gpt2cli.training.data_parallel import join_ranks
+    from gpt2cli.training.run import TrainingRun
 
     ranks = join_ranks(device, place.rank, place.count)
     try:

@@ -13,10 +13,10 @@ from gpt2cli.cli.render import Messages, stderr_console
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from gpt2cli.evaluation import EvaluationRecord
-    from gpt2cli.training import StepRecord
-    from gpt2cli.training_run import Record
-    from gpt2cli.training_settings import TrainingSettings
+    from gpt2cli.training.evaluation import EvaluationRecord
+    from gpt2cli.training.run import Record
+    from gpt2cli.training.settings import TrainingSettings
+    from gpt2cli.training.trainer import StepRecord
 
 LEVELS = "▁▂▃▄▅▆▇█"
 SPARKS = 12
@@ -35,7 +35,7 @@ class TrainingDisplay:
 
     def show(self, record: Record) -> None:
         """Tell of one step or one evaluation."""
-        from gpt2cli.training import StepRecord
+        from gpt2cli.training.trainer import StepRecord
 
         if isinstance(record, StepRecord):
             self._show_step(record)

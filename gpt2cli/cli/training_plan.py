@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import InputError, UsageError
-from gpt2cli.training_settings import (
+from gpt2cli.training.settings import (
     LONGEST_DEFAULT_CONTEXT,
     SIZES,
     OptimizerName,
@@ -21,7 +21,7 @@ from gpt2cli.training_settings import (
 )
 
 if TYPE_CHECKING:
-    from gpt2cli.tokenizer import Tokenizer
+    from gpt2cli.text.tokenizer import Tokenizer
 
 SMALLEST_BATCH_TOKENS, LARGEST_BATCH_TOKENS = 2_048, 8_192
 # A step that sees a large part of a short text learns little more from it than one that sees a small part.

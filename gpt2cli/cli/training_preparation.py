@@ -12,14 +12,14 @@ from gpt2cli.cli.training_plan import Request, require_length
 from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer, open_tokenizer
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import UsageError
-from gpt2cli.run_folder import RunFolder
+from gpt2cli.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from gpt2cli.documents import Ids
-    from gpt2cli.hub import ModelFiles
-    from gpt2cli.tokenizer import Tokenizer
-    from gpt2cli.training_run import Beginning
-    from gpt2cli.training_settings import TrainingSettings
+    from gpt2cli.hub.model_files import ModelFiles
+    from gpt2cli.text.tokenizer import Tokenizer
+    from gpt2cli.training.documents import Ids
+    from gpt2cli.training.run import Beginning
+    from gpt2cli.training.settings import TrainingSettings
 
 # What the activations of one pass may take by default: on a CPU, more is no faster.
 CPU_PASS_BYTES = 200_000_000
@@ -45,8 +45,8 @@ def prepare(
     ops = place.open()
     from gpt2cli.model import load_model
     from gpt2cli.saving import tokenizer_json
-    from gpt2cli.training import initial_weights, suitable_precision
-    from gpt2cli.training_run import Beginning
+    from gpt2cli.training.run import Beginning
+    from gpt2cli.training.trainer import initial_weights, suitable_precision
 
     settings = request.settings(config, train.size, suitable_precision(ops.device_name))
     require_length(train.size, valid.size, not held_out, settings.context, texts.names)
@@ -79,7 +79,7 @@ def _choose_model(
     request: Request, texts: TrainingTexts, parent: ModelFiles | None, offline: bool, messages: Messages
 ) -> tuple[Tokenizer, ModelConfig]:
     if parent:
-        from gpt2cli.tokenizer import load_tokenizer
+        from gpt2cli.text.tokenizer import load_tokenizer
 
         config = ModelConfig.from_json(parent.config)
         return load_tokenizer(parent, config), config
@@ -94,7 +94,7 @@ def _encode(
     texts: TrainingTexts, held_out: TrainingTexts | None, tokenizer: Tokenizer, config: ModelConfig
 ) -> tuple[Ids, Ids, int]:
     """Return the ids to train on, those held out, and the number of documents."""
-    from gpt2cli.documents import count_documents, hold_out
+    from gpt2cli.training.documents import count_documents, hold_out
 
     ids = texts.encode(tokenizer, config.vocab_size)
     documents = count_documents(ids, tokenizer.eos_id)
@@ -108,8 +108,8 @@ def _fit(
     request: Request, config: ModelConfig, settings: TrainingSettings, place: Place, device: str
 ) -> tuple[TrainingSettings, str]:
     """Return settings whose passes fit the memory, and what is to be said about it."""
-    from gpt2cli.training import available_gpu_memory
-    from gpt2cli.training_memory import available_memory, require_memory, suitable_micro_batch
+    from gpt2cli.training.memory import available_memory, require_memory, suitable_micro_batch
+    from gpt2cli.training.trainer import available_gpu_memory
 
     if device.startswith("cuda"):
         available = available_gpu_memory(device)

@@ -13,8 +13,8 @@ from gpt2cli.config import ModelConfig, known_model
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:
-    from gpt2cli.documents import Ids
-    from gpt2cli.tokenizer import Tokenizer
+    from gpt2cli.text.tokenizer import Tokenizer
+    from gpt2cli.training.documents import Ids
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 BYTES_PER_TOKEN = 4
@@ -48,14 +48,14 @@ class TrainingTexts:
         Raises:
             InputError, CheckpointError: the ids do not fit the model.
         """
-        from gpt2cli.documents import join_documents
+        from gpt2cli.training.documents import join_documents
 
         parts: list[Ids | list[int]] = [*self.rows]
         parts += [tokenizer.encode(text) for text in self.documents]
         return join_documents(parts, tokenizer.eos_id, vocab_size)
 
     def _read(self, source: str, document: Literal["marker", "file"], field: str | None) -> None:
-        from gpt2cli.documents import (
+        from gpt2cli.training.documents import (
             TOKEN_SUFFIXES,
             parse_json_lines,
             read_token_file,
@@ -86,7 +86,7 @@ def open_tokenizer(model: str, offline: bool, messages: Messages) -> Tokenizer:
     Raises:
         HubError, CheckpointError: it cannot be fetched or read.
     """
-    from gpt2cli.tokenizer import bundled_tokenizer, load_tokenizer
+    from gpt2cli.text.tokenizer import bundled_tokenizer, load_tokenizer
 
     # All known models share GPT-2's tokenizer, so none of them needs to be here.
     if known_model(model.partition("@")[0]):
@@ -97,8 +97,8 @@ def open_tokenizer(model: str, offline: bool, messages: Messages) -> Tokenizer:
 
 def learn_tokenizer(texts: TrainingTexts, vocab_size: int | None) -> Tokenizer:
     """Return a tokenizer made for the texts, or GPT-2's where token files were made by it already."""
-    from gpt2cli.bpe_training import suitable_vocab_size, train_tokenizer
-    from gpt2cli.tokenizer import Tokenizer, bundled_tokenizer
+    from gpt2cli.text.bpe_training import suitable_vocab_size, train_tokenizer
+    from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer
 
     if texts.rows:
         return bundled_tokenizer()

@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from gpt2cli.config import ModelConfig, known_model
-from gpt2cli.hub import ModelFiles
+from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.weights import expected_shapes, load_weights
 
 PARTS = {

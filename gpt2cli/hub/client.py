@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2cli import hub_cache
 from gpt2cli.errors import Gpt2Error, HubError
+from gpt2cli.hub import cache as hub_cache
 
 if TYPE_CHECKING:
     from huggingface_hub import HFCacheInfo

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gpt2cli.errors import UsageError
-from gpt2cli.shading import FULL_SHADE, Color, Part, Placed, cell_width, lines_of, shade
+from gpt2cli.scoring.shading import FULL_SHADE, Color, Part, Placed, cell_width, lines_of, shade
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt2cli.checkpoint_files import weights_index
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError
-from gpt2cli.hub import ModelFiles
-from gpt2cli.hub_cache import SHA256_DIGITS, expected_hash, matches_hash
+from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
+from gpt2cli.hub.checkpoint_files import weights_index
+from gpt2cli.hub.model_files import ModelFiles
 
 FORM = "form"
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from gpt2cli.tokenizer import BYTE_OF_SYMBOL, END_OF_TEXT
+from gpt2cli.text.tokenizer import BYTE_OF_SYMBOL, END_OF_TEXT
 
 if TYPE_CHECKING:
     import tokenizers

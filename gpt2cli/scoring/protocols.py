@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gpt2cli.errors import UsageError
-from gpt2cli.score_rows import Summary, Unit, exponential, in_unit
-from gpt2cli.scoring import Predictions, Window, Windows, rolling_windows
+from gpt2cli.scoring.predictions import Predictions, Window, Windows, rolling_windows
+from gpt2cli.scoring.rows import Summary, Unit, exponential, in_unit
 
 ProtocolName = Literal["hf", "lm-eval", "llama.cpp"]
 

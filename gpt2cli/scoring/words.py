@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpt2cli.score_rows import NATS_PER, Unit
-from gpt2cli.scored_text import ScoredToken
-from gpt2cli.scoring import Mask
-from gpt2cli.tokenizer import Tokenizer
+from gpt2cli.scoring.predictions import Mask
+from gpt2cli.scoring.rows import NATS_PER, Unit
+from gpt2cli.scoring.scored_text import ScoredToken
+from gpt2cli.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2cli.text_blocks import text_parts
+from gpt2cli.text.text_blocks import text_parts
 
 if TYPE_CHECKING:
     import tokenizers
 
 # Made by tests/disputed_code_points.py.
-DISPUTED_CODE_POINTS = Path(__file__).parent / "data" / "gpt2" / "disputed_code_points.txt"
+DISPUTED_CODE_POINTS = Path(__file__).parents[1] / "data" / "gpt2" / "disputed_code_points.txt"
 
 # The library remembers every word that it ever met; a fresh one has forgotten them.
 _MEMORY_BYTES = 48 << 20

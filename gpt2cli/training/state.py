@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gpt2cli.errors import CheckpointError
 from gpt2cli.saving import write_safetensors
-from gpt2cli.training import Trainer
+from gpt2cli.training.trainer import Trainer
 from gpt2cli.weights import read_safetensors
 
 WEIGHT, OPTIMIZER = "weight:", "optimizer:"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gpt2cli.completion import token_text
-from gpt2cli.scored_text import ScoredToken, Text, lines_of, without_line_end
+from gpt2cli.scoring.scored_text import ScoredToken, Text, lines_of, without_line_end
 
 Unit = Literal["bits", "nats"]
 NATS_PER: dict[Unit, float] = {"bits": math.log(2), "nats": 1.0}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Literal, NamedTuple
 
-from gpt2cli.scoring import Predictions
-from gpt2cli.tokenizer import END_OF_TEXT, Tokenizer
+from gpt2cli.scoring.predictions import Predictions
+from gpt2cli.text.tokenizer import END_OF_TEXT, Tokenizer
 
 Split = Literal["line", "endoftext"]
 

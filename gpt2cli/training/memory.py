@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import UsageError
-from gpt2cli.training_settings import TrainingSettings
+from gpt2cli.training.settings import TrainingSettings
 from gpt2cli.weights import expected_shapes
 
 MUON_BYTES, ADAMW_BYTES = 4, 8

@@ -11,8 +11,8 @@ from statistics import fmean
 
 from gpt2cli.completion import token_text
 from gpt2cli.errors import UsageError
-from gpt2cli.score_rows import NATS_PER, Unit
-from gpt2cli.scored_text import ScoredToken, Text
+from gpt2cli.scoring.rows import NATS_PER, Unit
+from gpt2cli.scoring.scored_text import ScoredToken, Text
 
 # As bytes.isspace has it, for the bytes of tokens.
 WHITE_SPACE = " \t\n\r\v\f"

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from gpt2cli.errors import InputError
-from gpt2cli.text_blocks import cut_blocks, decode_utf8
-from gpt2cli.tokenizer import Tokenizer
+from gpt2cli.text.text_blocks import cut_blocks, decode_utf8
+from gpt2cli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from gpt2cli.fast_encoder import FastEncoder
+    from gpt2cli.text.fast_encoder import FastEncoder
 
 InvalidBytes = Literal["strict", "replace", "keep"]
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
-from gpt2cli.text_blocks import text_parts
+from gpt2cli.text.text_blocks import text_parts
 
 if TYPE_CHECKING:
     import tokenizers
 
-    from gpt2cli.fast_encoder import FastEncoder
-    from gpt2cli.hub import ModelFiles
+    from gpt2cli.hub.model_files import ModelFiles
+    from gpt2cli.text.fast_encoder import FastEncoder
 
 END_OF_TEXT = "<|endoftext|>"
-BUNDLED_MERGES = Path(__file__).parent / "data" / "gpt2" / "merges.txt"
+BUNDLED_MERGES = Path(__file__).parents[1] / "data" / "gpt2" / "merges.txt"
 BUNDLED_VOCAB_SIZE = 50257
 
 # A vocabulary spells each byte as one visible character: the byte's own if it has one, else one from
@@ -79,7 +79,7 @@ class Tokenizer:
         """Return what gives the ids of `encode` much faster, once it has started, or None if nothing does."""
         if not self.cuttable or max(self._library.get_vocab().values()) >= self._model_size:
             return None
-        from gpt2cli.fast_encoder import FastEncoder, fast_description
+        from gpt2cli.text.fast_encoder import FastEncoder, fast_description
 
         description = fast_description(self._library, special)
         return FastEncoder(description, lambda text: self.encode(text, special)) if description else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from gpt2cli.config import BUNDLED_MODEL, KNOWN_MODELS, known_model
 from gpt2cli.errors import HubError
 
-BUNDLED_FOLDER = Path(__file__).parent / "data" / BUNDLED_MODEL
+BUNDLED_FOLDER = Path(__file__).parents[1] / "data" / BUNDLED_MODEL
 DEFAULT_REVISION = "main"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpt2cli.hub_cache import blob_of, folder_size, gpt2_folders, read_refs, snapshots, total_size
+from gpt2cli.hub.cache import blob_of, folder_size, gpt2_folders, read_refs, snapshots, total_size
 
 INCOMPLETE = ".incomplete"
 
@@ -92,7 +92,7 @@ def _is_being_written(incomplete: Path) -> bool:
 
 def _remove_snapshots(folder: Path, commits: Sequence[str]) -> None:
     # The client knows which blobs are shared with other repositories, in a store of its own.
-    from gpt2cli.hub_client import scan_cache
+    from gpt2cli.hub.client import scan_cache
 
     cache = scan_cache(folder.parent)
     # A hash may occur in a copy of the repository too, which must stay.

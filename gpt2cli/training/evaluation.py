@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2cli.data_parallel import Ranks
 from gpt2cli.decoder import hidden_states, logits
-from gpt2cli.documents import Ids
 from gpt2cli.generation import Generation, GenerationSettings, prefill
 from gpt2cli.model import Model
 from gpt2cli.sampling import Sampler, SamplingSettings
+from gpt2cli.training.data_parallel import Ranks
+from gpt2cli.training.documents import Ids
 
 PROMPT_TOKENS = 16
 SAMPLE_TOKENS = 64

@@ -8,11 +8,11 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from gpt2cli.model import Model
-from gpt2cli.score_rows import Summary, Totals, Unit
-from gpt2cli.scored_text import ScoredToken, Text, scored_tokens
-from gpt2cli.scoring import Predictions, Scheme, score_texts
-from gpt2cli.tokenizer import Tokenizer
-from gpt2cli.words import begins_word
+from gpt2cli.scoring.predictions import Predictions, Scheme, score_texts
+from gpt2cli.scoring.rows import Summary, Totals, Unit
+from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens
+from gpt2cli.scoring.words import begins_word
+from gpt2cli.text.tokenizer import Tokenizer
 
 Key = TypeVar("Key")
 

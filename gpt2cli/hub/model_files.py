@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt2cli import hub_cache
-from gpt2cli.checkpoint_files import CONFIG, WEIGHTS, files_among, files_in, tokenizer_in
 from gpt2cli.config import BUNDLED_MODEL, ModelConfig, known_model
 from gpt2cli.errors import CheckpointError, HubError, UsageError
-from gpt2cli.model_source import BUNDLED_FOLDER, DEFAULT_REVISION, ModelSource, model_source
+from gpt2cli.hub import cache as hub_cache
+from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS, files_among, files_in, tokenizer_in
+from gpt2cli.hub.model_source import BUNDLED_FOLDER, DEFAULT_REVISION, ModelSource, model_source
 
 if TYPE_CHECKING:
-    from gpt2cli.hub_client import Listing, Progress
+    from gpt2cli.hub.client import Listing, Progress
 
 TRUE = ("1", "ON", "YES", "TRUE")
 
@@ -86,7 +86,7 @@ def plan_download(name: str, *, offline: bool = False, force: bool = False) -> M
     if _find_unless_forced(source, name, force):
         return {}
     listing = _list_repository(source, offline)
-    from gpt2cli import hub_client
+    from gpt2cli.hub import client as hub_client
 
     return hub_client.absent_files(listing, _needed_files(source, listing.files), force)
 
@@ -189,7 +189,7 @@ def _find_unless_forced(source: ModelSource, name: str, force: bool) -> ModelFil
 def _download(source: ModelSource, offline: bool, force: bool, progress: Progress | None) -> ModelFiles:
     listing = _list_repository(source, offline)
     config, *others = _needed_files(source, listing.files)
-    from gpt2cli import hub_client
+    from gpt2cli.hub import client as hub_client
 
     hub_client.require_space(listing, [config, *others], force)
     hub_client.fetch_files(listing, [config], force, progress)
@@ -211,7 +211,7 @@ def _list_repository(source: ModelSource, offline: bool) -> Listing:
             f"Without --offline and HF_HUB_OFFLINE: gpt2 download {source.spelling}.",
         )
     # The client costs a tenth of a second and more.
-    from gpt2cli import hub_client
+    from gpt2cli.hub import client as hub_client
 
     return hub_client.list_repository(source.repos[0], source.revision)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt2cli.training_settings import TrainingSettings
+from gpt2cli.training.settings import TrainingSettings
 
 BETAS = (0.9, 0.95)
 

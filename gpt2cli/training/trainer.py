@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.config import ModelConfig
-from gpt2cli.data_parallel import Ranks
 from gpt2cli.decoder import hidden_states, logits
-from gpt2cli.documents import Ids
-from gpt2cli.lora import AdaptedOps, adapt, initial_adapters, merge
 from gpt2cli.model import Model
 from gpt2cli.ops.torch_ops import TorchOps
-from gpt2cli.optimizers import Optimizers, learning_rate
-from gpt2cli.training_settings import Precision, TrainingSettings
+from gpt2cli.training.data_parallel import Ranks
+from gpt2cli.training.documents import Ids
+from gpt2cli.training.lora import AdaptedOps, adapt, initial_adapters, merge
+from gpt2cli.training.optimizers import Optimizers, learning_rate
+from gpt2cli.training.settings import Precision, TrainingSettings
 from gpt2cli.weights import expected_shapes
 
 INITIAL_DEVIATION = 0.02

@@ -13,13 +13,8 @@ import torch
 from torch import Tensor
 
 from gpt2cli.config import ModelConfig
-from gpt2cli.data_parallel import Ranks
-from gpt2cli.documents import Ids
 from gpt2cli.errors import Gpt2Error
-from gpt2cli.evaluation import EvaluationRecord, bits_per_byte, mean_loss, write_sample
-from gpt2cli.hub import ModelFiles
-from gpt2cli.loss_chart import loss_chart
-from gpt2cli.run_folder import RunFolder
+from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.saving import (
     TOKENIZER_FILE,
     save_description,
@@ -28,11 +23,16 @@ from gpt2cli.saving import (
     whole_file,
     write_safetensors,
 )
-from gpt2cli.tokenizer import load_tokenizer
-from gpt2cli.training import StepRecord, Trainer
-from gpt2cli.training_log import TrainingLog
-from gpt2cli.training_settings import TrainingSettings
-from gpt2cli.training_state import Progress, read_tensors, restore_state, save_state, to_arrays
+from gpt2cli.text.tokenizer import load_tokenizer
+from gpt2cli.training.data_parallel import Ranks
+from gpt2cli.training.documents import Ids
+from gpt2cli.training.evaluation import EvaluationRecord, bits_per_byte, mean_loss, write_sample
+from gpt2cli.training.log import TrainingLog
+from gpt2cli.training.loss_chart import loss_chart
+from gpt2cli.training.run_folder import RunFolder
+from gpt2cli.training.settings import TrainingSettings
+from gpt2cli.training.state import Progress, read_tensors, restore_state, save_state, to_arrays
+from gpt2cli.training.trainer import StepRecord, Trainer
 from gpt2cli.weights import expected_shapes
 
 # Between evaluations, which save in any case.
