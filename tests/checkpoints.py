@@ -39,7 +39,7 @@ def load_checkpoint(directory: Path, backend: str = "numpy", device: str = "cpu"
     """Load a checkpoint that `save_checkpoint` or transformers saved."""
     files = find_model(str(directory))
     assert files is not None
-    return load_model(files, open_backend(device, backend))
+    return load_model(files, open_backend(device, backend, threads=1))
 
 
 def save_tokenizer(directory: Path, vocab_size: int) -> None:

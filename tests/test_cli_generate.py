@@ -308,3 +308,11 @@ def test_a_small_model_computes_on_one_thread_unless_threads_are_chosen(checkpoi
     assert threads() == 1
     assert threads("--threads", "2") == 2
     assert threads(OMP_NUM_THREADS="2") == 2
+
+
+def test_a_device_is_written_and_not_replaced(generate: Gpt2) -> None:
+    result = generate(PROMPT, "--seed", "1", "-n", "5", "-o", "/dev/stdout")
+    assert result.stdout == generate(PROMPT, "--seed", "1", "-n", "5").stdout
+    assert Path("/dev/stdout").is_symlink()
+    folder = generate(PROMPT, "-o", "/dev")
+    assert (folder.returncode, folder.stderr) == (1, b"Error: /dev: Is a directory.\n")

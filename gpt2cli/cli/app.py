@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gpt2cli import __version__
+from gpt2cli.cli import options
 from gpt2cli.cli.download import download
 from gpt2cli.cli.generate import generate
 from gpt2cli.cli.info import info
@@ -24,7 +25,7 @@ from gpt2cli.errors import Gpt2Error
 
 app = typer.Typer(
     name="gpt2",
-    help="GPT-2 at the command line: generate, tokenize and download, on CPU or CUDA.",
+    help="GPT-2 at the command line: generate, score, tokenize and train, on a CPU or a GPU.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -44,10 +45,10 @@ def _print_version(wanted: bool) -> None:
 def gpt2(
     version: Annotated[
         bool,
-        typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True),
+        options.flag("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """GPT-2 at the command line: generate, tokenize and download, on CPU or CUDA."""
+    """GPT-2 at the command line: generate, score, tokenize and train, on a CPU or a GPU."""
 
 
 app.command()(download)

@@ -33,10 +33,10 @@ Models = Annotated[
 def download(
     models: Models,
     force: Annotated[
-        bool, typer.Option("--force", help="Fetch the files again, even if they are here.")
+        bool, options.flag("--force", help="Fetch the files again, even if they are here.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be fetched and its bytes, and fetch nothing.")
+        bool, options.flag("--dry-run", help="Print what would be fetched and its bytes, and fetch nothing.")
     ] = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,

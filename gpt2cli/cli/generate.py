@@ -47,11 +47,11 @@ def generate(
         str | None, typer.Option("--file", "-f", metavar="FILE", help="Read the prompt from FILE.")
     ] = None,
     keep_newline: Annotated[
-        bool, typer.Option("--keep-newline", help="Keep the final line end of FILE or stdin.")
+        bool, options.flag("--keep-newline", help="Keep the final line end of FILE or stdin.")
     ] = False,
     unconditional: Annotated[
         bool,
-        typer.Option("--unconditional", help="Begin from the beginning-of-text token, without a prompt."),
+        options.flag("--unconditional", help="Begin from the beginning-of-text token, without a prompt."),
     ] = False,
     special: options.Special = False,
     model: options.Model = None,
@@ -73,7 +73,7 @@ def generate(
     seed: choose.Seed = None,
     num_samples: choose.NumSamples = 1,
     batch_size: choose.BatchSize = 8,
-    echo: Annotated[bool, typer.Option("--echo", help="Print the prompt before its continuation.")] = False,
+    echo: Annotated[bool, options.flag("--echo", help="Print the prompt before its continuation.")] = False,
     json: options.Json = False,
     logprobs: Annotated[
         int | None,

@@ -59,8 +59,8 @@ Removable = Annotated[
         help="Known names or OWNER/NAME, as `gpt2 models list` names them.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be removed, and remove nothing.")]
+Yes = Annotated[bool, options.flag("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, options.flag("--dry-run", help="Print what would be removed, and remove nothing.")]
 
 
 @models.command("list")

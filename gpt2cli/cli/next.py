@@ -56,11 +56,11 @@ def next_tokens(
             help="Rank this continuation too, commas and all; may be repeated.",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: Annotated[bool, options.flag("--json", help="Print one JSON object.")] = False,
     unit: scoring.Unit = "bits",
     bos: Annotated[
         bool,
-        typer.Option(
+        options.flag(
             "--bos/--no-bos",
             rich_help_panel=scoring.SCORING,
             help="Put the beginning-of-text token before TEXT, as `gpt2 score` does and `generate` does not.",

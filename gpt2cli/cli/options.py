@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,11 @@ def model_names(incomplete: str) -> list[str]:
     names = [BUNDLED_MODEL, *(model.name for model in KNOWN_MODELS)]
     names += [model.name for model in cached_models() if model.name not in names]
     return [name for name in names if name.startswith(incomplete)]
+
+
+def flag(*names: str, **settings: Any) -> Any:
+    """Return an option that takes no value; help then shows none."""
+    return typer.Option(*names, metavar="", **settings)
 
 
 def _enable_debugging(wanted: bool) -> bool:
@@ -72,22 +77,18 @@ Color = Annotated[
     Literal["auto", "always", "never"],
     typer.Option("--color", help="Colour the output; auto does so on a terminal, unless NO_COLOR is set."),
 ]
-Offline = Annotated[
-    bool, typer.Option("--offline", help="Never open a connection; also set by HF_HUB_OFFLINE=1.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing on stderr but errors.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details on stderr.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Offline = Annotated[bool, flag("--offline", help="Never open a connection; also set by HF_HUB_OFFLINE=1.")]
+Quiet = Annotated[bool, flag("--quiet", "-q", help="Print nothing on stderr but errors.")]
+Verbose = Annotated[bool, flag("--verbose", "-v", help="Print details on stderr.")]
+Json = Annotated[bool, flag("--json", help="Print JSON, one object a line.")]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, complete or not at all."),
 ]
-Special = Annotated[
-    bool, typer.Option("--special", help="Read <|endoftext|> in the text as the special token.")
-]
+Special = Annotated[bool, flag("--special", help="Read <|endoftext|> in the text as the special token.")]
 Debug = Annotated[
     bool,
-    typer.Option(
+    flag(
         "--debug",
         callback=_enable_debugging,
         help="Show tracebacks of errors; also set by GPT2_DEBUG=1.",

@@ -36,11 +36,16 @@ def json_line(value: Mapping[str, Any]) -> bytes:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only when the block ends well.
+    """Open a file that takes its name only when the block ends well; a device is written as it is.
 
     Raises:
         OSError: the folder cannot be written or is full.
     """
+    if path.exists() and (path.is_relative_to("/dev") or not path.is_file()):
+        # Neither a device nor a pipe may be replaced, and /dev/stdout not even where it leads to a file.
+        with path.open("wb") as file:
+            yield file
+        return
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with aside.open("wb") as file:

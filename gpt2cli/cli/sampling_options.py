@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gpt2cli.cli.options import flag
+
 LENGTH, SAMPLING = "Length", "Sampling"
 MAX_SEED = 2**64 - 1
 
@@ -26,7 +28,7 @@ Stop = Annotated[
     ),
 ]
 IgnoreEos = Annotated[
-    bool, typer.Option("--ignore-eos", rich_help_panel=LENGTH, help="Never choose the end-of-text token.")
+    bool, flag("--ignore-eos", rich_help_panel=LENGTH, help="Never choose the end-of-text token.")
 ]
 Truncate = Annotated[
     Literal["left", "right"] | None,

@@ -61,15 +61,15 @@ def score(
             help="Score each line by itself, or each text between lines of <|endoftext|>.",
         ),
     ] = None,
-    tsv: Annotated[bool, typer.Option("--tsv", help="Print TSV; the default.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    tsv: Annotated[bool, options.flag("--tsv", help="Print TSV; the default.")] = False,
+    csv: Annotated[bool, options.flag("--csv", help="Print CSV.")] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object: rows, and documents with their totals.")
+        bool, options.flag("--json", help="Print one JSON object: rows, and documents with their totals.")
     ] = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a row.")] = False,
+    jsonl: Annotated[bool, options.flag("--jsonl", help="Print one JSON object a row.")] = False,
     view: Annotated[
         bool,
-        typer.Option(
+        options.flag(
             "--view",
             help="Shade the text itself, by token or by word, on a terminal; in a file if FILE of --output "
             "ends in .html, .svg or .png, which also asks for it.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gpt2cli.cli.loading import LoadedModel
+from gpt2cli.cli.options import flag
 from gpt2cli.cli.render import Messages
 from gpt2cli.errors import UsageError
 
@@ -27,7 +28,7 @@ Unit = Annotated[
 ]
 Bos = Annotated[
     bool | None,
-    typer.Option(
+    flag(
         "--bos/--no-bos",
         rich_help_panel=SCORING,
         show_default="bos",

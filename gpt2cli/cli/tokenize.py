@@ -48,10 +48,10 @@ def tokenize(
     text: Annotated[
         str | None, typer.Option("--text", metavar="TEXT", help="Take TEXT instead of files.")
     ] = None,
-    count: Annotated[bool, typer.Option("--count", help="Print how many tokens there are.")] = False,
+    count: Annotated[bool, options.flag("--count", help="Print how many tokens there are.")] = False,
     pieces: Annotated[
         bool,
-        typer.Option(
+        options.flag(
             "--pieces",
             help=r"Print one token a line: its id, a tab, its text as a JSON string. "
             r"Bytes that are not UTF-8 by themselves show as \\xNN.",
@@ -59,7 +59,7 @@ def tokenize(
     ] = False,
     view: Annotated[
         bool,
-        typer.Option(
+        options.flag(
             "--view",
             help="Show the text with each token shaded, or with a line between tokens where colour is off; "
             "with -o FILE.html, as a page.",
@@ -67,14 +67,14 @@ def tokenize(
     ] = False,
     json: Annotated[
         bool,
-        typer.Option(
+        options.flag(
             "--json",
             help="Print a JSON object a file: file, ids, count; --pieces adds pieces, --count drops ids.",
         ),
     ] = False,
     decode: Annotated[
         bool,
-        typer.Option(
+        options.flag(
             "--decode",
             help="Turn ids into text, byte for byte; white space, commas or a JSON list separate them.",
         ),
@@ -102,7 +102,7 @@ def tokenize(
     ] = "strict",
     as_bytes: Annotated[
         bool,
-        typer.Option(
+        options.flag(
             "--bytes", help="Take any bytes: each that is not UTF-8 becomes the token of this byte."
         ),
     ] = False,

@@ -104,9 +104,13 @@ def train(
     )
     if resume and force:
         raise UsageError("--resume goes on with a run and --force replaces it.", "Give one of them.")
+    folder = RunFolder(output)
+    if resume:
+        folder.require_run()
+        # Sums of other threads are rounded otherwise, and the losses would part.
+        threads = threads or folder.load_options().get("threads")
     place = Place.of_this_process(device, threads)
     messages = Messages(quiet or place.rank > 0, color=color)
-    folder = RunFolder(output)
     if place.rank == 0:
         _open_folder(request, folder, place, resume, force, offline, messages)
     else:
@@ -128,7 +132,6 @@ def _open_folder(
 ) -> None:
     """Have the folder hold a run that can go on."""
     if resume:
-        folder.require_run()
         request.require_same(folder.load_options()["request"])
         return
     request.require_sense()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gpt2cli.cli.options import COMPUTE, model_names
+from gpt2cli.cli.options import COMPUTE, flag, model_names
 
 TEXT, SHAPE, STEPS = "Text", "Model", "Training"
 MAX_SEED = 2**63 - 1
@@ -27,8 +27,8 @@ Folder = Annotated[
         "--output", "-o", metavar="DIR", show_default=False, help="Keep the model and the run in DIR."
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR, exactly as it was.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the run that is in DIR.")]
+Resume = Annotated[bool, flag("--resume", help="Go on with the run in DIR, exactly as it was.")]
+Force = Annotated[bool, flag("--force", help="Replace the run that is in DIR.")]
 Document = Annotated[
     Literal["marker", "file"] | None,
     typer.Option(
@@ -252,7 +252,5 @@ Dtype = Annotated[
 ]
 Compile = Annotated[
     bool,
-    typer.Option(
-        "--compile", rich_help_panel=COMPUTE, help="Compile the model first: it takes a minute, then less."
-    ),
+    flag("--compile", rich_help_panel=COMPUTE, help="Compile the model first: it takes a minute, then less."),
 ]

@@ -61,9 +61,8 @@ def prepare(
         f"{parameters:,} parameters, a vocabulary of {config.vocab_size:,} tokens; {memory} of memory"
     )
     messages.note(_plan_text(settings, train.size, ops.device_name))
-    return Beginning(
-        config, weights, tokenizer_json(tokenizer), train, valid, settings, {"request": asdict(request)}
-    )
+    options = {"request": asdict(request), "threads": place.threads}
+    return Beginning(config, weights, tokenizer_json(tokenizer), train, valid, settings, options)
 
 
 def _find_parent(request: Request, folder: RunFolder, offline: bool, messages: Messages) -> ModelFiles | None:
