@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check completions
+.PHONY: check completions readme
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -14,3 +14,6 @@ completions:
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_bash $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.bash
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_zsh $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/_gpt2
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_fish $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.fish
+
+readme:
+	$(PYTHON) tests/readme.py
