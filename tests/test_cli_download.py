@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import shutil
@@ -81,6 +82,28 @@ def test_only_the_needed_files_are_fetched_and_the_folder_is_printed(
 def sizes(folder: Path) -> list[str]:
     in_bytes = [(folder / name).stat().st_size for name in NEEDED]
     return [f"{size} bytes" if size < 1000 else f"{size / 1000:.1f} kB" for size in in_bytes]
+
+
+def test_a_model_is_fetched_verified_continued_from_and_removed(
+    gpt2: Gpt2, hub: LoopbackHub, checkpoint: Path
+) -> None:
+    generate = ("generate", "Once upon", "--seed", "1", "-n", "12", "--json")
+    # generate fetches by itself what is missing.
+    first = gpt2(*generate, "-m", REPO)
+    assert first.returncode == 0, first.stderr
+    report = json.loads(first.stdout)
+    assert report["revision"] == hub.repositories[REPO].refs["main"]
+    assert report["text"] == json.loads(gpt2(*generate, "-m", checkpoint).stdout)["text"]
+    assert gpt2("download", REPO, "--offline").returncode == 0
+    verified = gpt2("models", "verify", REPO)
+    assert verified.returncode == 0
+    assert verified.stdout.count(b"\tok\n") == len(NEEDED)
+    hub.requests.clear()
+    again = json.loads(gpt2(*generate, "-m", REPO).stdout)
+    assert again["token_ids"] == report["token_ids"]
+    assert hub.requests == []
+    assert gpt2("models", "rm", "-y", REPO).returncode == 0
+    assert gpt2(*generate, "-m", REPO, "--offline").returncode == 1
 
 
 def test_the_client_reports_nothing_about_its_user(hub: LoopbackHub, environment: dict[str, str]) -> None:
