@@ -8,6 +8,7 @@ import json
 import math
 import operator
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -386,3 +387,33 @@ def test_a_terminal_shows_aligned_columns_and_the_settings_once(
     assert "\\n" in rows[1]
     place = header.index("surprisal")
     assert all(row[place - 1] == " " and row[place] != " " for row in rows)
+
+
+def test_a_view_shows_the_text_with_bars_or_shades_below_the_width(gpt2: Gpt2) -> None:
+    view = ("score", "-m", "stories", "--text", "The cat sat.\nOn the moon.", "--view")
+    lines = gpt2(*view, env={"COLUMNS": "60"}).stdout.decode().splitlines()
+    assert lines[::2] == ["The cat sat.", "On the moon."]
+    assert all(set(bars) <= set(" ▁▂▃▄▅▆▇█") for bars in lines[1::2])
+    words = gpt2(*view, "--by", "word").stdout.decode().splitlines()
+    assert len(set(words[1][:3])) == 1
+    shaded = gpt2(*view, "--color", "always").stdout.decode()
+    assert "".join(re.split(r"\x1b\[[\d;]*m", shaded)) == "The cat sat.\nOn the moon.\n"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "beginning"), [("html", b"<!doctype"), ("svg", b"<svg"), ("png", b"\x89PNG")]
+)
+def test_the_name_of_a_file_asks_for_a_picture(
+    gpt2: Gpt2, tmp_path: Path, suffix: str, beginning: bytes
+) -> None:
+    target = tmp_path / f"text.{suffix}"
+    result = gpt2("score", "-m", "stories", "--text", "The cat sat.", "-o", target)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+    assert target.read_bytes().startswith(beginning)
+
+
+@pytest.mark.parametrize("other", [["--csv"], ["--by", "line"], ["--filter", "ppl<5"]])
+def test_a_view_and_rows_exclude_each_other(gpt2: Gpt2, other: list[str]) -> None:
+    result = gpt2("score", "-m", "stories", "--view", *other, stdin=b"text")
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert result.stderr.count(b"\n") == 1
