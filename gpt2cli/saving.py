@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from gpt2cli.config import ModelConfig
-from gpt2cli.text.tokenizer import END_OF_TEXT, Tokenizer
+from gpt2cli.text.tokenizer import END_OF_TEXT
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -54,16 +54,6 @@ def save_description(
     _write_json(directory / "tokenizer_config.json", TOKENIZER_CONFIG)
     with whole_file(directory / TOKENIZER_FILE) as file:
         file.write(tokenizer_json.encode())
-
-
-def tokenizer_json(tokenizer: Tokenizer) -> str:
-    """Return the tokenizer.json of a tokenizer, whichever files it was read from."""
-    import tokenizers
-
-    library = tokenizers.Tokenizer.from_str(tokenizer._library.to_str())
-    if library.decoder is None:
-        library.decoder = tokenizers.decoders.ByteLevel()
-    return library.to_str()
 
 
 def save_weights(path: Path, weights: Arrays) -> None:

@@ -44,7 +44,6 @@ def prepare(
         train, valid, documents = _encode(texts, held_out, tokenizer, config)
     ops = place.open()
     from gpt2cli.model import load_model
-    from gpt2cli.saving import tokenizer_json
     from gpt2cli.training.run import Beginning
     from gpt2cli.training.trainer import initial_weights, suitable_precision
 
@@ -62,7 +61,7 @@ def prepare(
     )
     messages.note(_plan_text(settings, train.size, ops.device_name))
     options = {"request": asdict(request), "threads": place.threads}
-    return Beginning(config, weights, tokenizer_json(tokenizer), train, valid, settings, options)
+    return Beginning(config, weights, tokenizer.to_json(), train, valid, settings, options)
 
 
 def _find_parent(request: Request, folder: RunFolder, offline: bool, messages: Messages) -> ModelFiles | None:

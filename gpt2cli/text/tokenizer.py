@@ -111,6 +111,15 @@ class Tokenizer:
         """
         return b"".join(map(self.token_bytes, ids))
 
+    def to_json(self) -> str:
+        """Return a tokenizer.json of this tokenizer, whichever files it was read from."""
+        import tokenizers
+
+        library = tokenizers.Tokenizer.from_str(self._library.to_str())
+        if library.decoder is None:
+            library.decoder = tokenizers.decoders.ByteLevel()
+        return library.to_str()
+
     def _spell(self, token_id: int) -> bytes:
         if not 0 <= token_id < self.id_limit:
             raise InputError(f"There is no token {token_id}; ids go from 0 to {self.id_limit - 1}.")
