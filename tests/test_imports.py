@@ -14,7 +14,7 @@ import pytest
 import typer
 from checkpoints import save_checkpoint, save_tokenizer
 
-from gpt2cli.cli.app import app
+from gpt2cli.cli.app import COMMANDS, app
 
 PACKAGE = Path(__file__).parents[1] / "gpt2cli"
 MODULES = {
@@ -104,6 +104,17 @@ def packages(names: set[str]) -> set[str]:
 )
 def test_help_loads_nothing_heavy(environment: dict[str, str], words: list[str]) -> None:
     assert not HEAVY & loaded_by([*words, "--help"], environment)
+
+
+def test_a_command_loads_no_other_but_download() -> None:
+    code = (
+        "import sys; from gpt2cli.cli.app import app; app(['rank', '--help'], standalone_mode=False); "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    # Loading a model may have to fetch it.
+    assert {name for name in COMMANDS if f"gpt2cli.cli.{name}" in loaded} == {"rank", "download"}
 
 
 @pytest.mark.parametrize(

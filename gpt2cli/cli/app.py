@@ -6,33 +6,68 @@ import os
 import signal
 import sys
 import warnings
-from typing import Annotated, NoReturn
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from gpt2cli import __version__
 from gpt2cli.cli import options
-from gpt2cli.cli.download import download
-from gpt2cli.cli.generate import generate
-from gpt2cli.cli.info import info
-from gpt2cli.cli.models import models
-from gpt2cli.cli.next import next_tokens
-from gpt2cli.cli.rank import rank
-from gpt2cli.cli.score import score
-from gpt2cli.cli.tokenize import tokenize
-from gpt2cli.cli.train import train
 from gpt2cli.errors import Gpt2Error
+
+INTERRUPTED = 130
+# Each is defined in the module of its name; a few names are taken in Python.
+COMMANDS = {
+    "download": "download",
+    "generate": "generate",
+    "info": "info",
+    "models": "models",
+    "next": "next_tokens",
+    "rank": "rank",
+    "score": "score",
+    "tokenize": "tokenize",
+    "train": "train",
+}
+
+
+class Commands(Mapping[str, Any]):
+    """Import a command's module only when that command is asked for."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        function = COMMANDS[name]
+        command = getattr(import_module(f"gpt2cli.cli.{name}"), function)
+        holder = typer.Typer(rich_markup_mode="markdown")
+        if isinstance(command, typer.Typer):
+            holder.add_typer(command, name=name)
+        else:
+            holder.command(name)(command)
+        return typer.main.get_group(holder).commands[name]
+
+
+class LazyGroup(TyperGroup):
+    """Hold all commands without having imported them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes | {"commands": Commands()})
+
 
 app = typer.Typer(
     name="gpt2",
+    cls=LazyGroup,
     help="GPT-2 at the command line: generate, score, tokenize and train, on a CPU or a GPU.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-INTERRUPTED = 130
 
 
 def _print_version(wanted: bool) -> None:
@@ -49,17 +84,6 @@ def gpt2(
     ] = False,
 ) -> None:
     """GPT-2 at the command line: generate, score, tokenize and train, on a CPU or a GPU."""
-
-
-app.command()(download)
-app.command()(generate)
-app.command()(info)
-app.add_typer(models, name="models")
-app.command("next")(next_tokens)
-app.command()(rank)
-app.command()(score)
-app.command()(tokenize)
-app.command()(train)
 
 
 def run() -> NoReturn:
