@@ -1,20 +1,16 @@
-"""A model written as an ordinary Hugging Face folder, and files that appear whole or not at all."""
+"""A model written as an ordinary Hugging Face folder."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from gpt2cli.config import ModelConfig
+from gpt2cli.tensor_file import Arrays, write_safetensors
 from gpt2cli.text.tokenizer import END_OF_TEXT
-
-Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+from gpt2cli.whole_file import whole_file
 
 TOKENIZER_CONFIG = {
     "tokenizer_class": "GPT2Tokenizer",
@@ -25,9 +21,6 @@ TOKENIZER_CONFIG = {
 }
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
-STORED_NAMES = {"float32": "F32", "float16": "F16", "float64": "F64"}
-# Tensors begin on a cache line, so that mapped weights are used without a copy.
-ALIGNMENT = 64
 
 
 def save_model(directory: Path, config: ModelConfig, weights: Arrays, tokenizer_json: str) -> None:
@@ -64,61 +57,6 @@ def save_weights(path: Path, weights: Arrays) -> None:
     """
     named = {_file_name(name): array for name, array in weights.items()}
     write_safetensors(path, named, {"format": "pt"})
-
-
-def write_safetensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Write arrays one after the other, without holding a second copy of any.
-
-    Raises:
-        OSError: the file cannot be written or the disk is full.
-    """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    offset = 0
-    for name, array in arrays.items():
-        end = offset + array.nbytes
-        header[name] = {
-            "dtype": STORED_NAMES[str(array.dtype)],
-            "shape": list(array.shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    described = json.dumps(header).encode()
-    described += b" " * (-(8 + len(described)) % ALIGNMENT)
-    with whole_file(path) as file:
-        file.write(len(described).to_bytes(8, "little") + described)
-        for array in arrays.values():
-            file.write(np.require(array, requirements=["C"]).data)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only when the block ends well and the disk has all of it.
-
-    Raises:
-        OSError: it cannot be written or the disk is full; the error names the file.
-    """
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Until then the new name may be lost with the power.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _file_name(name: str) -> str:

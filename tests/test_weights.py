@@ -20,7 +20,8 @@ from torch import Tensor
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops import StoredTensor
-from gpt2cli.weights import expected_shapes, load_weights, read_safetensors
+from gpt2cli.tensor_file import read_safetensors
+from gpt2cli.weights import expected_shapes, load_weights
 
 CONFIG = ModelConfig(vocab_size=11, n_positions=5, n_embd=6, n_layer=2, n_head=3)
 Tensors = dict[str, Tensor]

@@ -56,7 +56,7 @@ def _problem(path: Path) -> str:
 
 
 def _malformation(path: Path) -> str:
-    from gpt2cli.weights import read_safetensors
+    from gpt2cli.tensor_file import read_safetensors
 
     try:
         if path.suffix == ".safetensors":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt2cli.saving import whole_file
+from gpt2cli.whole_file import whole_file
 
 
 class TrainingLog:

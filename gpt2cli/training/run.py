@@ -20,9 +20,8 @@ from gpt2cli.saving import (
     save_description,
     save_model,
     save_weights,
-    whole_file,
-    write_safetensors,
 )
+from gpt2cli.tensor_file import write_safetensors
 from gpt2cli.text.tokenizer import load_tokenizer
 from gpt2cli.training.data_parallel import Ranks
 from gpt2cli.training.documents import Ids
@@ -34,6 +33,7 @@ from gpt2cli.training.settings import TrainingSettings
 from gpt2cli.training.state import Progress, read_tensors, restore_state, save_state, to_arrays
 from gpt2cli.training.trainer import StepRecord, Trainer
 from gpt2cli.weights import expected_shapes
+from gpt2cli.whole_file import whole_file
 
 # Between evaluations, which save in any case.
 SAVE_SECONDS = 300.0

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from gpt2cli.errors import CheckpointError, InputError, UsageError
-from gpt2cli.saving import TOKENIZER_FILE, WEIGHTS_FILE, whole_file
+from gpt2cli.saving import TOKENIZER_FILE, WEIGHTS_FILE
 from gpt2cli.training.documents import Ids
+from gpt2cli.whole_file import whole_file
 
 DESCRIPTION = ("config.json", "tokenizer_config.json", TOKENIZER_FILE)
 

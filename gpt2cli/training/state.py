@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from gpt2cli.errors import CheckpointError
-from gpt2cli.saving import write_safetensors
+from gpt2cli.tensor_file import read_safetensors, write_safetensors
 from gpt2cli.training.trainer import Trainer
-from gpt2cli.weights import read_safetensors
 
 WEIGHT, OPTIMIZER = "weight:", "optimizer:"
 
