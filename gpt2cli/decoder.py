@@ -36,8 +36,9 @@ def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None) -> A
 
 def logits(model: Model[A], hidden: A) -> A:
     """Return the unnormalized log-probabilities (batch, time, vocabulary) of the next tokens."""
-    table = "wte.weight" if model.config.tie_word_embeddings else "lm_head.weight"
-    return model.ops.head(hidden, model.weights[table])
+    weights = model.weights
+    # A tied head is the embedding, unless it was converted to a type that embeddings do not have.
+    return model.ops.head(hidden, weights["lm_head.weight" if "lm_head.weight" in weights else "wte.weight"])
 
 
 def _attention(model: Model[A], layer: int, x: A, cache: KVCache[A] | None) -> A:

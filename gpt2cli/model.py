@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model(Generic[A]):
-    """Hold all that a forward pass needs; the weights are named as in the checkpoint."""
+    """Hold all that a forward pass needs; the weights are named as in the checkpoint.
+
+    `not_kept` tells why converted weights could not be kept for the next start, if they could not.
+    """
 
     config: ModelConfig
     weights: Mapping[str, A]
     ops: Ops[A]
+    not_kept: str = ""
 
 
 def load_model(files: ModelFiles, ops: Ops[A]) -> Model[A]:
@@ -31,4 +35,12 @@ def load_model(files: ModelFiles, ops: Ops[A]) -> Model[A]:
     """
     config = ModelConfig.from_json(files.config)
     stored = load_weights(files.weights, config)
-    return Model(config, {name: ops.weight(tensor) for name, tensor in stored.items()}, ops)
+    problem = ""
+    if ops.storage:
+        # It reads the kernels, which need not be there.
+        from gpt2cli.conversion import convert
+
+        conversion = convert(stored, files.weights, config, ops.storage)
+        stored |= conversion.weights
+        problem = conversion.problem
+    return Model(config, {name: ops.weight(tensor) for name, tensor in stored.items()}, ops, problem)

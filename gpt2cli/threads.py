@@ -30,6 +30,12 @@ def threads_are_chosen() -> bool:
     return any(os.environ.get(name) for name in THREAD_VARIABLES)
 
 
+def threads_from_environment() -> int | None:
+    """Return the number of threads that the environment asks for, None if it asks for none."""
+    values = (os.environ.get(name, "") for name in THREAD_VARIABLES)
+    return next((int(value) for value in values if value.isdigit() and int(value) > 0), None)
+
+
 def set_blas_threads(count: int | None) -> int | None:
     """Set the number of threads of numpy's BLAS, whether it is loaded or not, and return it.
 

@@ -73,6 +73,7 @@ def next_tokens(
     device: options.Device = "auto",
     backend: options.Backend = "auto",
     dtype: options.Dtype = "auto",
+    quantize: options.Quantize = "none",
     threads: options.Threads = None,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -95,7 +96,7 @@ def next_tokens(
     _note_spaces(content, wanted, messages)
     from gpt2cli.backend import open_backend
 
-    ops = open_backend(device, backend, dtype, threads)
+    ops = open_backend(device, backend, dtype, threads, quantize)
     loaded = load_for_command(model, ops, offline, messages)
     start = time.perf_counter()
     from gpt2cli.generation import fit_prompt, prefill

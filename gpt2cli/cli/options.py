@@ -55,12 +55,28 @@ Device = Annotated[
     ),
 ]
 Backend = Annotated[
-    Literal["auto", "numpy", "torch"],
-    typer.Option("--backend", rich_help_panel=COMPUTE, help="auto takes numpy on a CPU, torch elsewhere."),
+    Literal["auto", "compiled", "numpy", "torch"],
+    typer.Option(
+        "--backend",
+        rich_help_panel=COMPUTE,
+        help="auto takes the compiled kernels on a CPU, numpy where they were not built, torch elsewhere.",
+    ),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],
-    typer.Option("--dtype", rich_help_panel=COMPUTE, help="Compute in this type; auto is float32."),
+    typer.Option(
+        "--dtype",
+        rich_help_panel=COMPUTE,
+        help="Compute in this type, or on a CPU keep the weights in it; auto is float32.",
+    ),
+]
+Quantize = Annotated[
+    Literal["none", "int8"],
+    typer.Option(
+        "--quantize",
+        rich_help_panel=COMPUTE,
+        help="On a CPU, keep the weights in 8 bits: faster, and close to float32.",
+    ),
 ]
 Threads = Annotated[
     int | None,

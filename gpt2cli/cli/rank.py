@@ -44,6 +44,7 @@ def rank(
     device: options.Device = "auto",
     backend: options.Backend = "auto",
     dtype: options.Dtype = "auto",
+    quantize: options.Quantize = "none",
     threads: options.Threads = None,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -63,7 +64,7 @@ def rank(
     lines = [line for block in line_blocks(files or [STDIN]) for line in block]
     from gpt2cli.backend import open_backend
 
-    ops = open_backend(device, backend, dtype, threads)
+    ops = open_backend(device, backend, dtype, threads, quantize)
     messages = Messages(quiet, verbose)
     loaded = load_for_command(model, ops, offline, messages)
     start = time.perf_counter()

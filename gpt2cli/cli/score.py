@@ -111,6 +111,7 @@ def score(
     device: options.Device = "auto",
     backend: options.Backend = "auto",
     dtype: options.Dtype = "auto",
+    quantize: options.Quantize = "none",
     threads: options.Threads = None,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -158,7 +159,7 @@ def score(
     sources = None if condition or sentences else Sources(files, text)
     from gpt2cli.backend import open_backend
 
-    ops = open_backend(device, backend, dtype, threads)
+    ops = open_backend(device, backend, dtype, threads, quantize)
     loaded = load_for_command(model, ops, offline, messages)
     opened = scoring.open_scoring(loaded, unit, bos, window, stride, batch_size, protocol)
     start = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,14 +18,25 @@ class Shaped(Protocol):
 
 
 A = TypeVar("A", bound=Shaped)
+Storage = Literal["float16", "bfloat16", "int8"]
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Hold a tensor as its file stores it; `dtype` is safetensors' name, BF16 comes as uint16."""
+    """Hold a tensor as its file stores it; `dtype` is safetensors' name, BF16 comes as uint16.
+
+    A matrix in 8 bits comes in the panels of the compiled kernels, with a scale a column and its true shape.
+    """
 
     dtype: str
     array: np.ndarray[Any, Any]
+    scales: np.ndarray[Any, Any] | None = None
+    packed_shape: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the tensor, whatever the layout of its numbers."""
+        return self.packed_shape or self.array.shape
 
 
 class Ops(Protocol[A]):
@@ -37,6 +48,8 @@ class Ops(Protocol[A]):
     name: str
     device_name: str
     dtype_name: str
+    # The type that a checkpoint's matrices are converted to; None leaves them as they are stored.
+    storage: Storage | None
 
     def weight(self, tensor: StoredTensor) -> A:
         """Return a stored tensor as an array of the backend, without a copy where it can."""

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.ops import StoredTensor
+from gpt2cli.ops import Storage, StoredTensor
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -22,6 +22,7 @@ class NumpyOps:
     name = "numpy"
     device_name = "cpu"
     dtype_name = "float32"
+    storage: Storage | None = None
 
     def weight(self, tensor: StoredTensor) -> Array:
         if tensor.dtype == "BF16":

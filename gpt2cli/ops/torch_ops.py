@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.errors import CheckpointError, Gpt2Error
-from gpt2cli.ops import StoredTensor
+from gpt2cli.ops import Storage, StoredTensor
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 PICKLED_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64"}
@@ -84,6 +84,8 @@ class TorchOps:
         self.device_name = str(self.device)
         self.dtype = dtype
         self.dtype_name = str(dtype).removeprefix("torch.")
+        # Tensors are converted one by one, as they are loaded.
+        self.storage: Storage | None = None
         self.dropout = dropout
 
     def weight(self, tensor: StoredTensor) -> Tensor:

@@ -1,0 +1,5 @@
+/* For any processor: the instructions that the compiler may always use. */
+
+#define NAME "generic"
+#define KERNELS kernels_generic
+#include "kernels.inc"

@@ -1,0 +1,64 @@
+/* The arithmetic of GPT-2's forward pass on a CPU, for a few rows or for many.
+
+   Every sum has an order that depends on the lengths of its own vectors alone: not on how many rows are
+   computed at once, nor on how many threads compute them. So a sample is the same in any batch.
+
+   Matrices are row-major and without gaps. Rows of activations are float32. */
+
+#ifndef GPT2_KERNELS_H
+#define GPT2_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum stored { STORED_F32, STORED_F16, STORED_BF16 };
+
+/* Columns of an int8 matrix that lie together, so that one pass over memory serves all of them. */
+enum { PANEL = 32 };
+
+/* Queries (batch, heads, time, width) against keys and values (batch, heads, seen, width): strides count
+   floats, those of the last axis are 1, and keys and values share theirs. */
+struct attention_shape {
+    ptrdiff_t batch, heads, time, seen, width;
+    ptrdiff_t query_stride[3], key_stride[3], out_stride[3];
+};
+
+/* out (rows, columns) of x (rows, depth) and a matrix of one of three kinds: for `linear` weight is
+   (depth, columns); for `head` it is (columns, depth); for `linear_int8` it is what `kernels_pack` made,
+   with its scales. bias is added; for `head` and `linear_int8` it may be NULL. */
+struct product {
+    const float *x;
+    const void *weight;
+    enum stored type;
+    const float *scales, *bias;
+    float *out;
+    ptrdiff_t rows, depth, columns;
+};
+
+/* All use the threads of the pool. Those that return a number return 0, or -1 without memory. */
+struct kernels {
+    const char *name;
+    int (*linear)(const struct product *product);
+    void (*head)(const struct product *product);
+    int (*linear_int8)(const struct product *product);
+    int (*attention)(const float *queries, const float *keys, const float *values, float scale, float *out,
+                     const struct attention_shape *shape);
+    void (*layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, float *out,
+                       ptrdiff_t rows, ptrdiff_t width);
+    void (*gelu_tanh)(const float *x, float *out, ptrdiff_t count);
+};
+
+extern const struct kernels kernels_generic;
+#if defined(__x86_64__) && defined(__GNUC__)
+extern const struct kernels kernels_avx2, kernels_avx512;
+#endif
+
+/* Return the fastest that this processor can run, or the one of a name; NULL where it has no such. */
+const struct kernels *kernels_named(const char *name);
+
+/* Round weight (depth, columns), whose elements are `step` and `stride` floats apart, to int8 with a scale
+   a column. Panels of PANEL columns hold 4 elements of depth a column side by side, offset by 128. */
+void kernels_pack(const float *weight, ptrdiff_t step, ptrdiff_t stride, ptrdiff_t depth, ptrdiff_t columns,
+                  uint8_t *panels, float *scales);
+
+#endif

@@ -1,0 +1,135 @@
+#include "pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* Some 0.2 ms: longer than Python needs between two calls, and than a thread needs to wake. */
+enum { SPINS = 8000, REMAINING_BITS = 32 };
+
+/* The number of the job in the upper half and its tasks left to take in the lower, in one word: a thread
+   that comes late finds another number or nothing left, so it never takes a task of a job that it has not read. */
+static _Atomic uint64_t ticket;
+static atomic_ptrdiff_t done;
+static pool_task job;
+static void *job_context;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t work_came = PTHREAD_COND_INITIALIZER;
+static atomic_int sleepers, wanted_workers;
+static int workers;
+static pthread_t threads_of[MOST_THREADS];
+
+static void pause_a_little(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Take tasks until none is left. */
+static void work(int worker)
+{
+    uint64_t seen = atomic_load(&ticket);
+    for (;;) {
+        uint64_t left = (uint32_t)seen;
+        if (!left)
+            return;
+        if (!atomic_compare_exchange_weak(&ticket, &seen, seen - 1))
+            continue;
+        job(job_context, (ptrdiff_t)left - 1, worker);
+        atomic_fetch_add(&done, 1);
+        seen = atomic_load(&ticket);
+    }
+}
+
+static int is_idle(int worker)
+{
+    return !(uint32_t)atomic_load(&ticket) && worker <= atomic_load(&wanted_workers);
+}
+
+static void *serve(void *number)
+{
+    int worker = (int)(intptr_t)number;
+    while (worker <= atomic_load(&wanted_workers)) {
+        for (int spin = 0; spin < SPINS && is_idle(worker); spin++)
+            pause_a_little();
+        if (is_idle(worker)) {
+            pthread_mutex_lock(&lock);
+            atomic_fetch_add(&sleepers, 1);
+            while (is_idle(worker))
+                pthread_cond_wait(&work_came, &lock);
+            atomic_fetch_sub(&sleepers, 1);
+            pthread_mutex_unlock(&lock);
+        }
+        work(worker);
+    }
+    return NULL;
+}
+
+static void wake_all(void)
+{
+    pthread_mutex_lock(&lock);
+    pthread_cond_broadcast(&work_came);
+    pthread_mutex_unlock(&lock);
+}
+
+/* A forked child has the caller's thread alone. */
+static void forget_workers(void)
+{
+    workers = 0;
+    atomic_store(&sleepers, 0);
+    atomic_store(&wanted_workers, 0);
+    pthread_mutex_init(&lock, NULL);
+    pthread_cond_init(&work_came, NULL);
+}
+
+int pool_set_threads(int threads)
+{
+    static int fork_is_handled;
+    if (!fork_is_handled)
+        fork_is_handled = !pthread_atfork(NULL, NULL, forget_workers);
+    int wanted = threads < 1 ? 0 : (threads < MOST_THREADS ? threads : MOST_THREADS) - 1;
+    atomic_store(&wanted_workers, wanted);
+    if (workers > wanted)
+        wake_all();
+    while (workers > wanted)
+        pthread_join(threads_of[workers--], NULL);
+    while (workers < wanted) {
+        if (pthread_create(&threads_of[workers + 1], NULL, serve, (void *)(intptr_t)(workers + 1)))
+            break;
+        workers++;
+    }
+    atomic_store(&wanted_workers, workers);
+    return workers + 1;
+}
+
+int pool_threads(void) { return workers + 1; }
+
+void pool_run(pool_task task, void *context, ptrdiff_t tasks)
+{
+    if (!workers || tasks == 1) {
+        for (ptrdiff_t i = 0; i < tasks; i++)
+            task(context, i, 0);
+        return;
+    }
+    if (tasks <= 0)
+        return;
+    job = task;
+    job_context = context;
+    atomic_store(&done, 0);
+    uint64_t number = (atomic_load(&ticket) >> REMAINING_BITS) + 1;
+    atomic_store(&ticket, number << REMAINING_BITS | (uint64_t)tasks);
+    if (atomic_load(&sleepers))
+        wake_all();
+    work(0);
+    for (int spin = 0; atomic_load(&done) < tasks; spin++) {
+        pause_a_little();
+        /* The thread that holds the last task may be waiting for this core. */
+        if (spin > SPINS)
+            sched_yield();
+    }
+}

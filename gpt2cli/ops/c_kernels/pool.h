@@ -1,0 +1,25 @@
+/* Threads that share the tasks of one call.
+
+   The caller works too, and waits for tasks, never for threads: one that the system has not yet woken is
+   not missed. On a machine with other work this matters more than all else; OpenMP's barriers wait. */
+
+#ifndef GPT2_POOL_H
+#define GPT2_POOL_H
+
+#include <stddef.h>
+
+enum { MOST_THREADS = 256 };
+
+/* `worker` is below the number of threads, and no two tasks at a time have the same. */
+typedef void (*pool_task)(void *context, ptrdiff_t task, int worker);
+
+/* Use `threads` threads, the caller among them, and return how many there are now. Not for two callers at once,
+   nor while `pool_run` is at work; the same holds for `pool_run`. */
+int pool_set_threads(int threads);
+
+int pool_threads(void);
+
+/* Call task(context, 0) to task(context, tasks - 1), in any order, and return when all are done. */
+void pool_run(pool_task task, void *context, ptrdiff_t tasks);
+
+#endif

@@ -1,0 +1,146 @@
+/* Sixteen floats at a time, as GCC's and Clang's vector types: they become the registers of whatever
+   instruction set the including file is compiled for. */
+
+#ifndef GPT2_VECTORS_H
+#define GPT2_VECTORS_H
+
+#include "kernels.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+enum { LANES = 16 };
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(64)));
+typedef int32_t ivec __attribute__((vector_size(64)));
+typedef uint32_t uvec __attribute__((vector_size(64)));
+/* In memory, where floats are aligned as floats only. */
+typedef float vec_memory __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint16_t half_memory __attribute__((vector_size(32), aligned(2), may_alias));
+
+INLINE vec load(const float *from) { return *(const vec_memory *)from; }
+
+INLINE void store(float *to, vec value) { *(vec_memory *)to = value; }
+
+/* Minus zero must stay what it is, so zero is subtracted. */
+INLINE vec splat(float value) { return value - (vec){0}; }
+
+INLINE vec widen_bf16(const uint16_t *from)
+{
+    return (vec)(__builtin_convertvector(*(const half_memory *)from, uvec) << 16);
+}
+
+INLINE vec widen_f16(const uint16_t *from)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+#else
+    uvec bits = __builtin_convertvector(*(const half_memory *)from, uvec);
+    uvec magnitude = (bits & 0x7fff) << 13;
+    /* The exponents differ by 112, and a product also makes denormals normal. */
+    uvec finite = (uvec)((vec)magnitude * 0x1p112f);
+    uvec special = (uvec)(magnitude >= 0x0f800000) & 0x7f800000;
+    return (vec)(finite | special | (bits & 0x8000) << 16);
+#endif
+}
+
+INLINE vec load_as(const void *from, ptrdiff_t index, enum stored type)
+{
+    switch (type) {
+    case STORED_F16: return widen_f16((const uint16_t *)from + index);
+    case STORED_BF16: return widen_bf16((const uint16_t *)from + index);
+    default: return load((const float *)from + index);
+    }
+}
+
+/* Loads `count` numbers, fewer than LANES, and zeros behind them. */
+INLINE vec load_part_as(const void *from, ptrdiff_t index, ptrdiff_t count, enum stored type)
+{
+    if (type == STORED_F32) {
+        float numbers[LANES] = {0};
+        __builtin_memcpy(numbers, (const float *)from + index, (size_t)count * sizeof *numbers);
+        return load(numbers);
+    }
+    uint16_t halves[LANES] = {0};
+    __builtin_memcpy(halves, (const uint16_t *)from + index, (size_t)count * sizeof *halves);
+    return type == STORED_F16 ? widen_f16(halves) : widen_bf16(halves);
+}
+
+/* Loads LANES numbers, or as many as there are and zeros behind them. */
+INLINE vec load_some(const float *from, ptrdiff_t count)
+{
+    if (count >= LANES)
+        return load(from);
+    return count > 0 ? load_part_as(from, 0, count, STORED_F32) : splat(0.0f);
+}
+
+INLINE void store_some(float *to, vec value, ptrdiff_t count)
+{
+    float all[LANES];
+    if (count >= LANES) {
+        store(to, value);
+    } else if (count > 0) {
+        store(all, value);
+        __builtin_memcpy(to, all, (size_t)count * sizeof *all);
+    }
+}
+
+/* Always in the same order: halves, quarters, eighths. */
+INLINE float sum_lanes(vec value)
+{
+    union { vec whole; float parts[LANES]; } all = {value};
+    typedef float eight __attribute__((vector_size(32)));
+    typedef float four __attribute__((vector_size(16)));
+    eight halves[2];
+    __builtin_memcpy(halves, &all, sizeof halves);
+    halves[0] += halves[1];
+    four quarters[2];
+    __builtin_memcpy(quarters, halves, sizeof quarters);
+    quarters[0] += quarters[1];
+    return (quarters[0][0] + quarters[0][2]) + (quarters[0][1] + quarters[0][3]);
+}
+
+INLINE float max_lanes(vec value)
+{
+    float most = value[0];
+    for (int lane = 1; lane < LANES; lane++)
+        most = value[lane] > most ? value[lane] : most;
+    return most;
+}
+
+INLINE vec choose(ivec mask, vec yes, vec no)
+{
+    return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
+}
+
+INLINE vec larger(vec a, vec b) { return choose(a > b, a, b); }
+
+/* e to the x, within 2 units of the last place; 0 below -87.3, where floats become denormal. The
+   polynomial is that of Cephes (Moshier). */
+INLINE vec exponential(vec x)
+{
+    vec bounded = choose(x > 88.0f, splat(88.0f), x);
+    bounded = choose(bounded < -88.0f, splat(-88.0f), bounded);
+    vec scaled = bounded * 1.44269504088896341f;
+    /* Adding and subtracting 1.5 * 2**23 rounds to a whole number. */
+    vec power = (scaled + 0x1.8p23f) - 0x1.8p23f;
+    vec rest = bounded - power * 0.693359375f;
+    rest = rest - power * -2.12194440e-4f;
+    vec sum = splat(1.9875691500e-4f);
+    sum = sum * rest + 1.3981999507e-3f;
+    sum = sum * rest + 8.3334519073e-3f;
+    sum = sum * rest + 4.1665795894e-2f;
+    sum = sum * rest + 1.6666665459e-1f;
+    sum = sum * rest + 5.0000001201e-1f;
+    sum = sum * (rest * rest) + rest + 1.0f;
+    ivec exponent = (__builtin_convertvector(power, ivec) + 127) << 23;
+    vec result = sum * (vec)exponent;
+    result = choose(x < -87.3f, splat(0.0f), result);
+    /* A comparison with a value that is not a number is false, so such a value came through. */
+    return choose(x == x, result, x);
+}
+
+#endif
