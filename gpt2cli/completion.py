@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpt2cli.generation import FinishReason, Generation, Token
+from gpt2cli.speculation import Drafts
 from gpt2cli.text.text_stream import TextStream
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -37,12 +38,24 @@ class Completion:
         self.text = ""
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
+        self.drafts: Drafts | None = None
         self._stream = TextStream(tokenizer.token_bytes, stop)
 
     @property
     def stopped(self) -> bool:
         """Tell whether a stop string was found."""
         return self._stream.stopped
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """Return the numbers of tokens that were chosen, and of those that were drafted, if any could be."""
+        usage = {"completion_tokens": len(self.tokens)}
+        if self.drafts:
+            usage |= {
+                "draft_tokens": self.drafts.proposed,
+                "accepted_draft_tokens": self.drafts.accepted,
+            }
+        return usage
 
     def push(self, token: Token) -> str:
         """Add a token and return the text that is certain by now."""
@@ -77,6 +90,7 @@ def _finish(generation: Generation[Any], completions: Mapping[int, Completion]) 
         completion = completions[sample]
         if completion.finish_reason is None:
             text = completion.finish(reason)
+            completion.drafts = generation.drafts.get(sample)
             yield Piece(sample, text, completion.finish_reason)
 
 

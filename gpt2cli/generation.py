@@ -14,6 +14,7 @@ from gpt2cli.kv_cache import KVCache
 from gpt2cli.model import Model
 from gpt2cli.ops import A
 from gpt2cli.sampling import Sampler, Scores, log_softmax
+from gpt2cli.speculation import Drafts, ReadAhead
 
 FinishReason = Literal["stop", "length"]
 Truncation = Literal["left", "right"]
@@ -21,12 +22,16 @@ Truncation = Literal["left", "right"]
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """Choose how far to go; `slide` drops the older half of a full context and goes on."""
+    """Choose how far to go; `slide` drops the older half of a full context and goes on.
+
+    `speculate` reads drafts, which change no token, while there is one sample alone.
+    """
 
     max_tokens: int = 128
     end_id: int | None = None
     slide: bool = False
     logprobs: int | None = None
+    speculate: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Generation(Generic[A]):
     """Continue a prompt as several samples at once, in steps that yield one token of each.
 
     A sample's tokens depend on the sampler's seed and the sample's own number, not on its company.
+    `drafts` counts for each sample what was read ahead of it, if the settings ask for that.
     """
 
     def __init__(
@@ -99,6 +105,8 @@ class Generation(Generic[A]):
         samples: Sequence[int] = (0,),
     ) -> None:
         self.finish_reasons: dict[int, FinishReason] = {}
+        self.drafts = {sample: Drafts() for sample in samples} if settings.speculate else {}
+        self._ahead: ReadAhead[A] | None = None
         self._model = model
         self._prompt = prompt
         self._sampler = sampler
@@ -119,7 +127,7 @@ class Generation(Generic[A]):
             if cache.length == self._model.config.n_positions and not self._settings.slide:
                 break
             cache = self._drop_finished(cache)
-            if not self._rows or self._at_last_step():
+            if not self._rows or self._remaining() == 0:
                 break
             scores, cache = self._advance(cache)
         for sample in self._rows:
@@ -140,19 +148,28 @@ class Generation(Generic[A]):
         self._rows = {sample: ids for sample, ids in self._rows.items() if sample not in self.finish_reasons}
         return cache.select(going)
 
-    def _at_last_step(self) -> bool:
+    def _remaining(self) -> int:
         ids = next(iter(self._rows.values()))
-        return len(ids) - len(self._prompt.ids) >= self._settings.max_tokens
+        return len(self._prompt.ids) + self._settings.max_tokens - len(ids)
 
     def _advance(self, cache: KVCache[A]) -> tuple[list[Scores], KVCache[A]]:
         rows = list(self._rows.values())
         context = self._model.config.n_positions
         if cache.length < context:
+            # Of several rows, each would accept another part of its draft.
+            if self._settings.speculate and len(rows) == 1:
+                return [self._read_ahead(cache)], cache
             return _read(self._model, [ids[-1:] for ids in rows], cache), cache
         # Positions are absolute in GPT-2, so the newest half must be read again from position 0.
         kept = max(context // 2, 1)
         cache = KVCache(self._model.config, self._model.ops, len(rows), context)
         return _read(self._model, [ids[-kept:] for ids in rows], cache), cache
+
+    def _read_ahead(self, cache: KVCache[A]) -> Scores:
+        ((sample, ids),) = self._rows.items()
+        if self._ahead is None:
+            self._ahead = ReadAhead(self._model, self.drafts[sample])
+        return self._ahead.read(ids, cache, self._remaining() - 1)
 
 
 def _read(model: Model[A], rows: Sequence[Sequence[int]], cache: KVCache[A]) -> list[Scores]:

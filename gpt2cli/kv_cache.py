@@ -46,6 +46,18 @@ class KVCache(Generic[A]):
         """Count `time` positions, appended by every layer, as past."""
         self.length += time
 
+    def truncate(self, length: int) -> None:
+        """Count only the first `length` positions as past.
+
+        The others stay until `append` overwrites them, so that `advance` can count them as past again.
+
+        Raises:
+            ValueError: the length is negative or beyond what is held.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"a cache of {self.length} positions has no first {length}")
+        self.length = length
+
     def select(self, rows: Sequence[int]) -> KVCache[A]:
         """Return a copy that holds the given rows in the given order; a row may come repeatedly."""
         chosen = KVCache(self._config, self._ops, len(rows), self.capacity)

@@ -79,3 +79,41 @@ def test_selected_rows_are_copies_in_the_given_order(ops: Ops[Any]) -> None:
     assert cache.length == 2
     untouched, _ = cache.append(0, keys(ops, 3, 1), keys(ops, 3, 1))
     np.testing.assert_array_equal(ops.to_numpy(untouched)[:, :, :2], ops.to_numpy(new))
+
+
+@pytest.mark.parametrize("kept", [0, 2, 5])
+def test_a_truncated_cache_is_one_that_never_saw_more(ops: Ops[Any], kept: int) -> None:
+    cut, fresh = KVCache(CONFIG, ops, 1, 8), KVCache(CONFIG, ops, 1, 8)
+    first, second, third = keys(ops, 1, kept), keys(ops, 1, 5 - kept, 300.0), keys(ops, 1, 3, 600.0)
+    for cache, parts in ((cut, (first, second)), (fresh, (first,))):
+        for part in parts:
+            for layer in range(CONFIG.n_layer):
+                cache.append(layer, part, part)
+            cache.advance(part.shape[2])
+    cut.truncate(kept)
+    assert cut.length == fresh.length == kept
+    for layer in range(CONFIG.n_layer):
+        for after, expected in zip(
+            cut.append(layer, third, third), fresh.append(layer, third, third), strict=True
+        ):
+            np.testing.assert_array_equal(ops.to_numpy(after), ops.to_numpy(expected))
+
+
+def test_truncated_positions_can_be_counted_again_until_they_are_overwritten(ops: Ops[Any]) -> None:
+    cache = KVCache(CONFIG, ops, 1, 8)
+    new = keys(ops, 1, 4)
+    for layer in range(CONFIG.n_layer):
+        cache.append(layer, new, new)
+    cache.advance(4)
+    cache.truncate(1)
+    cache.advance(2)
+    after, _ = cache.append(0, keys(ops, 1, 1, 900.0), keys(ops, 1, 1, 900.0))
+    np.testing.assert_array_equal(ops.to_numpy(after)[:, :, :3], ops.to_numpy(new)[:, :, :3])
+
+
+@pytest.mark.parametrize("length", [-1, 3])
+def test_a_cache_is_not_truncated_to_what_it_does_not_hold(ops: Ops[Any], length: int) -> None:
+    cache = KVCache(CONFIG, ops, 1, 8)
+    cache.advance(2)
+    with pytest.raises(ValueError, match=f"no first {length}"):
+        cache.truncate(length)

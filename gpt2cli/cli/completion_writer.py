@@ -77,13 +77,24 @@ class TextWriter:
 
 
 class JsonWriter:
-    """Write one JSON object a sample; `prompt` opens its text, `report` holds what all samples share."""
+    """Write one JSON object a sample; `prompt` opens its text, `report` holds what all samples share.
 
-    def __init__(self, write: Write, prompt: str, tokenizer: Tokenizer, report: Mapping[str, Any]) -> None:
+    `phases` are the seconds that came before the first token.
+    """
+
+    def __init__(
+        self,
+        write: Write,
+        prompt: str,
+        tokenizer: Tokenizer,
+        report: Mapping[str, Any],
+        phases: Mapping[str, float],
+    ) -> None:
         self._write = write
         self._prompt = prompt
         self._tokenizer = tokenizer
         self._report = report
+        self._phases = phases
 
     def add(self, piece: Piece) -> None:
         """Wait for the end of the batch."""
@@ -105,8 +116,8 @@ class JsonWriter:
             "token_ids": [token.id for token in tokens],
             "finish_reason": completion.finish_reason,
             **self._report,
-            "usage": {**self._report["usage"], "completion_tokens": len(tokens)},
-            "timing": asdict(timing),
+            "usage": {**self._report["usage"], **completion.usage},
+            "timing": {**{f"{name}_seconds": took for name, took in self._phases.items()}, **asdict(timing)},
             "logprobs": logprobs_table(tokens, self._tokenizer) if has_logprobs else None,
         }
 

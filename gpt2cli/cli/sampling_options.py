@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gpt2cli.cli.options import flag
+from gpt2cli.cli.options import COMPUTE, flag
 
 LENGTH, SAMPLING = "Length", "Sampling"
 MAX_SEED = 2**64 - 1
@@ -165,5 +165,14 @@ BatchSize = Annotated[
     int,
     typer.Option(
         "--batch-size", min=1, metavar="N", rich_help_panel=SAMPLING, help="Run at most N samples at once."
+    ),
+]
+Speculate = Annotated[
+    bool,
+    flag(
+        "--speculate/--no-speculate",
+        rich_help_panel=COMPUTE,
+        help="Guess tokens from earlier text and check them together: sooner where a text repeats itself, "
+        "else a little later, and the same text up to rounding. Only where one sample runs at once.",
     ),
 ]
