@@ -1,0 +1,47 @@
+"""How fast this machine reads its memory, and how much of it a token must read."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from gpt2cli.model import Model
+
+# Far beyond any cache.
+ARRAY_BYTES = 256 << 20
+PASSES = 5
+TOKENS, POSITIONS, HEAD = "wte.weight", "wpe.weight", "lm_head.weight"
+
+
+def read_bandwidth(threads: int) -> float:
+    """Return the bytes a second of the fastest pass over an array, read in order by so many threads."""
+    # Written to, because memory that never was is not there to be read.
+    parts = np.array_split(np.ones(ARRAY_BYTES // 8, np.int64), threads)
+    with ThreadPoolExecutor(threads) as pool:
+        return ARRAY_BYTES / min(_pass_seconds(pool, parts) for _ in range(PASSES))
+
+
+def _pass_seconds(pool: ThreadPoolExecutor, parts: list[np.ndarray[Any, Any]]) -> float:
+    start = time.perf_counter()
+    # A sum of integers waits for memory alone, and lets other threads run.
+    list(pool.map(np.add.reduce, parts))
+    return time.perf_counter() - start
+
+
+def bytes_per_token(model: Model[Any]) -> int:
+    """Return the bytes of the weights, as they are held, that each new token must read.
+
+    Of an embedding one row is read, so it counts only if it is also the head.
+    """
+    # A tied head that was converted to another type stands beside the embedding.
+    unread = {TOKENS, POSITIONS} if HEAD in model.weights else {POSITIONS}
+    return sum(_held_bytes(weight) for name, weight in model.weights.items() if name not in unread)
+
+
+def _held_bytes(weight: Any) -> int:
+    # A quantized matrix is several arrays.
+    parts = [weight] if hasattr(weight, "nbytes") else vars(weight).values()
+    return sum(int(getattr(part, "nbytes", 0)) for part in parts)

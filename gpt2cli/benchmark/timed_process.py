@@ -1,0 +1,81 @@
+"""Run a command as a process of its own, and tell how long it took and how much memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from gpt2cli.errors import Gpt2Error
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
+# What a traceback and a command line begin their last line with.
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Hold what a process wrote to stdout, its wall-clock seconds and its largest resident size in bytes."""
+
+    output: bytes
+    seconds: float
+    peak_bytes: int
+
+
+def run_timed(command: Sequence[str], environment: Mapping[str, str]) -> Finished:
+    """Run a command to its end; if this is interrupted, the command is killed.
+
+    Raises:
+        Gpt2Error: the command failed; the message is the last line of its stderr.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        report = json.loads(_launch(command, environment, output, errors) or b'{"status": 127}')
+        output.seek(0)
+        errors.seek(0)
+        if report["status"]:
+            raise Gpt2Error(_reason(report["status"], errors.read().decode(errors="replace")))
+        return Finished(output.read(), report["seconds"], report["peak_bytes"])
+
+
+def _launch(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes], errors: IO[bytes]
+) -> bytes:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as report:
+        try:
+            process = subprocess.Popen(
+                # Without site-packages it starts in a few milliseconds.
+                [sys.executable, "-I", "-S", str(LAUNCHER), str(writer), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                env=environment,
+                pass_fds=[writer],
+                # A group of its own can be killed with all that the command has started.
+                start_new_session=True,
+            )
+        finally:
+            os.close(writer)
+        try:
+            written = report.read()
+            process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+    return written
+
+
+def _reason(status: int, errors: str) -> str:
+    if status < 0:
+        return f"its process died of signal {-status}."
+    lines = [line for line in errors.splitlines() if line.strip()] or ["its process failed without a word."]
+    return _EXCEPTION.sub("", lines[-1].strip(), count=1)

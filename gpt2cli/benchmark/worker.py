@@ -1,0 +1,104 @@
+"""Measures taken inside a process of this package; `python -m gpt2cli.benchmark.worker TASK`.
+
+A task is the JSON of a model's name, the compute choices, a workload and the measures that are wanted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpt2cli.benchmark.bandwidth import read_bandwidth
+from gpt2cli.benchmark.compute import Compute
+from gpt2cli.benchmark.measurements import BANDWIDTH, rate_between
+from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
+from gpt2cli.generation import Generation, GenerationSettings, Prefilled, prefill
+from gpt2cli.hub.model_files import find_model
+from gpt2cli.model import Model, load_model
+from gpt2cli.sampling import Sampler, SamplingSettings
+from gpt2cli.scoring.predictions import Scheme
+from gpt2cli.scoring.scored_text import Text
+from gpt2cli.scoring.text_scorer import TextScorer
+from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, StreamEncoder
+from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
+from gpt2cli.threads import available_cores
+
+
+def measure(task: Mapping[str, Any]) -> dict[str, float]:
+    """Take the measures of a task and return them under their names, in their units.
+
+    Raises:
+        Gpt2Error: the model cannot be opened.
+    """
+    compute = Compute(**task["compute"])
+    ops = compute.open()
+    files = find_model(task["model"])
+    assert files is not None, "the model was here when the benchmark began"
+    model = load_model(files, ops)
+    worker = _Worker(model, load_tokenizer(files, model.config), Workload(**task["workload"]))
+    results = {name: worker.measures[name]() for name in task["measures"]}
+    if "decode" in results and ops.device_name == "cpu":
+        results[BANDWIDTH.name] = read_bandwidth(compute.threads or available_cores()) / 1e9
+    return results
+
+
+class _Worker:
+    def __init__(self, model: Model[Any], tokenizer: Tokenizer, workload: Workload) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._workload = workload
+        self.measures: Mapping[str, Callable[[], float]] = {
+            "decode": lambda: self._decode(1),
+            "prefill": self._prefill,
+            "batch": lambda: self._decode(workload.batch),
+            "score": self._score,
+            "tokenize": self._tokenize,
+        }
+
+    def _decode(self, rows: int) -> float:
+        prompt = prefill(self._model, self._workload.short_ids, self._workload.tokens + 1)
+        # What is done only once is done before.
+        self._token_times(prompt, rows, 2)
+        return rate_between(self._token_times(prompt, rows, self._workload.tokens + 1), rows)
+
+    def _token_times(self, prompt: Prefilled[Any], rows: int, tokens: int) -> list[float]:
+        sampler = Sampler(SamplingSettings(temperature=0.0), seed=0)
+        settings = GenerationSettings(tokens)
+        generation = Generation(self._model, prompt, sampler, settings, range(rows))
+        return [time.perf_counter() for _ in generation]
+
+    def _prefill(self) -> float:
+        ids = self._workload.prompt_ids
+        prefill(self._model, ids, 1)
+        start = time.perf_counter()
+        prefill(self._model, ids, 1)
+        return len(ids) / (time.perf_counter() - start)
+
+    def _score(self) -> float:
+        context, tokenizer = self._workload.context, self._tokenizer
+        ids = tokenizer.encode(HELD_OUT.read_text("utf-8"))[: SCORED_CONTEXTS * context]
+        text = Text(tokenizer.decode(ids).decode(errors="ignore"))
+        # As `gpt2 score` does on a CPU.
+        scheme = Scheme(tokenizer.bos_id, context, max(1, context // 2))
+        scorer = TextScorer(self._model, tokenizer, scheme, context)
+        start = time.perf_counter()
+        ((_, summary),) = scorer.summaries([(None, text)], "bits")
+        return summary.tokens / (time.perf_counter() - start)
+
+    def _tokenize(self) -> float:
+        data = tokenized_text().encode()
+        encoder = StreamEncoder(self._tokenizer)
+        # The fast encoder starts only when there is much to do, and that is not its speed.
+        for _ in encoder.encode([data[: 2 * FAST_FROM_BYTES]], "the text"):
+            pass
+        start = time.perf_counter()
+        for _ in encoder.encode([data], "the text"):
+            pass
+        return len(data) / (time.perf_counter() - start) / 1e6
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure(json.loads(sys.argv[1]))))
