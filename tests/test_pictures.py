@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +18,8 @@ from gpt2cli.errors import UsageError
 from gpt2cli.scoring.pictures import html_page, png_image, svg_drawing
 from gpt2cli.scoring.shading import FULL_SHADE, PALETTE, Part, Shaded, cell_width, lines_of, parts_of, shade
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 SVG = "{http://www.w3.org/2000/svg}"
 TITLE = 'stories, bits, "with" <BOS> & more'
 CONTENT = 'He said: "<b>Tab\there</b>" & left.\r\n\n日本語 🙂 naïve\n' + "long" * 40
@@ -49,6 +54,20 @@ class TextOfPre(HTMLParser):
 def test_a_page_holds_the_text_and_what_is_told_of_each_part() -> None:
     reader = TextOfPre()
     reader.feed(html_page(PARTS, TITLE).decode())
+    assert reader.text.removeprefix("\n") == CONTENT.replace("\r", "\N{REPLACEMENT CHARACTER}")
+    assert reader.notes == [part.note for part in PARTS]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium or Chrome")
+def test_a_browser_reads_the_text_and_what_is_told_of_each_part(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_bytes(html_page(PARTS, TITLE))
+    arguments = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
+    shown = subprocess.run(
+        [str(BROWSER), *arguments, page.as_uri()], capture_output=True, check=True, timeout=60
+    )
+    reader = TextOfPre()
+    reader.feed(shown.stdout.decode())
     assert reader.text.removeprefix("\n") == CONTENT.replace("\r", "\N{REPLACEMENT CHARACTER}")
     assert reader.notes == [part.note for part in PARTS]
 
