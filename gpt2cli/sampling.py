@@ -17,6 +17,10 @@ from gpt2cli.errors import Gpt2Error, UsageError
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 NEVER = np.float32(-np.inf)
+PHILOX_ROUNDS = 10
+PHILOX_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+UINT64 = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -193,11 +197,17 @@ def draw(scores: Scores, position: float) -> int:
 def uniform(seed: int, sample: int, step: int) -> float:
     """Return the number in [0, 1) that belongs to a step of a sample; the seed has at most 64 bits.
 
-    Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
+    It is the first output of Philox4x64-10, with seed and sample as key, at one more than the step. Salmon
+    et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
     """
-    # As one number, because numpy turns a list with a large seed in it into inexact floats.
-    bits = np.random.Philox(key=seed | sample << 64, counter=step).random_raw()
-    return (int(bits) >> 11) * 2.0**-53
+    # In Python, because numpy needs longer to load its generators than many draws take.
+    a, b, c, d = step + 1, 0, 0, 0
+    keys = (seed, sample)
+    for _ in range(PHILOX_ROUNDS):
+        left, right = a * PHILOX_MULTIPLIERS[0], c * PHILOX_MULTIPLIERS[1]
+        a, b, c, d = right >> 64 ^ b ^ keys[0], right & UINT64, left >> 64 ^ d ^ keys[1], left & UINT64
+        keys = (keys[0] + PHILOX_WEYL[0] & UINT64, keys[1] + PHILOX_WEYL[1] & UINT64)
+    return (a >> 11) * 2.0**-53
 
 
 def log_softmax(logits: Scores) -> Scores:

@@ -15,7 +15,7 @@ import tokenizers
 from bpe_oracles import GPT2_PATTERN
 from tokenizers import models, pre_tokenizers
 
-from gpt2cli.text.tokenizer import BYTE_OF_SYMBOL
+from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
 
 CODE_POINTS = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 

@@ -216,16 +216,41 @@ def test_a_terminal_shows_the_same_text_as_a_pipe(
     assert shown.replace(b"\r\n", b"\n") == gpt2(*arguments).stdout
 
 
-def test_the_spinner_is_on_a_terminals_stderr_alone(checkpoint: Path, environment: dict[str, str]) -> None:
-    arguments = ["generate", "hello", "-m", str(checkpoint), "-n", "3", "--seed", "1"]
+def start_spinner(environment: dict[str, str], terminal: Terminal, delay: float) -> subprocess.Popen[bytes]:
+    """Start work that goes on until its standard input ends, and then prints which modules it loaded."""
+    code = (
+        "import sys; from gpt2cli.cli import render; render.SPINNER_DELAY = float(sys.argv[1])\n"
+        "with render.Messages().spinner('Loading'): sys.stdin.read()\n"
+        "print(*sys.modules)"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(delay)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=terminal.slave,
+    )
+
+
+def test_work_that_goes_on_shows_a_spinner_on_a_terminals_stderr_alone(environment: dict[str, str]) -> None:
     terminal = Terminal()
-    process = start(arguments, environment, stdout=subprocess.PIPE, stderr=terminal.slave)
-    text, _ = process.communicate(timeout=60)
-    shown = terminal.read_all()
-    assert str(checkpoint)[-12:].encode() in ESCAPE.sub(b"", shown).replace(b"\r\n", b"")
-    assert b"\x1b" not in text
+    process = start_spinner(environment, terminal, delay=0.0)
+    shown = b""
+    while b"Loading" not in shown and (data := terminal.read()):
+        shown += data
+    modules, _ = process.communicate(timeout=60)
+    shown += terminal.read_all()
+    assert b"Loading" in shown
+    assert b"\x1b" not in modules
     # The cursor that was hidden is shown again.
-    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h")
+    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 1
+
+
+def test_work_that_ends_soon_shows_no_spinner_and_loads_nothing_for_it(environment: dict[str, str]) -> None:
+    terminal = Terminal()
+    modules, _ = start_spinner(environment, terminal, delay=3600.0).communicate(timeout=60)
+    assert b"rich" not in modules.split()
+    assert terminal.read_all() == b""
 
 
 def test_quiet_shows_nothing_on_a_terminals_stderr(checkpoint: Path, environment: dict[str, str]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers.generation.logits_process import (
     LogitsProcessor,
     MinPLogitsWarper,
@@ -176,6 +178,12 @@ def test_a_uniform_number_is_a_promise_to_those_who_kept_their_seeds() -> None:
         0.9002684531124185,
         0.0751511510959112,
     ]
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**32), st.integers(0, 2**32))
+def test_a_uniform_number_is_that_of_numpys_philox(seed: int, sample: int, step: int) -> None:
+    generator = np.random.Philox(key=seed | sample << 64, counter=step)
+    assert uniform(seed, sample, step) == np.random.Generator(generator).random()
 
 
 def test_the_same_seed_sample_and_step_choose_the_same_token() -> None:

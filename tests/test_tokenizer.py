@@ -20,9 +20,9 @@ import gpt2cli.text.tokenizer
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.hub.model_files import ModelFiles
+from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
 from gpt2cli.text.tokenizer import (
     BUNDLED_MERGES,
-    BYTE_OF_SYMBOL,
     END_OF_TEXT,
     Tokenizer,
     bundled_tokenizer,
@@ -290,6 +290,69 @@ def test_a_tokenizer_that_is_not_byte_level_bpe_is_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         load(library, tmp_path)
+
+
+@pytest.fixture
+def library_reads(monkeypatch: pytest.MonkeyPatch) -> list[ModelFiles]:
+    """Return a list that grows whenever the library reads the files of a tokenizer."""
+    reads: list[ModelFiles] = []
+    read = gpt2cli.text.tokenizer._read_library
+
+    def count(files: ModelFiles) -> tokenizers.Tokenizer:
+        reads.append(files)
+        return read(files)
+
+    monkeypatch.setattr(gpt2cli.text.tokenizer, "_read_library", count)
+    return reads
+
+
+def test_a_short_text_and_a_few_ids_need_no_library(tmp_path: Path, library_reads: list[ModelFiles]) -> None:
+    library = train_library()
+    tokenizer = load(library, tmp_path)
+    ids = tokenizer.encode("an old fox's den")
+    assert ids == library.encode("an old fox's den").ids
+    assert tokenizer.decode(ids) == b"an old fox's den"
+    assert (tokenizer.bos_id, tokenizer.eos_id) == (0, 0)
+    assert library_reads == []
+
+
+@pytest.mark.parametrize("text", ["naïve café", f"fox {END_OF_TEXT}", "fox" * 100])
+def test_a_text_that_is_not_simple_gets_its_ids_from_the_library(
+    tmp_path: Path, library_reads: list[ModelFiles], text: str
+) -> None:
+    library = train_library()
+    tokenizer = load(library, tmp_path)
+    assert [tokenizer.encode(text, special=True) for _ in range(2)] == [library.encode(text).ids] * 2
+    assert len(library_reads) == 1
+
+
+@pytest.mark.parametrize("texts", [["an old fox " * 1000], ["an old fox "] * 1000], ids=["long", "many"])
+def test_much_text_gets_its_ids_from_the_library(
+    tmp_path: Path, library_reads: list[ModelFiles], texts: list[str]
+) -> None:
+    library = train_library()
+    tokenizer = load(library, tmp_path)
+    assert [tokenizer.encode(text) for text in texts] == [library.encode(text).ids for text in texts]
+    assert len(library_reads) == 1
+
+
+def test_many_ids_get_their_bytes_from_the_library(tmp_path: Path, library_reads: list[ModelFiles]) -> None:
+    library = train_library()
+    tokenizer = load(library, tmp_path)
+    text = spell(tokenizer.decode(range(1, 300)))
+    assert text == "".join(str(library.id_to_token(token_id)) for token_id in range(1, 300))
+    assert len(library_reads) == 1
+
+
+def test_a_file_that_only_seems_whole_is_a_checkpoint_error_when_the_library_is_needed(
+    tmp_path: Path,
+) -> None:
+    files = save(train_library(), tmp_path)
+    path = files.tokenizer[0]
+    path.write_text(path.read_text().replace('"merges": [', '"merges": [["fox", "den"],'))
+    tokenizer = load_tokenizer(files, ModelConfig(vocab_size=300))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        tokenizer.encode("naïve")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"not JSON", b"\xff\xfe", b"[1]"])

@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -107,7 +108,8 @@ def run() -> NoReturn:
         _end(error)
     if code == INTERRUPTED:
         _die_of(signal.SIGINT)
-    if code == 0 and "torch" not in sys.modules:
+    # Threads and PyTorch may have more to put away.
+    if not code and threading.active_count() == 1 and "torch" not in sys.modules:
         _exit_at_once()
     sys.exit(code)
 

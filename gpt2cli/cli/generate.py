@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from gpt2cli.cli import options
 from gpt2cli.cli import sampling_options as choose
 from gpt2cli.cli.loading import LoadedModel, load_for_command
 from gpt2cli.cli.render import Messages, open_output, wants_color
+from gpt2cli.cli.stopwatch import Stopwatch
 from gpt2cli.cli.text_input import read_prompt
 from gpt2cli.errors import UsageError
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
 
 # Short enough to be typed again.
-CHOSEN_SEED_BITS = 32
+CHOSEN_SEED_BYTES = 4
 # Bytes of weights below which a second thread gains a tenth on an idle machine, and costs five times
 # as long on a busy one, where each product waits for a thread that is not running.
 SMALL = 64_000_000
@@ -90,7 +91,9 @@ def generate(
     device: options.Device = "auto",
     backend: options.Backend = "auto",
     dtype: options.Dtype = "auto",
+    quantize: options.Quantize = "none",
     threads: options.Threads = None,
+    speculate: choose.Speculate = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -104,16 +107,18 @@ def generate(
 
     `cat notes | gpt2 generate -m gpt2-large --stop "The end"`
     """
+    watch = Stopwatch()
     _reject_conflicts(prompt, file, unconditional, stop or [], logprobs, json)
     messages = Messages(quiet, verbose, color)
     text = "" if unconditional else read_prompt(prompt, file, keep_newline, messages.note)
     if not text and not unconditional:
         raise UsageError("The prompt is empty.", "Use --unconditional to begin from nothing.")
+    watch.lap("prompt")
     from gpt2cli.backend import open_backend
     from gpt2cli.threads import set_blas_threads, threads_are_chosen
 
     threads_are_free = threads is None and not threads_are_chosen()
-    ops = open_backend(device, backend, dtype, threads)
+    ops = open_backend(device, backend, dtype, threads, quantize)
     from gpt2cli.generation import GenerationSettings, fit_prompt
     from gpt2cli.sampling import Sampler, SamplingSettings
 
@@ -127,8 +132,9 @@ def generate(
         frequency_penalty,
         no_repeat_ngram,
     )
-    loaded = load_for_command(model, ops, offline, messages)
-    if threads_are_free and loaded.files_size < SMALL:
+    watch.lap("backend")
+    loaded = load_for_command(model, ops, offline, messages, watch)
+    if ops.name == "numpy" and threads_are_free and loaded.files_size < SMALL:
         set_blas_threads(1)
     tokenizer = loaded.tokenizer
     encoded = _beginning(tokenizer) if unconditional else tokenizer.encode(text, special)
@@ -140,20 +146,23 @@ def generate(
         ids,
         Sampler(
             replace(sampling, biases=_biases(bias or [], ban or [], ignore_eos, tokenizer)),
-            secrets.randbits(CHOSEN_SEED_BITS) if seed is None else seed,
+            int.from_bytes(os.urandom(CHOSEN_SEED_BYTES), "little") if seed is None else seed,
         ),
-        GenerationSettings(max_tokens, tokenizer.eos_id, overflow == "slide", logprobs),
+        GenerationSettings(max_tokens, tokenizer.eos_id, overflow == "slide", logprobs, speculate),
         stop or [],
         num_samples,
         batch_size,
+        watch,
     )
+    watch.lap("encode")
     from gpt2cli.cli.completion_writer import JsonWriter, TextWriter
 
     echoed = text if echo else ""
     with open_output(output) as write:
         if json:
             settings = {name: context.params[name] for name in REPORTED}
-            run.complete(JsonWriter(write, echoed, tokenizer, run.report(truncated, settings)), messages)
+            report = run.report(truncated, settings)
+            run.complete(JsonWriter(write, echoed, tokenizer, report, watch.seconds), messages)
         else:
             styled = output is None and wants_color(color)
             run.complete(TextWriter(write, num_samples, echoed, styled), messages)
@@ -168,6 +177,7 @@ class _Run:
     stop: Sequence[str]
     num_samples: int
     batch_size: int
+    watch: Stopwatch
 
     def report(self, truncated: bool, settings: dict[str, Any]) -> dict[str, Any]:
         """Return what --json tells of every sample."""
@@ -188,9 +198,8 @@ class _Run:
         from gpt2cli.generation import Generation, prefill
 
         model = self.loaded.model
-        start = time.perf_counter()
         prompt = prefill(model, self.ids, self.settings.max_tokens)
-        prefill_seconds = time.perf_counter() - start
+        prefill_seconds = self.watch.lap("prefill")
         for first in range(0, self.num_samples, self.batch_size):
             samples = range(first, min(first + self.batch_size, self.num_samples))
             completions = {sample: Completion(self.loaded.tokenizer, self.stop) for sample in samples}
@@ -199,22 +208,35 @@ class _Run:
             try:
                 for piece in stream_text(generation, completions):
                     writer.add(piece)
+                    self.watch.lap("sampling")
             except KeyboardInterrupt:
                 writer.interrupt()
                 raise
             timing = Timing(self.loaded.seconds, prefill_seconds, time.perf_counter() - start)
             writer.end_batch(completions, timing)
             messages.detail(self._summary(completions.values(), timing))
+        messages.detail(self.watch.summary())
 
-    def _summary(self, completions: Iterable[Completion], timing: Timing) -> str:
+    def _summary(self, completions: Collection[Completion], timing: Timing) -> str:
         model, ops = self.loaded.files.name, self.loaded.model.ops
         tokens = sum(len(completion.tokens) for completion in completions)
         return (
             f"{model} on {ops.name} ({ops.device_name}, {ops.dtype_name}), seed {self.sampler.seed}: "
             f"loaded in {timing.load_seconds:.3f} s, read {len(self.ids):,} tokens in "
             f"{timing.prefill_seconds:.3f} s, wrote {tokens:,} in {timing.decode_seconds:.3f} s "
-            f"({tokens / timing.decode_seconds:.1f} tokens/s)"
+            f"({tokens / timing.decode_seconds:.1f} tokens/s){_drafts_summary(completions)}"
         )
+
+
+def _drafts_summary(completions: Collection[Completion]) -> str:
+    drafts = [completion.drafts for completion in completions if completion.drafts]
+    if not drafts:
+        return ""
+    passes = sum(entry.passes for entry in drafts)
+    proposed = sum(entry.proposed for entry in drafts)
+    accepted = sum(entry.accepted for entry in drafts)
+    rate = f", {1 + accepted / passes:.2f} tokens a pass" if passes else ""
+    return f", {accepted:,} of {proposed:,} draft tokens accepted{rate}"
 
 
 def _reject_conflicts(

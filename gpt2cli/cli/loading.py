@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.download import fetch_with_progress
 from gpt2cli.cli.render import Messages
+from gpt2cli.cli.stopwatch import Stopwatch
 from gpt2cli.config import BUNDLED_MODEL
 from gpt2cli.hub.model_files import ModelFiles, find_model
 
@@ -34,22 +34,29 @@ class LoadedModel:
         return sum(path.stat().st_size for path in self.files.weights)
 
 
-def load_for_command(name: str | None, ops: Ops[Any], offline: bool, messages: Messages) -> LoadedModel:
-    """Find a model, download it if it is missing, and load it.
+def load_for_command(
+    name: str | None, ops: Ops[Any], offline: bool, messages: Messages, watch: Stopwatch | None = None
+) -> LoadedModel:
+    """Find a model, download it if it is missing, and load it; the watch is told of each.
 
     Raises:
         HubError: there is no such model, or it cannot be fetched.
         CheckpointError: its files are damaged or of another architecture.
     """
+    watch = watch or Stopwatch()
     files = fetch_with_progress(name or _default_name(messages), messages, offline=offline)
+    watch.lap("files")
     from gpt2cli.model import load_model
     from gpt2cli.text.tokenizer import load_tokenizer
 
-    start = time.perf_counter()
     with messages.spinner(f"Loading {files.name}"):
         model = load_model(files, ops)
+        seconds = watch.lap("weights")
         tokenizer = load_tokenizer(files, model.config)
-    return LoadedModel(files, tokenizer, model, time.perf_counter() - start)
+        seconds += watch.lap("tokenizer")
+    if model.not_kept:
+        messages.note(f"The converted weights could not be kept: {model.not_kept}.")
+    return LoadedModel(files, tokenizer, model, seconds)
 
 
 def _default_name(messages: Messages) -> str:

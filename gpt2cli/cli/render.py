@@ -6,14 +6,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import IO, TYPE_CHECKING, Any
 
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+# In seconds; most work ends sooner than the import of what draws.
+SPINNER_DELAY = 0.3
 
 
 def write_stdout(data: bytes) -> None:
@@ -102,12 +106,22 @@ class Messages:
 
     @contextmanager
     def spinner(self, text: str) -> Iterator[None]:
-        """Show that something goes on while the block runs, on a terminal only."""
+        """Show that something goes on once the block has run for a while, on a terminal only."""
         if not self.on_terminal:
             yield
             return
-        with stderr_console(self.color).status(text):
-            yield
+        with ExitStack() as shown:
+
+            def show() -> None:
+                shown.enter_context(stderr_console(self.color).status(text))
+
+            timer = Timer(SPINNER_DELAY, show)
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+                timer.join()
 
 
 def stderr_console(color: str = "auto") -> Console:

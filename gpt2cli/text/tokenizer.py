@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from operator import add
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
+from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, BytePairs, open_byte_pairs
 from gpt2cli.text.text_blocks import text_parts
 
 if TYPE_CHECKING:
@@ -23,37 +24,52 @@ END_OF_TEXT = "<|endoftext|>"
 BUNDLED_MERGES = Path(__file__).parents[1] / "data" / "gpt2" / "merges.txt"
 BUNDLED_VOCAB_SIZE = 50257
 
-# A vocabulary spells each byte as one visible character: the byte's own if it has one, else one from
-# U+0100 on. The order is that of GPT-2's first 256 ids (bytes_to_unicode in openai/gpt-2, src/encoder.py).
-_VISIBLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
-_HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
-BYTE_OF_SYMBOL = {chr(byte): byte for byte in _VISIBLE} | {
-    chr(256 + n): byte for n, byte in enumerate(_HIDDEN)
-}
 # The library's time and memory grow faster than the text of one call.
 _PART_LENGTH = 16_384
+# By so many characters, of which an id counts as some, the library has made up for its start.
+_BYTE_PAIRS_LENGTH = 8_192
+_ID_LENGTH = 32
 
 
 class Tokenizer:
-    """Turn text into ids and ids into bytes; bos_id and eos_id are None where the model has none."""
+    """Turn text into ids and ids into bytes; bos_id and eos_id are None where the model has none.
 
-    def __init__(self, library: tokenizers.Tokenizer, config: ModelConfig) -> None:
-        # A tokenizer.json may ask to cut or to fill every text, which is for training in batches.
-        library.no_truncation()
-        library.no_padding()
-        added = library.get_added_tokens_decoder()
-        self._library = library
-        self._spelled = {token_id: token.content.encode() for token_id, token in added.items()}
+    What byte_pairs cannot do is left to the library, which may be given as a function that opens it.
+    """
+
+    def __init__(
+        self,
+        library: tokenizers.Tokenizer | Callable[[], tokenizers.Tokenizer],
+        config: ModelConfig,
+        byte_pairs: BytePairs | None = None,
+    ) -> None:
+        self._source = library
+        self._byte_pairs = byte_pairs
+        self._byte_pairs_length = 0
+        self._spelled: dict[int, bytes] = {}
         self._model_size = config.vocab_size
-        self.vocab_size: int = library.get_vocab_size()
-        # Every id is below it.
-        self.id_limit = max(self.vocab_size, self._model_size)
-        # Whether the ids of a text are those of its parts, cut between a non-space and a space.
-        self.cuttable = _is_cuttable(library)
-        # Whether nothing but the pattern of GPT-2 splits text, when special tokens are plain text.
-        self.has_own_tokens = not all(token.special for token in added.values())
         self.bos_id = self._known_id(config.bos_token_id)
         self.eos_id = self._known_id(config.eos_token_id)
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Return the number of tokens that the tokenizer has, which the model may not share."""
+        return self._library.get_vocab_size()
+
+    @cached_property
+    def id_limit(self) -> int:
+        """Return what every id is below."""
+        return max(self.vocab_size, self._model_size)
+
+    @cached_property
+    def cuttable(self) -> bool:
+        """Tell whether the ids of a text are those of its parts, cut between a non-space and a space."""
+        return _is_cuttable(self._library)
+
+    @cached_property
+    def has_own_tokens(self) -> bool:
+        """Tell whether more than GPT-2's pattern splits text, even when special tokens are plain text."""
+        return not all(token.special for token in self._added.values())
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Return the ids of text; special tokens in it are plain text unless special is true.
@@ -63,10 +79,10 @@ class Tokenizer:
             CheckpointError: the tokenizer gave an id that the model does not have.
         """
         _require_unicode(text)
-        self._library.encode_special_tokens = not special
-        ids: list[int] = []
-        for part in text_parts(text, _PART_LENGTH) if self.cuttable else [text]:
-            ids += self._library.encode(part, add_special_tokens=False).ids
+        byte_pairs = self._byte_pairs_for(len(text))
+        ids = byte_pairs.encode(text, special) if byte_pairs else None
+        if ids is None:
+            ids = self._encode_by_library(text, special)
         largest = max(ids, default=0)
         if largest >= self._model_size:
             raise CheckpointError(
@@ -120,7 +136,40 @@ class Tokenizer:
             library.decoder = tokenizers.decoders.ByteLevel()
         return library.to_str()
 
+    @cached_property
+    def _library(self) -> tokenizers.Tokenizer:
+        library = self._source() if callable(self._source) else self._source
+        # A tokenizer.json may ask to cut or to fill every text, which is for training in batches.
+        library.no_truncation()
+        library.no_padding()
+        return library
+
+    @cached_property
+    def _added(self) -> dict[int, tokenizers.AddedToken]:
+        return self._library.get_added_tokens_decoder()
+
+    def _byte_pairs_for(self, length: int) -> BytePairs | None:
+        """Return the byte pairs for so much more text, until there was too much for them."""
+        self._byte_pairs_length += length
+        if self._byte_pairs_length > _BYTE_PAIRS_LENGTH:
+            self._byte_pairs = None
+        return self._byte_pairs
+
+    def _encode_by_library(self, text: str, special: bool) -> list[int]:
+        self._library.encode_special_tokens = not special
+        ids: list[int] = []
+        for part in text_parts(text, _PART_LENGTH) if self.cuttable else [text]:
+            ids += self._library.encode(part, add_special_tokens=False).ids
+        return ids
+
     def _spell(self, token_id: int) -> bytes:
+        byte_pairs = self._byte_pairs_for(_ID_LENGTH)
+        spelled = byte_pairs.token_bytes(token_id) if byte_pairs else None
+        return self._spell_by_library(token_id) if spelled is None else spelled
+
+    def _spell_by_library(self, token_id: int) -> bytes:
+        if token_id in self._added:
+            return self._added[token_id].content.encode()
         if not 0 <= token_id < self.id_limit:
             raise InputError(f"There is no token {token_id}; ids go from 0 to {self.id_limit - 1}.")
         symbols = self._library.id_to_token(token_id) or ""
@@ -132,10 +181,12 @@ class Tokenizer:
 
     def _known_id(self, configured: int | None) -> int | None:
         # transformers writes 50256 into the config.json of any GPT-2, however small its vocabulary.
-        for token_id in (configured, self._library.token_to_id(END_OF_TEXT)):
-            if token_id is not None and token_id < self._model_size:
-                return token_id
-        return None
+        if configured is not None and configured < self._model_size:
+            return configured
+        token_id = self._byte_pairs.find_id(END_OF_TEXT) if self._byte_pairs else None
+        if token_id is None:
+            token_id = self._library.token_to_id(END_OF_TEXT)
+        return None if token_id is None or token_id >= self._model_size else token_id
 
 
 def bundled_tokenizer() -> Tokenizer:
@@ -151,6 +202,9 @@ def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
     """
     if not files.tokenizer and config.vocab_size == BUNDLED_VOCAB_SIZE:
         return Tokenizer(_bundled_library(), config)
+    paths = (path for path in files.tokenizer if path.name == "tokenizer.json")
+    if byte_pairs := next(map(open_byte_pairs, paths), None):
+        return Tokenizer(lambda: _read_library(files), config, byte_pairs)
     library = _read_library(files)
     _require_byte_symbols(library, files.name)
     tokenizer = Tokenizer(library, config)

@@ -1,0 +1,194 @@
+"""Ids of a few words, read off a tokenizer.json without the library, which takes long to open it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+# A vocabulary spells each byte as one visible character: the byte's own if it has one, else one from
+# U+0100 on. The order is that of GPT-2's first 256 ids (bytes_to_unicode in openai/gpt-2, src/encoder.py).
+_VISIBLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
+BYTE_OF_SYMBOL = {chr(byte): byte for byte in _VISIBLE} | {
+    chr(256 + n): byte for n, byte in enumerate(_HIDDEN)
+}
+_SYMBOL_OF_BYTE = {byte: symbol for symbol, byte in BYTE_OF_SYMBOL.items()}
+
+# GPT-2's pattern (src/encoder.py in openai/gpt-2) for ASCII, where Python's own \s would be more.
+_WORD = re.compile(
+    r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^ \t-\rA-Za-z0-9]+|[ \t-\r]+(?![^ \t-\r])|[ \t-\r]+"
+)
+# The time that a word takes grows with the square of its length.
+_LONGEST_WORD = 64
+_NEVER = 1 << 32
+# Each of them is searched for.
+_MOST_ADDED_TOKENS = 16
+
+# What stands behind a key of an object.
+_ID = re.compile(rb"\s*:\s*(\d+)")
+_OBJECT = re.compile(rb"\s*:\s*\{")
+_LIST = re.compile(rb"\s*:\s*\[")
+# The bytes are the first tokens of a vocabulary, but for some special ones.
+_TOKEN = rb'\s*"(?:[^"\\]|\\.)+"\s*:\s*\d+'
+_FIRST_TOKENS = re.compile(rb"(?:%b\s*,){255,319}%b" % (_TOKEN, _TOKEN))
+_VOCABULARY_END = re.compile(rb"\}\s*,\s*\Z")
+_MERGES_END = re.compile(rb"\]\s*\}\s*\}\s*\Z")
+_LONGEST_END = 64
+
+
+class BytePairs:
+    """Turn a short ASCII text into ids, and ids into bytes; None says that only the library can.
+
+    Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016).
+    """
+
+    def __init__(
+        self,
+        vocabulary: bytes,
+        merges: bytes,
+        first: Mapping[str, int],
+        added: Mapping[str, bool],
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._merges_json = merges
+        self._ids: dict[str, int | None] = dict(first)
+        self._first = {token_id: token for token, token_id in first.items()}
+        # Whether each is special.
+        self._added = added
+        self._added_by_id = {self.find_id(content): content for content in added}
+
+    def encode(self, text: str, special: bool) -> list[int] | None:
+        """Return the ids of text; special tokens in it are plain text unless special is true."""
+        if not text.isascii() or any(
+            content in text for content, is_special in self._added.items() if special or not is_special
+        ):
+            return None
+        words = _WORD.findall(text)
+        if max(map(len, words), default=0) > _LONGEST_WORD or self._merges is None:
+            return None
+        tokens = [token for word in words for token in self._merge_word(word.translate(_SYMBOL_OF_BYTE))]
+        ids = [token_id for token_id in map(self.find_id, tokens) if token_id is not None]
+        return ids if len(ids) == len(tokens) else None
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """Return the bytes that an id stands for."""
+        if token_id in self._added_by_id:
+            return self._added_by_id[token_id].encode()
+        token = self._first.get(token_id) or self._made_as(token_id)
+        if token is None or not all(symbol in BYTE_OF_SYMBOL for symbol in token):
+            return None
+        return bytes(map(BYTE_OF_SYMBOL.__getitem__, token))
+
+    def find_id(self, token: str) -> int | None:
+        """Return the id of a token of the vocabulary, spelled with its symbols."""
+        if token not in self._ids:
+            self._ids[token] = self._search(token)
+        return self._ids[token]
+
+    def _search(self, token: str) -> int | None:
+        found = _find_key(self._vocabulary, json.dumps(token, ensure_ascii=False).encode(), _ID)
+        return int(found[1]) if found else None
+
+    def _made_as(self, token_id: int) -> str | None:
+        """Return a token by its place among the merges, if they stand in the order of the ids they make."""
+        merges = self._merges or ()
+        first_id = self.find_id(_joined(merges[0])) if merges else None
+        rank = -1 if first_id is None else token_id - first_id
+        if not 0 <= rank < len(merges):
+            return None
+        token = _joined(merges[rank])
+        return token if self.find_id(token) == token_id else None
+
+    def _merge_word(self, word: str) -> list[str]:
+        tokens = list(word)
+        while len(tokens) > 1:
+            ranks = [self._ranks.get(f"{left} {right}", _NEVER) for left, right in pairwise(tokens)]
+            lowest = min(ranks)
+            if lowest == _NEVER:
+                break
+            place = ranks.index(lowest)
+            tokens[place : place + 2] = [tokens[place] + tokens[place + 1]]
+        return tokens
+
+    @cached_property
+    def _merges(self) -> Sequence[str] | None:
+        try:
+            merges = json.loads(self._merges_json)
+            # Older files hold each as one string.
+            return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+        except (ValueError, TypeError):
+            # The library tells what is wrong with them.
+            return None
+
+    @cached_property
+    def _ranks(self) -> Mapping[str, int]:
+        return {merge: rank for rank, merge in enumerate(self._merges or ())}
+
+
+def open_byte_pairs(path: Path) -> BytePairs | None:
+    """Return what reads a tokenizer.json, or None if that asks for more than GPT-2's own does."""
+    try:
+        return _read(path.read_bytes())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        # The library tells what is wrong with it.
+        return None
+
+
+def _read(data: bytes) -> BytePairs | None:
+    vocabulary = _find_key(data, b'"vocab"', _OBJECT)
+    merges = vocabulary and _find_key(data, b'"merges"', _LIST, vocabulary.end())
+    if not vocabulary or not merges:
+        return None
+    key = merges.start() - len(b'"merges"')
+    vocabulary_end = _VOCABULARY_END.search(data, max(key - _LONGEST_END, 0), key)
+    merges_end = _MERGES_END.search(data, max(len(data) - _LONGEST_END, merges.end()))
+    first = _FIRST_TOKENS.match(data, vocabulary.end())
+    if not vocabulary_end or not merges_end or not first:
+        return None
+    rest = json.loads(
+        data[: vocabulary.end()] + data[vocabulary_end.start() : merges.end()] + data[merges_end.start() :]
+    )
+    tokens = json.loads(b"{" + first[0] + b"}")
+    added = {token["content"]: token["special"] for token in rest["added_tokens"]}
+    if not _is_plain(rest) or not tokens.keys() >= BYTE_OF_SYMBOL.keys() or len(added) > _MOST_ADDED_TOKENS:
+        return None
+    return BytePairs(
+        data[vocabulary.end() : vocabulary_end.start()],
+        data[merges.end() - 1 : merges_end.start() + 1],
+        tokens,
+        added,
+    )
+
+
+def _joined(merge: str) -> str:
+    return merge.replace(" ", "")
+
+
+def _find_key(data: bytes, key: bytes, then: re.Pattern[bytes], start: int = 0) -> re.Match[bytes] | None:
+    """Return what stands behind a JSON key, which is given with its quotation marks."""
+    at = data.find(key, start)
+    while at >= 0:
+        found = then.match(data, at + len(key))
+        # Behind a backslash, the quotation mark is part of a longer string.
+        if found and data[at - 1 : at] != b"\\":
+            return found
+        at = data.find(key, at + 1)
+    return None
+
+
+def _is_plain(rest: Mapping[str, Any]) -> bool:
+    model, splitter = rest["model"], rest["pre_tokenizer"]
+    options = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges")
+    return (
+        (model["type"], model["vocab"], model["merges"]) == ("BPE", {}, [])
+        and not any(model.get(option) for option in options)
+        and rest["normalizer"] is None
+        and splitter["type"] == "ByteLevel"
+        and not splitter["add_prefix_space"]
+        and splitter.get("use_regex", True)
+    )
