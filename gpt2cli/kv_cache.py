@@ -19,11 +19,13 @@ class KVCache(Generic[A]):
     def __init__(self, config: ModelConfig, ops: Ops[A], batch: int, capacity: int) -> None:
         if capacity > config.n_positions:
             raise ValueError(f"capacity {capacity} is beyond the context of {config.n_positions}")
-        shape = (batch, config.n_head, capacity, config.head_width)
+        # As one array, whose memory comes in large pages where the system has them.
+        shape = (config.n_layer, 2, batch, config.n_head, capacity, config.head_width)
+        held: Any = ops.empty(shape)
         self._config = config
         self._ops = ops
-        self._keys: list[Any] = [ops.zeros(shape) for _ in range(config.n_layer)]
-        self._values: list[Any] = [ops.zeros(shape) for _ in range(config.n_layer)]
+        self._keys: list[Any] = [layer[0] for layer in held]
+        self._values: list[Any] = [layer[1] for layer in held]
         self.capacity = capacity
         self.length = 0
 

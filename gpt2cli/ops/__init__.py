@@ -60,8 +60,8 @@ class Ops(Protocol[A]):
     def to_numpy(self, x: A) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return an array as float32 in main memory."""
 
-    def zeros(self, shape: tuple[int, ...]) -> A:
-        """Return zeros of the type that activations have."""
+    def empty(self, shape: tuple[int, ...]) -> A:
+        """Return an array of the type that activations have, whose numbers mean nothing yet."""
 
     def embed(self, tokens: A, positions: A, ids: A, start: int) -> A:
         """Return tokens[ids] + positions[start : start + time], of shape (batch, time, width)."""

@@ -35,8 +35,8 @@ class NumpyOps:
     def to_numpy(self, x: Array) -> Array:
         return x
 
-    def zeros(self, shape: tuple[int, ...]) -> Array:
-        return np.zeros(shape, dtype=np.float32)
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        return np.empty(shape, dtype=np.float32)
 
     def embed(self, tokens: Array, positions: Array, ids: Array, start: int) -> Array:
         embedded: Array = tokens[ids]

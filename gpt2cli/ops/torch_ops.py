@@ -49,6 +49,11 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def threads() -> int:
+    """Return the number of threads that compute on the CPU."""
+    return torch.get_num_threads()
+
+
 def read_pickle(path: Path) -> dict[str, StoredTensor]:
     """Read the tensors of a pytorch_model.bin, without running any code that it may carry.
 
@@ -101,8 +106,8 @@ class TorchOps:
         array: np.ndarray[Any, np.dtype[np.float32]] = x.detach().to("cpu", torch.float32).numpy()
         return array
 
-    def zeros(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.zeros(shape, dtype=self.dtype, device=self.device)
+    def empty(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.empty(shape, dtype=self.dtype, device=self.device)
 
     def embed(self, tokens: Tensor, positions: Tensor, ids: Tensor, start: int) -> Tensor:
         embedded = F.embedding(ids, tokens) + positions[start : start + ids.shape[1]]
