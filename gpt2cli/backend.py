@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt2cli.errors import Gpt2Error, UsageError
 from gpt2cli.ops import Ops, Storage
-from gpt2cli.threads import available_cores, set_blas_threads, threads_from_environment
+from gpt2cli.threads import available_cores, blas_threads, set_blas_threads, threads_from_environment
 
 BACKENDS = ("auto", "compiled", "numpy", "torch")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -60,6 +60,26 @@ def kernels_are_built() -> bool:
     except ImportError:
         return False
     return True
+
+
+def instruction_set() -> str | None:
+    """Return what the compiled kernels use of this processor, such as avx512; None without kernels."""
+    if not kernels_are_built():
+        return None
+    from gpt2cli.ops import kernels
+
+    return kernels.use(None)
+
+
+def compute_threads(ops: Ops[Any]) -> int | None:
+    """Return the number of threads that compute on the CPU, None where numpy's BLAS does not tell."""
+    if ops.name == "compiled":
+        from gpt2cli.ops import kernels
+
+        return kernels.threads()
+    if ops.name == "numpy":
+        return blas_threads()
+    return int(_import_torch_ops().threads())
 
 
 def cuda_is_usable() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,19 +13,22 @@ import numpy as np
 
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError
+from gpt2cli.hub import converted_files as kept
 from gpt2cli.ops import Storage, StoredTensor
-from gpt2cli.tensor_file import read_metadata, read_safetensors, write_safetensors
+from gpt2cli.tensor_file import read_safetensors, write_safetensors
+from gpt2cli.tensor_header import read_metadata
 from gpt2cli.weights import expected_shapes
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 STORED_AS = {"float16": "F16", "bfloat16": "BF16"}
+KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
 # Raised whenever the kernels ask for another layout, so that older files are made again.
 LAYOUT = "1"
 SCALES = ".scales"
-HEAD = "lm_head.weight"
+HEAD, EMBEDDING = "lm_head.weight", "wte.weight"
 MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
-HEADER_BYTES = 1 << 16
+BFLOAT16_NAN = 0x7FC0
 
 
 @dataclass(frozen=True)
@@ -43,54 +45,50 @@ def convert(
     """Return the matrices that a token is multiplied with in the type `storage`, mapped from a kept file.
 
     A tied head comes under a name of its own, because embeddings stay as they are. The file is made where it
-    is missing, and again when the checkpoint's files have changed.
+    is missing, damaged, or older than a change of the checkpoint's files.
     """
     shapes = _product_shapes(config)
-    if all(_source(stored, name).dtype == STORED_AS.get(storage) for name in shapes):
+    sources = {name: stored[EMBEDDING if name == HEAD and HEAD not in stored else name] for name in shapes}
+    if all(source.dtype == STORED_AS.get(storage) for source in sources.values()):
         return Conversion({})
-    path, notes = _file_for(files, storage), {"source": identity(files), "layout": LAYOUT, "type": storage}
-    if not _is_current(path, notes):
-        arrays = dict(_converted(stored, shapes, storage))
-        try:
-            _keep(path, arrays, {**notes, "model": str(files[0].parent)})
-        except OSError as error:
-            return Conversion(_described(arrays, shapes, storage), f"{path}: {error.strerror}")
-    return Conversion(_described({n: t.array for n, t in read_safetensors(path).items()}, shapes, storage))
-
-
-def conversions_folder() -> Path:
-    """Return the folder of all converted files, where huggingface_hub keeps what other tools derive."""
-    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("HF_HOME", f"{caches}/huggingface")
-    folder = os.environ.get("HF_ASSETS_CACHE", f"{home}/assets")
-    return Path(os.path.expandvars(folder)).expanduser().absolute() / "gpt2cli"
-
-
-def identity(files: Sequence[Path]) -> str:
-    """Return a hash that changes with the files: of their places, sizes, times and headers alone."""
-    digest = hashlib.sha256()
-    for path in files:
-        place = path.resolve()
-        status = place.stat()
-        digest.update(f"{place}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-        with place.open("rb") as file:
-            digest.update(file.read(HEADER_BYTES))
-    return digest.hexdigest()
-
-
-def _file_for(files: Sequence[Path], storage: Storage) -> Path:
-    folder = files[0].parent
-    # Of a snapshot in the cache the folder is a commit, whose model is two levels up.
-    name = folder.parent.parent.name if folder.parent.name == "snapshots" else folder.name
-    place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
-    return conversions_folder() / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{place}.{storage}.safetensors"
-
-
-def _is_current(path: Path, notes: Mapping[str, str]) -> bool:
+    path = kept.converted_path(files, storage)
+    notes = {
+        kept.SOURCE: kept.identity(files),
+        kept.LAYOUT: LAYOUT,
+        kept.TYPE: storage,
+        kept.HEAD: EMBEDDING if config.tie_word_embeddings else HEAD,
+    }
+    weights = _read(path, notes, shapes, storage)
+    if weights is not None:
+        return Conversion(weights)
+    arrays = dict(_converted(sources, storage))
     try:
-        return notes.items() <= read_metadata(path).items()
-    except CheckpointError:
-        return False
+        _keep(path, arrays, {**notes, kept.MODEL: str(kept.model_path(files))})
+    except OSError as error:
+        return Conversion(_described(arrays, shapes, storage), f"{path}: {error.strerror or error}")
+    # Mapped, they share their memory with other processes.
+    return Conversion(_read(path, notes, shapes, storage) or _described(arrays, shapes, storage))
+
+
+def _product_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    shapes = expected_shapes(config)
+    matrices = {name: shape for name, shape in shapes.items() if MATRIX.fullmatch(name)}
+    return {**matrices, HEAD: shapes[EMBEDDING]}
+
+
+def _read(
+    path: Path, notes: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], storage: Storage
+) -> dict[str, StoredTensor] | None:
+    """Return the weights in a file that was made from what the notes say, None if it is of no use."""
+    try:
+        if not notes.items() <= read_metadata(path).items():
+            return None
+        tensors = read_safetensors(path)
+        if {tensor.dtype for tensor in tensors.values()} - KEPT_TYPES[storage]:
+            return None
+        return _described({name: tensor.array for name, tensor in tensors.items()}, shapes, storage)
+    except (CheckpointError, KeyError):
+        return None
 
 
 def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> None:
@@ -101,23 +99,12 @@ def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> 
     own.replace(path)
 
 
-def _product_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    shapes = expected_shapes(config)
-    matrices = {name: shape for name, shape in shapes.items() if MATRIX.fullmatch(name)}
-    return {**matrices, HEAD: shapes["wte.weight"]}
-
-
-def _source(stored: Mapping[str, StoredTensor], name: str) -> StoredTensor:
-    return stored["wte.weight"] if name not in stored else stored[name]
-
-
-def _converted(
-    stored: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]], storage: Storage
-) -> Iterator[tuple[str, Array]]:
-    for name in shapes:
-        numbers = _float32(_source(stored, name))
+def _converted(sources: Mapping[str, StoredTensor], storage: Storage) -> Iterator[tuple[str, Array]]:
+    for name, source in sources.items():
+        numbers = _float32(source)
         if storage == "float16":
-            yield name, numbers.astype(np.float16)
+            with np.errstate(over="ignore"):
+                yield name, numbers.astype(np.float16)
         elif storage == "bfloat16":
             yield name, _rounded_to_bfloat16(numbers)
         else:
@@ -145,8 +132,15 @@ def _float32(tensor: StoredTensor) -> Array:
 
 def _rounded_to_bfloat16(numbers: Array) -> Array:
     bits = np.ascontiguousarray(numbers).view(np.uint32)
-    # To the nearest, and of two equally near to the even one.
-    return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
+    # To the nearest, and of two equally near to the even one; in place, for a table may have 150 MB.
+    rounded = bits >> 16
+    rounded &= 1
+    rounded += 0x7FFF
+    rounded += bits
+    rounded >>= 16
+    # The sum carries some of these into the sign.
+    rounded[np.isnan(numbers)] = BFLOAT16_NAN
+    return rounded.astype(np.uint16)
 
 
 def _described(

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -37,20 +38,23 @@ def threads_from_environment() -> int | None:
 
 
 def set_blas_threads(count: int | None) -> int | None:
-    """Set the number of threads of numpy's BLAS, whether it is loaded or not, and return it.
+    """Set the number of threads of numpy's BLAS, import numpy with it, and return it.
 
     None asks for one per available core, or leaves the choice to variables such as OMP_NUM_THREADS where
     any is set, and then returns None.
     """
-    if count is None:
-        if threads_are_chosen():
-            return None
+    if count is None and not threads_are_chosen():
         count = available_cores()
     if "numpy" in sys.modules:
-        _call_loaded_blas(SETTERS, ctypes.c_int(count))
+        # It may have been told another number since it read the variables.
+        number = count or threads_from_environment()
     else:
-        # BLAS reads its variables only once, while numpy is imported.
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
+        with _variables(count):
+            import_module("numpy")
+        # Some BLAS reads the variables only when it is first used.
+        number = count
+    if number:
+        _call_loaded_blas(SETTERS, ctypes.c_int(number))
     return count
 
 
@@ -58,6 +62,21 @@ def blas_threads() -> int | None:
     """Return the number of threads that numpy's BLAS uses, None if it does not tell; imports numpy."""
     import_module("numpy")
     return _call_loaded_blas(GETTERS)
+
+
+@contextmanager
+def _variables(count: int | None) -> Iterator[None]:
+    """Have the environment ask for a number of threads, but not for longer than it takes to load BLAS."""
+    before = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    if count:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
+    try:
+        yield
+    finally:
+        # Libraries loaded later, and other processes, are to see what the user set.
+        for name in THREAD_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _call_loaded_blas(names: Sequence[str], *arguments: ctypes.c_int) -> int | None:

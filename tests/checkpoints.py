@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2cli.backend import open_backend
+from gpt2cli.config import ModelConfig
+from gpt2cli.conversion import convert
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model import Model, load_model
+from gpt2cli.ops import Storage, StoredTensor
+from gpt2cli.weights import load_weights
 
 # Small enough to be made in milliseconds, odd enough that a swapped axis cannot go unseen.
 TINY = {"vocab_size": 131, "n_positions": 48, "n_embd": 24, "n_layer": 3, "n_head": 4}
@@ -40,6 +45,16 @@ def load_checkpoint(directory: Path, backend: str = "numpy", device: str = "cpu"
     files = find_model(str(directory))
     assert files is not None
     return load_model(files, open_backend(device, backend, threads=1))
+
+
+def convert_model(name: str, storage: Storage) -> Mapping[str, StoredTensor]:
+    """Convert the matrices of a model on this machine, keep them, and return them."""
+    files = find_model(name)
+    assert files is not None
+    config = ModelConfig.from_json(files.config)
+    conversion = convert(load_weights(files.weights, config), files.weights, config, storage)
+    assert not conversion.problem
+    return conversion.weights
 
 
 def save_tokenizer(directory: Path, vocab_size: int) -> None:

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 Gpt2 = Callable[..., "subprocess.CompletedProcess[bytes]"]
 COMMAND = [sys.executable, "-m", "gpt2cli"]
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+
+
+def run_limited(
+    arguments: Sequence[str], environment: Mapping[str, str], limit: Callable[[], object]
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line in a process that `limit` is called in first."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        preexec_fn=limit,
+    )
+
+
+def obey_permissions() -> None:
+    """Have this process refused what a folder forbids, even as root."""
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
 
 
 @pytest.fixture
@@ -47,3 +69,12 @@ def gpt2(environment: dict[str, str]) -> Gpt2:
         )
 
     return run
+
+
+@pytest.fixture
+def without_kernels(tmp_path: Path) -> dict[str, str]:
+    """Return variables with which a command finds no compiled kernels, as where there was no compiler."""
+    folder = tmp_path / "no-kernels"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['gpt2cli.ops.kernels'] = None\n")
+    return {"PYTHONPATH": str(folder)}

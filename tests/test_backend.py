@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from backends import needs_cuda
+from backends import CPU_DEFAULT, needs_cuda, needs_kernels
 
 from gpt2cli import backend
-from gpt2cli.backend import open_backend
+from gpt2cli.backend import compute_threads, instruction_set, open_backend
 from gpt2cli.errors import Gpt2Error, UsageError
 from gpt2cli.ops import torch_ops
 
@@ -36,28 +37,98 @@ def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package be as it is where there was no compiler."""
+    monkeypatch.setitem(sys.modules, "gpt2cli.ops.kernels", None)
+
+
+ON_THE_CPU = [{}, {"device": "cpu"}, {"dtype": "float32"}]
+
+
+@needs_kernels
 @pytest.mark.usefixtures("no_torch", "driver")
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        {},
-        {"device": "cpu"},
-        {"dtype": "float32"},
-        {"backend": "numpy"},
-        {"device": "cpu", "backend": "numpy"},
-    ],
+    "arguments", [*ON_THE_CPU, {"backend": "compiled"}, {"backend": "compiled", "device": "cpu"}]
 )
-def test_numpy_computes_on_the_cpu_without_torch(arguments: dict[str, Any]) -> None:
+def test_the_kernels_compute_on_the_cpu_without_torch(arguments: dict[str, Any]) -> None:
+    ops = open_backend(**arguments)
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("compiled", "cpu", "float32")
+    assert ops.storage is None
+
+
+@needs_kernels
+@pytest.mark.usefixtures("no_torch", "driver")
+@pytest.mark.parametrize("backend", ["auto", "compiled"])
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [({"dtype": "float16"}, "float16"), ({"dtype": "bfloat16"}, "bfloat16"), ({"quantize": "int8"}, "int8")],
+    ids=str,
+)
+def test_the_kernels_compute_on_small_weights(
+    backend: str, device: str, choice: dict[str, Any], name: str
+) -> None:
+    ops = open_backend(device, backend, **choice)
+    assert (ops.name, ops.device_name, ops.dtype_name, ops.storage) == ("compiled", "cpu", name, name)
+
+
+@pytest.mark.usefixtures("no_torch", "driver", "no_kernels")
+@pytest.mark.parametrize("arguments", ON_THE_CPU)
+def test_numpy_computes_where_there_are_no_kernels(arguments: dict[str, Any]) -> None:
     ops = open_backend(**arguments)
     assert (ops.name, ops.device_name, ops.dtype_name) == ("numpy", "cpu", "float32")
 
 
-@pytest.mark.usefixtures("driver")
+@pytest.mark.usefixtures("no_torch", "driver")
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_numpy_computes_on_the_cpu_if_asked_for(device: str) -> None:
+    ops = open_backend(device, "numpy")
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("numpy", "cpu", "float32")
+
+
+@pytest.mark.usefixtures("driver", "no_kernels")
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_torch_computes_in_short_numbers_on_the_cpu(device: str, dtype: str) -> None:
+def test_torch_computes_in_short_numbers_where_there_are_no_kernels(device: str, dtype: str) -> None:
     ops = open_backend(device, dtype=dtype)
     assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cpu", dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_torch_computes_in_short_numbers_on_the_cpu_if_asked_for(dtype: str) -> None:
+    ops = open_backend("cpu", "torch", dtype)
+    assert (ops.name, ops.device_name, ops.dtype_name, ops.storage) == ("torch", "cpu", dtype, None)
+
+
+@pytest.mark.usefixtures("no_torch", "driver", "no_kernels")
+@pytest.mark.parametrize("arguments", [{"backend": "compiled"}, {"quantize": "int8"}])
+def test_kernels_that_are_asked_for_must_be_there(arguments: dict[str, Any]) -> None:
+    with pytest.raises(Gpt2Error, match="was installed without its compiled kernels") as caught:
+        open_backend(**arguments)
+    assert caught.value.exit_code == 1
+    assert "--backend numpy" in caught.value.hint
+
+
+@needs_kernels
+def test_the_threads_asked_for_are_those_of_the_kernels() -> None:
+    for count in (2, 1):
+        assert compute_threads(open_backend("cpu", "compiled", threads=count)) == count
+
+
+def test_the_threads_of_other_backends_are_told_too() -> None:
+    assert compute_threads(open_backend("cpu", "numpy", threads=1)) in (1, None)
+    assert compute_threads(open_backend("cpu", "torch", threads=1)) == 1
+
+
+@needs_kernels
+def test_the_instruction_set_is_one_that_the_kernels_know() -> None:
+    assert instruction_set() in ("avx512", "avx2", "generic")
+
+
+@pytest.mark.usefixtures("no_kernels")
+def test_without_kernels_there_is_no_instruction_set() -> None:
+    assert instruction_set() is None
 
 
 def test_torch_computes_on_the_cpu_if_asked_for() -> None:
@@ -68,7 +139,7 @@ def test_torch_computes_on_the_cpu_if_asked_for() -> None:
 @without_cuda
 def test_a_driver_without_a_usable_gpu_leaves_the_cpu(driver: Path) -> None:
     (driver / "nvidia0").touch()
-    assert open_backend().name == "numpy"
+    assert open_backend().name == CPU_DEFAULT
 
 
 @pytest.mark.usefixtures("no_torch")
@@ -109,6 +180,13 @@ def test_a_real_gpu_is_the_default() -> None:
         ({"backend": "numpy", "device": "cuda"}, "numpy cannot compute on cuda"),
         ({"backend": "numpy", "device": "mps"}, "numpy cannot compute on mps"),
         ({"backend": "numpy", "dtype": "float16"}, "numpy cannot compute in float16"),
+        ({"backend": "compiled", "device": "cuda"}, "compiled cannot compute on cuda"),
+        ({"quantize": "int4"}, "'int4' is not a quantization"),
+        ({"quantize": "int8", "dtype": "float32"}, "--quantize int8 leaves no choice of dtype"),
+        ({"quantize": "int8", "backend": "numpy"}, "numpy cannot compute in int8"),
+        ({"quantize": "int8", "backend": "torch"}, "torch cannot compute in int8"),
+        ({"quantize": "int8", "device": "cuda"}, "--quantize int8 is for a CPU"),
+        ({"quantize": "int8", "device": "cuda:1"}, "--quantize int8 is for a CPU"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(arguments: dict[str, Any], complaint: str) -> None:
@@ -156,7 +234,7 @@ def test_a_torch_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so: cannot open\\nshared object')")
     done = subprocess.run(
         [sys.executable, "-c", BROKEN_TORCH],
-        env={"PYTHONPATH": str(tmp_path)},
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=True,
@@ -164,5 +242,5 @@ def test_a_torch_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "Gpt2Error PyTorch cannot be imported: libtorch.so: cannot open shared object. "
         "Install it, or use --device cpu.",
-        "numpy",
+        CPU_DEFAULT,
     ]

@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backends import CPU_DEFAULT, needs_kernels
 from checkpoints import save_checkpoint, save_tokenizer
 from conftest import Gpt2
 
-from gpt2cli.threads import THREAD_VARIABLES
+from gpt2cli.threads import THREAD_VARIABLES, available_cores
 
 CONTEXT = 64
 PROMPT = "Once upon a time"
+PHASES = ["prompt", "backend", "files", "weights", "tokenizer", "encode", "prefill", "sampling"]
+if sys.platform == "linux":
+    # Elsewhere a process cannot tell when it began.
+    PHASES.insert(0, "start")
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +58,20 @@ def test_stdout_is_the_text_and_one_line_end_and_stderr_is_empty(generate: Gpt2)
 
 
 def test_a_seed_repeats_its_text_whatever_backend_and_batch(generate: Gpt2) -> None:
+    # On a busy machine a second thread of torch makes this ten times as long.
+    one = ["--threads", "1"]
     runs = [
         generate(PROMPT, "--seed", "3", "-n", "30", "--num-samples", "3", "--json", *extra)
-        for extra in ([], ["--batch-size", "2"], ["--backend", "torch"], ["--threads", "1"])
+        for extra in (
+            [],
+            ["--batch-size", "2"],
+            one,
+            [*one, "--backend", "torch"],
+            [*one, "--backend", "numpy"],
+        )
     ]
     texts = [[entry["text"] for entry in parsed(run.stdout)] for run in runs]
-    assert texts[0] == texts[1] == texts[2] == texts[3]
+    assert all(other == texts[0] for other in texts)
     assert len(set(texts[0])) == 3
     alone = generate(PROMPT, "--seed", "3", "-n", "30")
     assert alone.stdout.decode() == texts[0][0] + "\n"
@@ -81,7 +94,14 @@ def test_json_tells_all_that_a_text_depends_on(generate: Gpt2, checkpoint: Path)
     assert report["settings"]["top_k"] == 9
     assert report["settings"]["temperature"] == 0.8
     assert report["settings"]["ban"] == ["x"]
-    assert report["settings"]["backend"] == "numpy"
+    assert (report["settings"]["backend"], report["settings"]["dtype"]) in [
+        (CPU_DEFAULT, "float32"),
+        ("torch", "float32"),
+    ]
+    assert report["timing"].keys() >= {
+        *(f"{phase}_seconds" for phase in PHASES),
+        *("load_seconds", "prefill_seconds", "decode_seconds"),
+    }
     assert all(seconds >= 0 for seconds in report["timing"].values())
     assert report["logprobs"] is None
 
@@ -271,6 +291,19 @@ def test_verbose_tells_seed_and_speed_on_stderr_alone(generate: Gpt2) -> None:
     assert result.stdout == generate(PROMPT, "-n", "5", "--seed", "77").stdout
 
 
+def test_verbose_tells_where_the_time_before_the_first_token_went(generate: Gpt2) -> None:
+    lines = (
+        generate(PROMPT, "-v", "-n", "5", "--num-samples", "3", "--batch-size", "2")
+        .stderr.decode()
+        .splitlines()
+    )
+    total, _, phases = lines[-1].partition(" s until the first token: ")
+    names, seconds = zip(*(phase.split() for phase in phases.split(", ")), strict=True)
+    assert list(names) == PHASES
+    assert float(total) == pytest.approx(sum(map(float, seconds)), abs=0.0005 * (len(PHASES) + 1))
+    assert len(lines) == 3
+
+
 def test_color_is_styling_alone(generate: Gpt2) -> None:
     options = ("--seed", "1", "-n", "5", "--echo")
     colored = generate(PROMPT, *options, "--color", "always").stdout
@@ -292,24 +325,33 @@ def test_the_bundled_model_writes_without_torch_and_twice_the_same(gpt2: Gpt2, t
     assert {"the", "and"} & set(words)
 
 
-def test_a_small_model_computes_on_one_thread_unless_threads_are_chosen(checkpoint: Path) -> None:
+def threads_of_a_run(checkpoint: Path, backend: str, *arguments: str, **variables: str) -> int:
+    """Return the threads that a backend has at the end of `gpt2 generate`."""
+    tell = "kernels.threads" if backend == "compiled" else "blas_threads"
+    module = "gpt2cli.ops import kernels" if backend == "compiled" else "gpt2cli.threads import blas_threads"
     script = (
-        "import sys; from gpt2cli.cli.app import app; from gpt2cli.threads import blas_threads\n"
-        f"arguments = ['generate', 'x', '-n', '1', '-m', {str(checkpoint)!r}, *sys.argv[1:]]\n"
-        "app(arguments, standalone_mode=False)\n"
-        "print(blas_threads())"
+        "import sys; from gpt2cli.cli.app import app\n"
+        f"app(['generate', 'x', '-n', '1', '-m', {str(checkpoint)!r}, '--device', 'cpu', *sys.argv[1:]], "
+        "standalone_mode=False)\n"
+        f"from {module}; print({tell}())"
     )
+    kept = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    command = [sys.executable, "-c", script, "--backend", backend, *arguments]
+    result = subprocess.run(command, env=kept | variables, capture_output=True, check=True)
+    return int(result.stdout.split()[-1])
 
-    def threads(*arguments: str, **variables: str) -> int:
-        kept = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
-        result = subprocess.run(
-            [sys.executable, "-c", script, *arguments], env=kept | variables, capture_output=True, check=True
-        )
-        return int(result.stdout.split()[-1])
 
-    assert threads() == 1
-    assert threads("--threads", "2") == 2
-    assert threads(OMP_NUM_THREADS="2") == 2
+def test_numpy_computes_a_small_model_on_one_thread_unless_threads_are_chosen(checkpoint: Path) -> None:
+    assert threads_of_a_run(checkpoint, "numpy") == 1
+    assert threads_of_a_run(checkpoint, "numpy", "--threads", "2") == 2
+    assert threads_of_a_run(checkpoint, "numpy", OMP_NUM_THREADS="2") == 2
+
+
+@needs_kernels
+def test_the_kernels_compute_on_every_core_unless_threads_are_chosen(checkpoint: Path) -> None:
+    assert threads_of_a_run(checkpoint, "compiled") == available_cores()
+    assert threads_of_a_run(checkpoint, "compiled", "--threads", "3") == 3
+    assert threads_of_a_run(checkpoint, "compiled", OMP_NUM_THREADS="3") == 3
 
 
 def test_a_device_is_written_and_not_replaced(generate: Gpt2) -> None:

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from backends import CPU_DEFAULT, needs_kernels
 from conftest import COMMAND, Gpt2
 
 from gpt2cli import __version__
-from gpt2cli.threads import available_cores
+from gpt2cli.threads import THREAD_VARIABLES, available_cores
 
 CONFIG = json.dumps({"model_type": "gpt2"})
 
@@ -40,7 +41,7 @@ def test_json_tells_versions_backend_and_cache(
     assert facts["python"] == sys.version.split()[0]
     for package in ("numpy", "torch", "tokenizers", "safetensors", "huggingface_hub"):
         assert facts[package] == version(package)
-    assert (facts["backend"], facts["dtype"]) in [("numpy", "float32"), ("torch", "float32")]
+    assert (facts["backend"], facts["dtype"]) in [(CPU_DEFAULT, "float32"), ("torch", "float32")]
     assert facts["blas"].strip()
     assert facts["cores"] == available_cores()
     assert facts["cache"] == str(Path(environment["HF_HOME"]) / "hub")
@@ -68,3 +69,19 @@ def test_a_terminal_gets_a_table(environment: dict[str, str]) -> None:
 def test_the_threads_that_the_user_set_are_told(gpt2: Gpt2) -> None:
     facts = json.loads(gpt2("info", "--json", env={"OMP_NUM_THREADS": "1"}).stdout)
     assert facts["threads"] in (1, None)
+
+
+@needs_kernels
+def test_the_kernels_and_their_threads_are_told(gpt2: Gpt2) -> None:
+    facts = json.loads(gpt2("info", "--json", env=dict.fromkeys(THREAD_VARIABLES, "")).stdout)
+    assert facts["kernels"] in ("avx512", "avx2", "generic")
+    if facts["backend"] == "compiled":
+        assert facts["threads"] == available_cores()
+
+
+def test_an_installation_without_kernels_says_so(gpt2: Gpt2, without_kernels: dict[str, str]) -> None:
+    facts = json.loads(gpt2("info", "--json", env=without_kernels).stdout)
+    assert facts["kernels"] == "none: built without a C compiler"
+    assert facts["backend"] in ("numpy", "torch")
+    lines = gpt2("info", env=without_kernels).stdout.decode().splitlines()
+    assert lines.count("kernels\tnone: built without a C compiler") == 1

@@ -7,16 +7,21 @@ import os
 import pty
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import convert_model, save_checkpoint, save_tokenizer
 from conftest import COMMAND, Gpt2
 from loopback_hub import LoopbackHub
 
+from gpt2cli.hub.cache import assets_folder
+from gpt2cli.hub.converted_files import converted_files
 from gpt2cli.hub.model_files import bundled_model, find_model
+from gpt2cli.ops import Storage
 
 REPO = "acme/tiny"
+STORAGES: tuple[Storage, ...] = ("float16", "bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,7 @@ def cache(downloaded: Path, environment: dict[str, str], monkeypatch: pytest.Mon
     home = Path(environment["HF_HOME"])
     shutil.copytree(downloaded, home, symlinks=True)
     monkeypatch.setenv("HF_HOME", str(home))
+    monkeypatch.delenv("HF_ASSETS_CACHE", raising=False)
     return home / "hub"
 
 
@@ -65,11 +71,11 @@ def test_the_list_names_models_with_size_revision_and_path(
     result = gpt2("models", "list")
     assert (result.returncode, result.stderr) == (0, b"")
     header, *rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
-    assert header == ["NAME", "SIZE", "REVISION", "PATH"]
+    assert header == ["NAME", "KIND", "SIZE", "REVISION", "PATH"]
     assert [row[0] for row in rows] == [*bundled, REPO, "gpt2"]
     folder = snapshot(cache)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    assert rows[-2][1:] == [f"{size / 1000:.1f} kB", folder.name[:8], str(folder)]
+    assert rows[-2][1:] == ["model", f"{size / 1000:.1f} kB", folder.name[:8], str(folder)]
 
 
 def test_the_list_as_json_has_whole_revisions_and_bytes(gpt2: Gpt2, cache: Path, bundled: list[str]) -> None:
@@ -78,11 +84,53 @@ def test_the_list_as_json_has_whole_revisions_and_bytes(gpt2: Gpt2, cache: Path,
     assert [record["name"] for record in records] == [*bundled, REPO, "gpt2"]
     assert records[-2] == {
         "name": REPO,
+        "kind": "model",
+        "dtype": None,
         "repo": REPO,
         "revision": folder.name,
         "path": str(folder),
         "bytes": sum(path.stat().st_size for path in folder.iterdir()),
     }
+
+
+def test_converted_weights_are_listed_under_the_model_they_were_made_from(
+    gpt2: Gpt2, cache: Path, checkpoint: Path, bundled: list[str]
+) -> None:
+    convert_model(REPO, "float16")
+    convert_model(str(checkpoint), "bfloat16")
+    records = [json.loads(line) for line in gpt2("models", "list", "--json").stdout.splitlines()]
+    models, converted = records[: len(bundled) + 2], records[len(bundled) + 2 :]
+    assert {record["kind"] for record in models} == {"model"}
+    for record in converted:
+        path = Path(record.pop("path"))
+        assert path.parent == cache.parent / "assets" / "gpt2cli"
+        assert record.pop("bytes") == path.stat().st_size
+        assert record.pop("kind") == "converted"
+    of_repo = {"dtype": "float16", "repo": REPO, "revision": snapshot(cache).name}
+    of_path = {"dtype": "bfloat16", "repo": None, "revision": None}
+    assert {record.pop("name"): record for record in converted} == {REPO: of_repo, str(checkpoint): of_path}
+    lines = gpt2("models", "list").stdout.decode().splitlines()
+    rows = [line.split("\t") for line in lines[-2:]]
+    assert sorted(row[:2] for row in rows) == sorted([[REPO, "float16"], [str(checkpoint), "bfloat16"]])
+
+
+def test_a_list_of_converted_weights_is_made_without_numpy(cache: Path, environment: dict[str, str]) -> None:
+    convert_model(REPO, "float16")
+    command = [sys.executable, "-X", "importtime", *COMMAND[1:], "models", "list", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert '"converted"' in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "gpt2cli.hub.converted_files" in loaded
+    assert not {"numpy", "torch", "huggingface_hub"} & loaded
+
+
+def test_a_damaged_converted_file_is_not_listed_but_pruned(gpt2: Gpt2, cache: Path) -> None:
+    convert_model(REPO, "float16")
+    (file,) = assets_folder().iterdir()
+    before = gpt2("models", "list").stdout
+    file.write_bytes(b"damaged")
+    assert gpt2("models", "list").stdout == before[: before.rstrip().rindex(b"\n") + 1]
+    assert gpt2("models", "prune", "--dry-run").stdout == f"BYTES\tPATH\n7\t{file}\n".encode()
 
 
 def test_an_empty_cache_lists_no_more_than_the_bundled_model(gpt2: Gpt2, bundled: list[str]) -> None:
@@ -182,6 +230,22 @@ def test_removal_takes_all_and_prints_the_bytes(gpt2: Gpt2, cache: Path) -> None
     assert not list(cache.glob("models--*"))
 
 
+def test_removal_takes_the_weights_converted_from_a_model_along(gpt2: Gpt2, cache: Path) -> None:
+    for name in (REPO, "gpt2"):
+        for storage in STORAGES:
+            convert_model(name, storage)
+    files = {file.path: file.model for file in converted_files()}
+    own = [path for path, model in files.items() if model == snapshot(cache)]
+    repository = snapshot(cache).parent.parent
+    result = gpt2("models", "rm", "-y", REPO)
+    rows = [line.split("\t") for line in result.stdout.decode().splitlines()[1:]]
+    assert [row[1] for row in rows] == [str(repository), *map(str, own)]
+    assert result.stderr.decode() == f"Freed {sum(int(row[0]) for row in rows):,} bytes.\n"
+    assert [file.path for file in converted_files()] == [path for path in files if path not in own]
+    assert len(own) == len(STORAGES)
+    assert find_model("gpt2") is not None
+
+
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
@@ -244,4 +308,24 @@ def test_pruning_shows_before_it_removes(gpt2: Gpt2, cache: Path) -> None:
     result = gpt2("models", "prune", "-y")
     assert (result.returncode, result.stdout, result.stderr) == (0, table, b"Freed 4 bytes.\n")
     assert not rest.exists()
+    assert find_model(REPO) is not None
+
+
+def test_pruning_removes_all_converted_weights_and_the_rests_of_conversions(gpt2: Gpt2, cache: Path) -> None:
+    for storage in STORAGES:
+        convert_model(REPO, storage)
+    kept = assets_folder()
+    rest = kept / ".tiny.int8.safetensors.123.tmp"
+    rest.write_bytes(b"1234")
+    files = {str(path): path.stat().st_size for path in kept.iterdir()}
+    assert len(files) == len(STORAGES) + 1
+    plan = gpt2("models", "prune", "--dry-run").stdout.decode()
+    rows = [line.split("\t") for line in plan.splitlines()[1:]]
+    assert {path: int(size) for size, path in rows} == files
+    assert len(list(kept.iterdir())) == len(files)
+    result = gpt2("models", "prune", "-y")
+    assert (result.returncode, result.stdout.decode()) == (0, plan)
+    assert result.stderr.decode() == f"Freed {sum(files.values()):,} bytes.\n"
+    assert list(kept.iterdir()) == []
+    assert gpt2("models", "prune").stderr == b"There is nothing to prune.\n"
     assert find_model(REPO) is not None

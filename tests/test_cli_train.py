@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
@@ -10,7 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from checkpoints import load_checkpoint
-from conftest import COMMAND, Gpt2
+from conftest import COMMAND, Gpt2, obey_permissions, run_limited
 from test_cli_terminal import Terminal
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
@@ -38,7 +37,6 @@ SHAPE = ["--layers", "1", "--heads", "2", "--width", "16", "--context", "24", "-
 SHORT = [*SHAPE, "--batch-tokens", "96", "--steps", "6", "--eval-every", "3", "--threads", "1"]
 # Longer than any test waits, and steps that are still short.
 LONG = [*SHAPE, "--batch-tokens", "96", "--eval-every", "50", "--patience", "0", "--threads", "1"]
-CAP_DAC_OVERRIDE, PR_CAPBSET_DROP = 1, 24
 
 
 @pytest.fixture
@@ -250,31 +248,12 @@ def test_a_folder_with_something_in_it_is_left_alone(gpt2: Gpt2, poem: Path, tmp
     assert poem.read_text() == POEM
 
 
-def run_limited(
-    arguments: list[str], environment: Mapping[str, str], limit: Callable[[], object]
-) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-        preexec_fn=limit,
-    )
-
-
 def test_a_folder_that_cannot_be_written_is_one_line(
     poem: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    # Without this capability, what a folder forbids is forbidden to root too.
-    result = run_limited(
-        ["train", str(poem), "-o", str(closed / "x")],
-        environment,
-        lambda: ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0),
-    )
+    result = run_limited(["train", str(poem), "-o", str(closed / "x")], environment, obey_permissions)
     assert result.returncode == 1
     assert b"closed/x cannot be written." in result.stderr
     assert result.stderr.count(b"\n") == 1

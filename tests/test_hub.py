@@ -64,7 +64,7 @@ def downloaded(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def cache(downloaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of that cache, which the process sees as the user's."""
     shutil.copytree(downloaded, tmp_path / "home", symlinks=True)
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "hub"
@@ -111,13 +111,15 @@ def test_the_lookup_agrees_with_the_client(cache: Path) -> None:
         {"HF_HOME": "~/h", "XDG_CACHE_HOME": "/x"},
         {"HF_HOME": "/h", "HUGGINGFACE_HUB_CACHE": "$HOME/old"},
         {"HF_HOME": "/h", "HUGGINGFACE_HUB_CACHE": "/old", "HF_HUB_CACHE": "~/c"},
+        {"HF_HOME": "/h", "HF_ASSETS_CACHE": "$HOME/a"},
     ],
 )
 def test_the_cache_is_where_the_client_has_it(values: dict[str, str], environment: dict[str, str]) -> None:
     del environment["HF_HOME"]
     code = (
-        "from gpt2cli.hub.cache import cache_folder; from huggingface_hub import constants; "
-        "print(cache_folder()); print(constants.HF_HUB_CACHE)"
+        "from gpt2cli.hub.cache import assets_folder, cache_folder; from huggingface_hub import constants; "
+        "print(cache_folder(), assets_folder().parent); "
+        "print(constants.HF_HUB_CACHE, constants.HF_ASSETS_CACHE)"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment | values, capture_output=True, text=True, check=True
@@ -511,6 +513,7 @@ def test_the_license_is_what_the_model_card_says(
 
 def test_the_cache_folder_need_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
+    monkeypatch.setenv("HF_ASSETS_CACHE", str(tmp_path / "neither"))
     assert cache_folder() == tmp_path / "none"
     assert cached_models() == []
     assert plan_prune() == []

@@ -27,6 +27,7 @@ USES_TORCH = {
     f"gpt2cli.{name}"
     for name in (
         "ops.torch_ops",
+        "benchmark.transformers_worker",
         *(f"training.{module}" for module in ("data_parallel", "evaluation", "lora", "optimizers")),
         *(f"training.{module}" for module in ("run", "state", "trainer")),
     )
@@ -34,24 +35,28 @@ USES_TORCH = {
 # Each row may import only from the rows above it; the modules of a package may import one another.
 LAYERS = (
     {"errors"},
-    {"config"},
+    {"config", "whole_file", "tensor_header"},
     {"ops", "ops.numpy_activations", "threads"},
-    {"ops.numpy_ops", "ops.torch_ops"},
+    {"ops.numpy_ops", "ops.torch_ops", "tensor_file"},
+    {"ops.compiled_ops"},
     {"kv_cache", "weights", "backend"},
     {"hub.*"},
+    {"conversion"},
     {"text.*", "model"},
     {"decoder", "sampling"},
+    {"speculation"},
     {"generation"},
     {"completion"},
     {"scoring.*", "saving"},
     {"training.*"},
+    {"benchmark.*"},
 )
 LONGEST_MODULE = 300
 
 RUN = """
 import atexit, sys
 from gpt2cli.__main__ import main
-atexit.register(lambda: print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr))
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
 sys.argv[0] = "gpt2"
 main()
 """
@@ -65,7 +70,7 @@ def command_lines(command: Any, words: Sequence[str] = ()) -> Iterator[list[str]
 
 
 def loaded_by(arguments: Sequence[str], environment: dict[str, str]) -> set[str]:
-    """Return the packages in memory at the end of a command that succeeds."""
+    """Return the modules in memory at the end of a command that succeeds."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, *arguments], env=environment, capture_output=True, text=True, check=False
     )
@@ -130,6 +135,17 @@ def test_a_command_on_the_cpu_runs_without_torch(
     words = [str(tmp_path) if word == "MODEL" else word for word in arguments]
     device = ["--device", "cpu"] if words[0] == "generate" else []
     assert not {"torch", "transformers", "huggingface_hub"} & loaded_by([*words, *device], environment)
+
+
+def test_a_few_tokens_after_a_short_prompt_load_nothing_that_they_do_not_need(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path, vocab_size=300)
+    save_tokenizer(tmp_path, 300)
+    arguments = ["generate", "-m", str(tmp_path), "-n", "2", "--device", "cpu", "Once upon a time"]
+    loaded = loaded_by(arguments, environment)
+    assert "numpy" in loaded
+    assert not {"tokenizers", "numpy.random", "pydantic", "rich", "huggingface_hub", "secrets"} & loaded
 
 
 def test_the_package_itself_imports_nothing() -> None:

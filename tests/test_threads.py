@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from backends import needs_kernels
 
 from gpt2cli import threads
 from gpt2cli.threads import available_cores
@@ -90,6 +91,77 @@ def test_the_variables_of_the_user_decide_where_nothing_is_asked_for(first: str)
 def test_the_threads_asked_for_go_before_the_variables() -> None:
     code = f"{SET}print(set_blas_threads(1), blas_threads())"
     assert run(code, {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}) in ("1 1", "1 None")
+
+
+OPEN = "import os; from gpt2cli.backend import compute_threads, open_backend; "
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "'cpu', 'numpy'",
+        "'cpu', 'numpy', threads=1",
+        "'cpu', 'torch', threads=1",
+        pytest.param("'cpu', 'compiled'", marks=needs_kernels),
+        pytest.param("'cpu', 'compiled', threads=1", marks=needs_kernels),
+    ],
+)
+def test_other_processes_find_the_variables_that_the_user_set(arguments: str) -> None:
+    names = threads.THREAD_VARIABLES
+    code = f"{OPEN}open_backend({arguments}); print(*[os.environ.get(name) for name in {names}])"
+    assert run(code, {}) == "None None None None"
+    assert run(code, {"OMP_NUM_THREADS": "2"}) == "None 2 None None"
+
+
+@needs_kernels
+@pytest.mark.skipif(available_cores() < 2, reason="there is only one core")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("'compiled'", "numpy"),
+        ("'compiled', threads=1", "numpy"),
+        ("'numpy', threads=1", "numpy"),
+        ("'numpy', threads=1", "compiled"),
+        ("'compiled', threads=1", "torch"),
+    ],
+)
+def test_a_second_backend_has_the_threads_that_it_would_have_as_the_first(first: str, second: str) -> None:
+    tell = f"print(compute_threads(open_backend('cpu', {second!r})))"
+    alone = run(OPEN + tell, {})
+    assert run(f"{OPEN}open_backend('cpu', {first}); {tell}", {}) == alone != "1"
+
+
+@needs_kernels
+def test_a_second_backend_heeds_the_variables_of_the_user_too() -> None:
+    code = f"{OPEN}open_backend('cpu', 'compiled'); print(compute_threads(open_backend('cpu', 'numpy')))"
+    assert run(code, {"OMP_NUM_THREADS": "2"}) in ("2", "None")
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("variables", "count"),
+    [
+        ({}, available_cores()),
+        ({"OMP_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}, 2),
+        ({"OMP_NUM_THREADS": "0"}, available_cores()),
+        ({"OMP_NUM_THREADS": "many"}, available_cores()),
+    ],
+    ids=str,
+)
+def test_the_kernels_use_every_core_or_as_many_as_the_variables_say(
+    variables: dict[str, str], count: int
+) -> None:
+    code = f"{OPEN}print(compute_threads(open_backend('cpu')))"
+    assert run(code, variables) == str(count)
+    asked = f"{OPEN}print(compute_threads(open_backend('cpu', threads=1)))"
+    assert run(asked, variables) == "1"
+
+
+@needs_kernels
+def test_blas_has_no_threads_beside_those_of_the_kernels() -> None:
+    code = f"{OPEN}from gpt2cli.threads import blas_threads; open_backend('cpu'); print(blas_threads())"
+    assert run(code, {}) in ("1", "None")
 
 
 def test_torch_uses_the_threads_asked_for() -> None:

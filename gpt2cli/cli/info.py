@@ -45,22 +45,23 @@ def _versions() -> Facts:
 
 
 def _compute() -> Facts:
-    from gpt2cli.backend import nvidia_driver_is_present, open_backend
+    from gpt2cli.backend import compute_threads, instruction_set, nvidia_driver_is_present, open_backend
 
     ops = open_backend()
     import numpy as np
 
-    from gpt2cli.threads import available_cores, blas_threads
+    from gpt2cli.threads import available_cores
 
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "device": ops.device_name,
         "backend": ops.name,
         "dtype": ops.dtype_name,
+        "kernels": instruction_set() or "none: built without a C compiler",
         "nvidia_driver": "found" if nvidia_driver_is_present() else None,
         "blas": f"{blas['name']} {blas['version']}",
         "cores": available_cores(),
-        "threads": blas_threads(),
+        "threads": compute_threads(ops),
     }
 
 

@@ -12,6 +12,7 @@ from gpt2cli.cli import options
 from gpt2cli.cli.render import Messages, json_line, write_stdout
 from gpt2cli.cli.table import print_table, size_text
 from gpt2cli.errors import CheckpointError, HubError, UsageError
+from gpt2cli.hub.converted_files import converted_files
 from gpt2cli.hub.model_files import (
     CachedModel,
     ModelFiles,
@@ -65,19 +66,21 @@ DryRun = Annotated[bool, options.flag("--dry-run", help="Print what would be rem
 
 @models.command("list")
 def list_models(json: options.Json = False, debug: options.Debug = False) -> None:
-    """List the GPT-2 models in the Hugging Face cache, and the bundled one.
+    """List the GPT-2 models in the Hugging Face cache, the bundled one, and weights converted from models.
 
-    Every NAME can be given to `gpt2 generate -m`.
+    Every NAME can be given to `gpt2 generate -m`. The KIND of weights that `--quantize` and `--dtype` keep
+    for the next start is their type; NAME then is the model that they were made from.
 
     `gpt2 models list --json`
     """
     bundled = bundled_model()
     found = [*([bundled] if bundled else []), *cached_models()]
+    records = [_listed(model) for model in found] + _listed_conversions(found)
     if json:
-        for model in found:
-            write_stdout(json_line(_listed_json(model)))
+        for record in records:
+            write_stdout(json_line(record))
         return
-    print_table(("NAME", "SIZE", "REVISION", "PATH"), [_listed(model) for model in found])
+    print_table(("NAME", "KIND", "SIZE", "REVISION", "PATH"), [_listed_row(record) for record in records])
 
 
 @models.command()
@@ -132,23 +135,28 @@ def rm(
 ) -> None:
     """Remove models from the Hugging Face cache, with all their revisions, and print the bytes freed.
 
+    Weights that were converted from them go too.
+
     `gpt2 models rm gpt2-xl`
 
     `gpt2 models rm -y distilgpt2 gpt2-large`
     """
-    from gpt2cli.hub.removal import repository_removal
+    from gpt2cli.hub.removal import conversion_removals, repository_removal
 
     folders = dict.fromkeys(folder for name in names for folder in cache_folders(name))
-    _remove([repository_removal(folder) for folder in folders], yes, Messages(quiet=quiet))
+    removals = [repository_removal(folder) for folder in folders]
+    removals += [removal for folder in folders for removal in conversion_removals(folder)]
+    _remove(removals, yes, Messages(quiet=quiet))
 
 
 @models.command()
 def prune(
     yes: Yes = False, dry_run: DryRun = False, quiet: options.Quiet = False, debug: options.Debug = False
 ) -> None:
-    """Remove what is left of interrupted downloads and of old revisions of GPT-2 models.
+    """Remove what is left of interrupted downloads and of old revisions of models, and converted weights.
 
-    These are .incomplete files, blobs that no snapshot uses, and snapshots that no branch or tag points to.
+    These are .incomplete files, blobs that no snapshot uses, snapshots that no branch or tag points to, and
+    all files that `--quantize` and `--dtype` keep: they are made again when they are next asked for.
 
     `gpt2 models prune --dry-run`
     """
@@ -164,19 +172,40 @@ def prune(
         messages.note("There is nothing to prune.")
 
 
-def _listed(model: CachedModel) -> tuple[str, ...]:
-    revision = (model.revision or "-")[:SHORT_REVISION]
-    return (model.name, size_text(model.size), revision, str(model.path))
-
-
-def _listed_json(model: CachedModel) -> dict[str, Any]:
+def _listed(model: CachedModel) -> dict[str, Any]:
     return {
         "name": model.name,
+        "kind": "model",
+        "dtype": None,
         "repo": model.repo,
         "revision": model.revision,
         "path": str(model.path),
         "bytes": model.size,
     }
+
+
+def _listed_conversions(found: Sequence[CachedModel]) -> list[dict[str, Any]]:
+    known = {model.path: model for model in found}
+    records = []
+    for file in converted_files():
+        source = known.get(file.model)
+        record = {
+            "name": source.name if source else str(file.model),
+            "kind": "converted",
+            "dtype": file.storage,
+            "repo": source.repo if source else None,
+            "revision": source.revision if source else None,
+            "path": str(file.path),
+            "bytes": file.size,
+        }
+        records.append(record)
+    return records
+
+
+def _listed_row(record: Mapping[str, Any]) -> tuple[str, ...]:
+    revision = (record["revision"] or "-")[:SHORT_REVISION]
+    kind = record["dtype"] or record["kind"]
+    return (record["name"], kind, size_text(record["bytes"]), revision, record["path"])
 
 
 def _require_model(name: str) -> ModelFiles:

@@ -20,11 +20,13 @@ HASH_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
 def cache_folder() -> Path:
     """Return the folder of all repositories, as huggingface_hub finds it from the environment."""
-    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("HF_HOME", f"{caches}/huggingface")
-    legacy = os.environ.get("HUGGINGFACE_HUB_CACHE", f"{home}/hub")
-    folder = os.environ.get("HF_HUB_CACHE", legacy)
-    return Path(os.path.expandvars(folder)).expanduser().absolute()
+    legacy = os.environ.get("HUGGINGFACE_HUB_CACHE", f"{_home()}/hub")
+    return _folder(os.environ.get("HF_HUB_CACHE", legacy))
+
+
+def assets_folder() -> Path:
+    """Return the folder of what this package derives from models, where huggingface_hub has it put."""
+    return _folder(os.environ.get("HF_ASSETS_CACHE", f"{_home()}/assets")) / "gpt2cli"
 
 
 def repo_folder(repo: str) -> Path:
@@ -115,6 +117,15 @@ def folder_size(folder: Path) -> int:
 def total_size(paths: Iterable[Path]) -> int:
     """Return the bytes of files, each once however often it is named."""
     return sum(path.stat().st_size for path in set(paths))
+
+
+def _home() -> str:
+    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return os.environ.get("HF_HOME", f"{caches}/huggingface")
+
+
+def _folder(name: str) -> Path:
+    return Path(os.path.expandvars(name)).expanduser().absolute()
 
 
 def _holds_gpt2(folder: Path) -> bool:

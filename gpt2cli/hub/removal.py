@@ -1,4 +1,4 @@
-"""What can be removed from the Hugging Face cache, and its removal."""
+"""What can be removed from the Hugging Face cache and from what was made of it, and its removal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpt2cli.hub.cache import blob_of, folder_size, gpt2_folders, read_refs, snapshots, total_size
+from gpt2cli.hub.converted_files import all_kept_files, converted_files
 
 INCOMPLETE = ".incomplete"
 
@@ -25,16 +26,25 @@ def repository_removal(folder: Path) -> Removal:
     return Removal(folder, folder_size(folder))
 
 
+def conversion_removals(folder: Path) -> list[Removal]:
+    """Return what removes the weights that were converted from any revision of a repository."""
+    place = folder.resolve()
+    made = [file for file in converted_files() if place in file.model.resolve().parents]
+    return [Removal(file.path, file.size) for file in made]
+
+
 def plan_prune() -> list[Removal]:
     """Return what no revision of a GPT-2 needs: rests of downloads, unused blobs, snapshots without a ref.
 
-    A repository that a download is writing to at the moment is left alone.
+    Converted weights are among it, because they can be made again. A repository that a download is writing
+    to at the moment is left alone.
     """
-    return [removal for folder in gpt2_folders() for removal in _unneeded(folder)]
+    unneeded = [removal for folder in gpt2_folders() for removal in _unneeded(folder)]
+    return unneeded + [Removal(path, path.stat().st_size) for path in all_kept_files()]
 
 
 def remove(removals: Iterable[Removal]) -> None:
-    """Remove files, snapshots and repositories from the cache.
+    """Remove files, snapshots and repositories.
 
     Raises:
         OSError: something cannot be removed.

@@ -1,0 +1,86 @@
+"""The converted weights that are kept for later starts: where they lie, and what each was made from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2cli.errors import CheckpointError
+from gpt2cli.hub.cache import assets_folder
+from gpt2cli.hub.checkpoint_files import WEIGHTS
+from gpt2cli.tensor_header import read_metadata
+
+SUFFIX = ".safetensors"
+# The keys of the notes in a file's header.
+SOURCE, LAYOUT, TYPE, HEAD, MODEL = "source", "layout", "type", "head", "model"
+HEADER_BYTES = 1 << 16
+LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class ConvertedFile:
+    """Describe a kept file: its bytes, the type it holds, and the path of the model it was made from."""
+
+    path: Path
+    size: int
+    storage: str
+    model: Path
+
+
+def converted_files() -> list[ConvertedFile]:
+    """Return the kept files that are whole, in the order of their names."""
+    found = []
+    for path in sorted(assets_folder().glob(f"*{SUFFIX}")):
+        try:
+            notes, size = read_metadata(path), path.stat().st_size
+        # Another process may just have removed it.
+        except (CheckpointError, OSError):
+            continue
+        if notes.keys() >= {MODEL, TYPE}:
+            found.append(ConvertedFile(path, size, notes[TYPE], Path(notes[MODEL])))
+    return found
+
+
+def all_kept_files() -> list[Path]:
+    """Return every file that was left by a conversion, those of interrupted ones too."""
+    return sorted(path for path in assets_folder().glob("*") if path.is_file())
+
+
+def converted_path(weights: Sequence[Path], storage: str) -> Path:
+    """Return the place of a checkpoint's weights in the type `storage`, whether or not they are there."""
+    # Only a conversion needs it.
+    import hashlib
+
+    places = "\0".join(str(path.absolute()) for path in weights)
+    digest = hashlib.sha256(os.fsencode(places)).hexdigest()[:8]
+    return assets_folder() / f"{_readable_name(model_path(weights))}-{digest}.{storage}{SUFFIX}"
+
+
+def model_path(weights: Sequence[Path]) -> Path:
+    """Return the path by which a checkpoint is found again: its folder, or a file of another name."""
+    first = weights[0].absolute()
+    return first if len(weights) == 1 and first.name not in WEIGHTS else first.parent
+
+
+def identity(weights: Sequence[Path]) -> str:
+    """Return a hash that changes with the files: of their places, sizes, times and beginnings."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in weights:
+        # In the cache the place is named by the hash of the content.
+        place = path.resolve()
+        status = place.stat()
+        digest.update(os.fsencode(f"{place}\0{status.st_size}\0{status.st_mtime_ns}\0"))
+        with place.open("rb") as file:
+            digest.update(file.read(HEADER_BYTES))
+    return digest.hexdigest()
+
+
+def _readable_name(model: Path) -> str:
+    # A snapshot in the cache is named by its commit, two levels below its repository.
+    name = model.parents[1].name if model.parent.name == "snapshots" else model.name.removesuffix(SUFFIX)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.removeprefix("models--")).lstrip(".")[:LONGEST_NAME]
