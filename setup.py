@@ -3,13 +3,14 @@
 from setuptools import Extension, setup
 
 SOURCES = ("module", "dispatch", "pool", "generic", "avx2", "avx512")
+HEADERS = ("kernels.h", "kernels.inc", "pool.h", "rounding.h", "vectors.h")
 
 setup(
     ext_modules=[
         Extension(
             "gpt2cli.ops.kernels",
             [f"gpt2cli/ops/c_kernels/{name}.c" for name in SOURCES],
-            depends=[f"gpt2cli/ops/c_kernels/{name}" for name in ("kernels.h", "kernels.inc", "pool.h", "vectors.h")],
+            depends=[f"gpt2cli/ops/c_kernels/{name}" for name in HEADERS],
             extra_compile_args=["-O3", "-std=gnu11", "-pthread", "-Wno-psabi"],
             extra_link_args=["-pthread"],
             # Without a compiler the package installs all the same, and computes on numpy.

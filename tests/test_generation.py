@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
 
 from gpt2cli.errors import UsageError
@@ -29,7 +30,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder, save_checkpoint(folder)
 
 
-@pytest.fixture(scope="module", params=["numpy", "torch"])
+@pytest.fixture(scope="module", params=["numpy", "torch", pytest.param("compiled", marks=needs_kernels)])
 def model(checkpoint: tuple[Path, Any], request: pytest.FixtureRequest) -> Model[Any]:
     return load_checkpoint(checkpoint[0], request.param)
 
@@ -72,12 +73,13 @@ def test_a_sample_does_not_depend_on_its_batch(model: Model[Any]) -> None:
     assert len({tuple(ids) for ids in together.values()}) == 6
 
 
-def test_backends_draw_the_same_tokens(checkpoint: tuple[Path, Any]) -> None:
-    numpy_ids, torch_ids = (
-        generated(load_checkpoint(checkpoint[0], backend), GenerationSettings(40), LOOSE, range(4))[0]
-        for backend in ("numpy", "torch")
+@pytest.mark.parametrize("backend", ["torch", pytest.param("compiled", marks=needs_kernels)])
+def test_backends_draw_the_same_tokens(checkpoint: tuple[Path, Any], backend: str) -> None:
+    expected, ids = (
+        generated(load_checkpoint(checkpoint[0], name), GenerationSettings(40), LOOSE, range(4))[0]
+        for name in ("numpy", backend)
     )
-    assert numpy_ids == torch_ids
+    assert ids == expected
 
 
 def test_the_end_token_ends_its_sample_alone_and_is_not_reported(model: Model[Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint, save_tokenizer
 from conftest import Gpt2
 from hypothesis import given
@@ -49,7 +50,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["numpy", "torch"])
+@pytest.fixture(scope="module", params=["numpy", "torch", pytest.param("compiled", marks=needs_kernels)])
 def model(checkpoint: Path, request: pytest.FixtureRequest) -> Model[Any]:
     return load_checkpoint(checkpoint, request.param)
 

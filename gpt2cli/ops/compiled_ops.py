@@ -2,6 +2,7 @@
 
 Matrices stay in the type in which they are stored, 32, 16 or 8 bits a number; activations are float32. The
 sums do not depend on the number of rows or of threads, so a sample is the same in any batch, bit for bit.
+Attention sums its scores in another order where it sees 32 positions of a text or more at once.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ class CompiledOps(NumpyOps):
         if tensor.array.ndim == 1 or tensor.array.dtype.char not in STORED:
             return super().weight(tensor)
         return tensor.array
+
+    def to_numpy(self, x: Array) -> Array:
+        return _widen(x)
 
     def embed(self, tokens: Array, positions: Array, ids: Array, start: int) -> Array:
         embedded: Array = _widen(tokens[ids])

@@ -1,8 +1,10 @@
 /* The choice of kernels at run time, and the rounding of weights, which is done once. */
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels.h"
+#include "rounding.h"
 
 const struct kernels *kernels_named(const char *name)
 {
@@ -29,15 +31,10 @@ void kernels_pack(const float *weight, ptrdiff_t step, ptrdiff_t stride, ptrdiff
         if (column >= columns)
             continue;
         const float *from = weight + column * stride;
-        float most = 0.0f;
-        for (ptrdiff_t i = 0; i < depth; i++) {
-            float magnitude = __builtin_fabsf(from[i * step]);
-            most = magnitude > most ? magnitude : most;
-        }
-        scales[column] = most / 127.0f;
-        float inverse = most > 0.0f ? 127.0f / most : 0.0f;
-        if (!(inverse <= 3.0e38f))
-            inverse = 0.0f;
+        float most = largest_magnitude(from, depth, step), inverse = inverse_scale(127.0f, most);
+        scales[column] = isfinite(most) ? most / 127.0f : NAN;
+        if (!isfinite(most))
+            continue;
         uint8_t *panel = panels + column / PANEL * PANEL * padded + column % PANEL * 4;
         for (ptrdiff_t i = 0; i < depth; i++) {
             float scaled = from[i * step] * inverse;

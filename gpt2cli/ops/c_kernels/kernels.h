@@ -13,8 +13,9 @@
 
 enum stored { STORED_F32, STORED_F16, STORED_BF16 };
 
-/* Columns of an int8 matrix that lie together, so that one pass over memory serves all of them. */
-enum { PANEL = 32 };
+/* Columns of an int8 matrix that lie together, so that one pass over memory serves all of them; and the
+   longest sums of its products that fit 32 bits. */
+enum { PANEL = 32, MOST_INT8_DEPTH = 1 << 16 };
 
 /* Queries (batch, heads, time, width) against keys and values (batch, heads, seen, width): strides count
    floats, those of the last axis are 1, and keys and values share theirs. */
@@ -57,7 +58,8 @@ extern const struct kernels kernels_avx2, kernels_avx512;
 const struct kernels *kernels_named(const char *name);
 
 /* Round weight (depth, columns), whose elements are `step` and `stride` floats apart, to int8 with a scale
-   a column. Panels of PANEL columns hold 4 elements of depth a column side by side, offset by 128. */
+   a column, NaN where one of its elements is not finite. Panels of PANEL columns hold 4 elements of depth a
+   column side by side, offset by 128. */
 void kernels_pack(const float *weight, ptrdiff_t step, ptrdiff_t stride, ptrdiff_t depth, ptrdiff_t columns,
                   uint8_t *panels, float *scales);
 

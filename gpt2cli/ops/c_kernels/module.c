@@ -21,17 +21,23 @@ static void release(struct arrays *arrays)
         PyBuffer_Release(&arrays->all[--arrays->count]);
 }
 
-/* Returns 0 where the object's numbers have `size` bytes and lie without gaps, or may lie apart. */
+/* Returns 0 where the object's numbers have `size` bytes and are aligned, without gaps if the flags ask that. */
 static int take(struct arrays *arrays, PyObject *object, Py_ssize_t size, int flags)
 {
     Py_buffer *buffer = &arrays->all[arrays->count];
     if (PyObject_GetBuffer(object, buffer, flags))
         return -1;
     arrays->count++;
-    if (buffer->itemsize == size)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "numbers of %zd bytes, not %zd", buffer->itemsize, size);
-    return -1;
+    if (buffer->itemsize != size) {
+        PyErr_Format(PyExc_ValueError, "numbers of %zd bytes, not %zd", buffer->itemsize, size);
+        return -1;
+    }
+    int aligned = !buffer->len || (uintptr_t)buffer->buf % (size_t)size == 0;
+    for (int axis = 0; buffer->strides && axis < buffer->ndim; axis++)
+        aligned = aligned && buffer->strides[axis] % size == 0;
+    if (!aligned)
+        PyErr_SetString(PyExc_ValueError, "numbers that are not aligned");
+    return aligned ? 0 : -1;
 }
 
 static int expect(int holds, const char *what)
@@ -39,6 +45,20 @@ static int expect(int holds, const char *what)
     if (!holds)
         PyErr_Format(PyExc_ValueError, "%s do not fit together", what);
     return holds ? 0 : -1;
+}
+
+/* Python's other threads run meanwhile, but the pool has one caller at a time. */
+static PyThreadState *begin(void)
+{
+    PyThreadState *state = PyEval_SaveThread();
+    pool_lock();
+    return state;
+}
+
+static void end(PyThreadState *state)
+{
+    pool_unlock();
+    PyEval_RestoreThread(state);
 }
 
 static PyObject *finish(struct arrays *arrays, int failed)
@@ -59,6 +79,13 @@ static int count_arguments(Py_ssize_t given, Py_ssize_t wanted)
 
 static Py_ssize_t length(const Py_buffer *buffer) { return buffer->len / buffer->itemsize; }
 
+/* The product may be larger than any number, where the buffer is of another shape. */
+static int holds(const Py_buffer *buffer, Py_ssize_t rows, Py_ssize_t columns)
+{
+    Py_ssize_t product;
+    return !__builtin_mul_overflow(rows, columns, &product) && length(buffer) == product;
+}
+
 /* Fills in the product of x and out, with a weight of (depth, columns) or (columns, depth). */
 static int shape_product(struct product *p, const Py_buffer *x, const Py_buffer *weight, int transposed,
                          const Py_buffer *out)
@@ -71,7 +98,7 @@ static int shape_product(struct product *p, const Py_buffer *x, const Py_buffer 
     p->x = x->buf;
     p->weight = weight->buf;
     p->out = out->buf;
-    return expect(p->depth > 0 && length(x) == p->rows * p->depth && length(out) == p->rows * p->columns,
+    return expect(p->depth > 0 && length(x) == p->rows * p->depth && holds(out, p->rows, p->columns),
                   "x, weight and out");
 }
 
@@ -98,9 +125,9 @@ static PyObject *linear(PyObject *self, PyObject *const *given, Py_ssize_t count
                  expect(length(&a.all[2]) == p.columns, "weight and bias");
     if (!failed) {
         p.bias = a.all[2].buf;
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *state = begin();
         failed = kernels->linear(&p);
-        Py_END_ALLOW_THREADS
+        end(state);
     }
     return finish(&a, failed);
 }
@@ -117,9 +144,9 @@ static PyObject *head(PyObject *self, PyObject *const *given, Py_ssize_t count)
                  take(&a, given[3], 4, PyBUF_ND | PyBUF_WRITABLE) ||
                  shape_product(&p, &a.all[0], &a.all[1], 1, &a.all[2]);
     if (!failed) {
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *state = begin();
         kernels->head(&p);
-        Py_END_ALLOW_THREADS
+        end(state);
     }
     return finish(&a, failed);
 }
@@ -129,7 +156,11 @@ static Py_ssize_t padded(Py_ssize_t number, Py_ssize_t step) { return (number + 
 static int expect_packed(const Py_buffer *panels, const Py_buffer *scales, Py_ssize_t depth, Py_ssize_t columns)
 {
     Py_ssize_t all = padded(columns, PANEL);
-    return expect(depth > 0 && panels->len == padded(depth, 4) * all && length(scales) == all,
+    if (depth > MOST_INT8_DEPTH) {
+        PyErr_Format(PyExc_ValueError, "int8 sums of %zd products, more than %d", depth, MOST_INT8_DEPTH);
+        return -1;
+    }
+    return expect(depth > 0 && holds(panels, padded(depth, 4), all) && length(scales) == all,
                   "panels and scales");
 }
 
@@ -149,16 +180,16 @@ static PyObject *linear_int8(PyObject *self, PyObject *const *given, Py_ssize_t 
         p.rows = p.depth ? length(&a.all[0]) / p.depth : 0;
         p.x = a.all[0].buf, p.weight = a.all[1].buf, p.scales = a.all[2].buf, p.out = a.all[3].buf;
         failed = expect_packed(&a.all[1], &a.all[2], p.depth, p.columns) ||
-                 expect(length(&a.all[3]) == p.rows * p.columns, "x and out");
+                 expect(holds(&a.all[3], p.rows, p.columns), "x and out");
     }
     if (!failed && given[3] != Py_None) {
         failed = take(&a, given[3], 4, PyBUF_ND) || expect(length(&a.all[4]) == p.columns, "out and bias");
         p.bias = a.all[4].buf;
     }
     if (!failed) {
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *state = begin();
         failed = kernels->linear_int8(&p);
-        Py_END_ALLOW_THREADS
+        end(state);
     }
     return finish(&a, failed);
 }
@@ -175,10 +206,10 @@ static PyObject *pack(PyObject *self, PyObject *const *given, Py_ssize_t count)
                  expect_packed(&a.all[1], &a.all[2], a.all[0].shape[0], a.all[0].shape[1]);
     if (!failed) {
         const Py_buffer *weight = &a.all[0];
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *state = begin();
         kernels_pack(weight->buf, weight->strides[0] / 4, weight->strides[1] / 4, weight->shape[0],
                      weight->shape[1], a.all[1].buf, a.all[2].buf);
-        Py_END_ALLOW_THREADS
+        end(state);
     }
     return finish(&a, failed);
 }
@@ -192,14 +223,15 @@ static void take_strides(ptrdiff_t to[3], const Py_buffer *from)
 static int shape_attention(struct attention_shape *s, const Py_buffer *all)
 {
     for (int i = 0; i < 4; i++)
-        if (expect(all[i].ndim == 4 && all[i].strides[3] == 4, "the axes of queries, keys, values and out"))
+        if (expect(all[i].ndim == 4 && (all[i].strides[3] == 4 || all[i].shape[3] < 2),
+                   "the axes of queries, keys, values and out"))
             return -1;
     const Py_ssize_t *q = all[0].shape, *k = all[1].shape;
     s->batch = q[0], s->heads = q[1], s->time = q[2], s->seen = k[2], s->width = q[3];
     int fits = k[0] == q[0] && k[1] == q[1] && k[3] == q[3] && k[2] >= q[2];
     for (int axis = 0; axis < 4; axis++)
         fits = fits && all[2].shape[axis] == k[axis] && all[3].shape[axis] == q[axis] &&
-               all[2].strides[axis] == all[1].strides[axis];
+               (all[2].strides[axis] == all[1].strides[axis] || k[axis] < 2);
     take_strides(s->query_stride, &all[0]);
     take_strides(s->key_stride, &all[1]);
     take_strides(s->out_stride, &all[3]);
@@ -218,9 +250,9 @@ static PyObject *attention(PyObject *self, PyObject *const *given, Py_ssize_t co
                  take(&a, given[1], 4, PyBUF_STRIDES) || take(&a, given[2], 4, PyBUF_STRIDES) ||
                  take(&a, given[4], 4, PyBUF_STRIDES | PyBUF_WRITABLE) || shape_attention(&shape, a.all);
     if (!failed) {
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *state = begin();
         failed = kernels->attention(a.all[0].buf, a.all[1].buf, a.all[2].buf, scale, a.all[3].buf, &shape);
-        Py_END_ALLOW_THREADS
+        end(state);
     }
     return finish(&a, failed);
 }
@@ -239,9 +271,9 @@ static PyObject *layer_norm(PyObject *self, PyObject *const *given, Py_ssize_t c
         failed = expect(width > 0 && length(&a.all[2]) == width && all % width == 0 && length(&a.all[3]) == all,
                         "x, weight, bias and out");
         if (!failed) {
-            Py_BEGIN_ALLOW_THREADS
+            PyThreadState *state = begin();
             kernels->layer_norm(a.all[0].buf, a.all[1].buf, a.all[2].buf, epsilon, a.all[3].buf, all / width, width);
-            Py_END_ALLOW_THREADS
+            end(state);
         }
     }
     return finish(&a, failed);
@@ -256,26 +288,32 @@ static PyObject *gelu_tanh(PyObject *self, PyObject *const *given, Py_ssize_t co
     int failed = take(&a, given[0], 4, PyBUF_ND) || take(&a, given[1], 4, PyBUF_ND | PyBUF_WRITABLE) ||
                  expect(a.all[0].len == a.all[1].len, "x and out");
     if (!failed) {
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *state = begin();
         kernels->gelu_tanh(a.all[0].buf, a.all[1].buf, length(&a.all[0]));
-        Py_END_ALLOW_THREADS
+        end(state);
     }
     return finish(&a, failed);
 }
 
 static PyObject *set_threads(PyObject *self, PyObject *number)
 {
-    long threads = PyLong_AsLong(number);
+    long wanted = PyLong_AsLong(number);
     (void)self;
-    if (threads == -1 && PyErr_Occurred())
+    if (wanted == -1 && PyErr_Occurred())
         return NULL;
-    return PyLong_FromLong(pool_set_threads(threads < MOST_THREADS ? (int)threads : MOST_THREADS));
+    PyThreadState *state = begin();
+    int count = pool_set_threads(wanted < 1 ? 1 : wanted < MOST_THREADS ? (int)wanted : MOST_THREADS);
+    end(state);
+    return PyLong_FromLong(count);
 }
 
 static PyObject *threads(PyObject *self, PyObject *unused)
 {
     (void)self, (void)unused;
-    return PyLong_FromLong(pool_threads());
+    PyThreadState *state = begin();
+    int count = pool_threads();
+    end(state);
+    return PyLong_FromLong(count);
 }
 
 static PyObject *use(PyObject *self, PyObject *name)
@@ -287,8 +325,10 @@ static PyObject *use(PyObject *self, PyObject *name)
     const struct kernels *found = kernels_named(wanted);
     if (!found)
         return PyErr_Format(PyExc_ValueError, "this processor has no %s", wanted);
+    PyThreadState *state = begin();
     kernels = found;
-    return PyUnicode_FromString(kernels->name);
+    end(state);
+    return PyUnicode_FromString(found->name);
 }
 
 #define FAST(name, arguments)                                                                             \

@@ -15,7 +15,7 @@ static atomic_ptrdiff_t done;
 static pool_task job;
 static void *job_context;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t caller = PTHREAD_MUTEX_INITIALIZER, lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work_came = PTHREAD_COND_INITIALIZER;
 static atomic_int sleepers, wanted_workers;
 static int workers;
@@ -77,6 +77,8 @@ static void wake_all(void)
     pthread_mutex_unlock(&lock);
 }
 
+static void wait_for_caller(void) { pthread_mutex_lock(&caller); }
+
 /* A forked child has the caller's thread alone. */
 static void forget_workers(void)
 {
@@ -85,13 +87,21 @@ static void forget_workers(void)
     atomic_store(&wanted_workers, 0);
     pthread_mutex_init(&lock, NULL);
     pthread_cond_init(&work_came, NULL);
+    pool_unlock();
 }
+
+void pool_lock(void)
+{
+    static int fork_is_handled;
+    pthread_mutex_lock(&caller);
+    if (!fork_is_handled)
+        fork_is_handled = !pthread_atfork(wait_for_caller, pool_unlock, forget_workers);
+}
+
+void pool_unlock(void) { pthread_mutex_unlock(&caller); }
 
 int pool_set_threads(int threads)
 {
-    static int fork_is_handled;
-    if (!fork_is_handled)
-        fork_is_handled = !pthread_atfork(NULL, NULL, forget_workers);
     int wanted = threads < 1 ? 0 : (threads < MOST_THREADS ? threads : MOST_THREADS) - 1;
     atomic_store(&wanted_workers, wanted);
     if (workers > wanted)
@@ -111,7 +121,8 @@ int pool_threads(void) { return workers + 1; }
 
 void pool_run(pool_task task, void *context, ptrdiff_t tasks)
 {
-    if (!workers || tasks == 1) {
+    /* More tasks than a ticket can count are so long that no one has them. */
+    if (!workers || tasks == 1 || tasks > UINT32_MAX) {
         for (ptrdiff_t i = 0; i < tasks; i++)
             task(context, i, 0);
         return;

@@ -13,8 +13,12 @@ enum { MOST_THREADS = 256 };
 /* `worker` is below the number of threads, and no two tasks at a time have the same. */
 typedef void (*pool_task)(void *context, ptrdiff_t task, int worker);
 
-/* Use `threads` threads, the caller among them, and return how many there are now. Not for two callers at once,
-   nor while `pool_run` is at work; the same holds for `pool_run`. */
+/* Wait until no other thread is between these two, where all else here is called. A fork waits too, and its
+   child has one thread. */
+void pool_lock(void);
+void pool_unlock(void);
+
+/* Use `threads` threads, the caller among them, and return how many there are now: at least 1. */
 int pool_set_threads(int threads);
 
 int pool_threads(void);

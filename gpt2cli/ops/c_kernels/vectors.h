@@ -56,6 +56,12 @@ INLINE vec load_as(const void *from, ptrdiff_t index, enum stored type)
     }
 }
 
+/* Asks for what the next rows of a matrix will need; the hardware does not look beyond a page. */
+INLINE void prefetch_as(const void *from, ptrdiff_t index, enum stored type)
+{
+    __builtin_prefetch((const char *)from + index * (type == STORED_F32 ? 4 : 2));
+}
+
 /* Loads `count` numbers, fewer than LANES, and zeros behind them. */
 INLINE vec load_part_as(const void *from, ptrdiff_t index, ptrdiff_t count, enum stored type)
 {
@@ -118,12 +124,13 @@ INLINE vec choose(ivec mask, vec yes, vec no)
 
 INLINE vec larger(vec a, vec b) { return choose(a > b, a, b); }
 
-/* e to the x, within 2 units of the last place; 0 below -87.3, where floats become denormal. The
-   polynomial is that of Cephes (Moshier). */
+/* e to the x, within 2 units of the last place; 0 below -87.3, where floats become denormal, and infinity
+   from 88.4. The polynomial is that of Cephes (Moshier). */
 INLINE vec exponential(vec x)
 {
-    vec bounded = choose(x > 88.0f, splat(88.0f), x);
-    bounded = choose(bounded < -88.0f, splat(-88.0f), bounded);
+    vec bounded = choose(x > 89.0f, splat(89.0f), x);
+    /* What is not a number becomes one here, as it has no whole number to be converted to. */
+    bounded = choose(bounded > -88.0f, bounded, splat(-88.0f));
     vec scaled = bounded * 1.44269504088896341f;
     /* Adding and subtracting 1.5 * 2**23 rounds to a whole number. */
     vec power = (scaled + 0x1.8p23f) - 0x1.8p23f;
@@ -139,7 +146,6 @@ INLINE vec exponential(vec x)
     ivec exponent = (__builtin_convertvector(power, ivec) + 127) << 23;
     vec result = sum * (vec)exponent;
     result = choose(x < -87.3f, splat(0.0f), result);
-    /* A comparison with a value that is not a number is false, so such a value came through. */
     return choose(x == x, result, x);
 }
 

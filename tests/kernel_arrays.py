@@ -1,0 +1,143 @@
+"""Arrays for the kernels, and how far a float32 result may lie from one computed in float64.
+
+A float32 sum of n products, added in any order, errs by at most about n * UNIT times the sum of their
+magnitudes (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+kernels = pytest.importorskip("gpt2cli.ops.kernels", reason="the compiled kernels are not built")
+
+# The largest relative error of one rounding; and what rounding to a denormal may lose.
+UNIT = 2.0**-24
+TINY = 2.0**-149
+# What the kernels call a type of stored numbers.
+CODES = {"float32": 0, "float16": 1, "bfloat16": 2}
+# A power of ten around which the numbers lie; float16 has no more than 65,504, and denormals below 6e-5.
+SIZES = {
+    "float32": {"usual": 1.0, "large": 1e15, "denormal": 1e-40},
+    "float16": {"usual": 1.0, "large": 1e4, "denormal": 1e-6},
+    "bfloat16": {"usual": 1.0, "large": 1e15, "denormal": 1e-40},
+}
+
+
+def has_instructions(name: str) -> bool:
+    """Tell whether this processor has the instructions that a set of kernels is compiled for."""
+    try:
+        kernels.use(name)
+    except ValueError:
+        return False
+    finally:
+        kernels.use(None)
+    return True
+
+
+INSTRUCTION_SETS = [name for name in ("generic", "avx2", "avx512") if has_instructions(name)]
+
+
+@contextmanager
+def running(name: str | None = None, threads: int = 1) -> Iterator[None]:
+    """Compute with a set of kernels on some threads, and afterwards as before."""
+    before = kernels.threads()
+    kernels.use(name)
+    kernels.set_threads(threads)
+    try:
+        yield
+    finally:
+        kernels.use(None)
+        kernels.set_threads(before)
+
+
+def random(*shape: int, seed: int = 0, size: float = 1.0) -> Array:
+    """Return float32 numbers of both signs around a size, a seed's for ever."""
+    numbers = np.random.default_rng([seed, *shape]).standard_normal(shape)
+    return (numbers * size).astype(np.float32)
+
+
+def stored(numbers: Array, dtype: str) -> tuple[Array, Array]:
+    """Return numbers as a matrix is stored in a type, and in float64 what it then holds."""
+    if dtype == "bfloat16":
+        bits = np.ascontiguousarray(numbers).view(np.uint32) >> 16
+        return bits.astype(np.uint16), (bits << 16).view(np.float32).astype(np.float64)
+    array = numbers.astype(dtype)
+    return array, array.astype(np.float64)
+
+
+def linear(x: Array, weight: Array, dtype: str, bias: Array) -> Array:
+    """Return x @ weight + bias as the kernels compute it."""
+    out = filled(len(x), weight.shape[1])
+    kernels.linear(x, weight, CODES[dtype], bias, out)
+    return out
+
+
+def head(x: Array, table: Array, dtype: str) -> Array:
+    """Return x @ table.T as the kernels compute it."""
+    out = filled(len(x), len(table))
+    kernels.head(x, table, CODES[dtype], out)
+    return out
+
+
+def packed(weight: Array) -> tuple[Array, Array]:
+    """Return a matrix (depth, columns) in int8, as panels and scales."""
+    depth, columns = weight.shape
+    panels = -(-columns // kernels.PANEL)
+    places = np.full((panels, -(-depth // 4), kernels.PANEL, 4), 77, np.uint8)
+    scales = filled(panels * kernels.PANEL)
+    kernels.pack(weight, places, scales)
+    return places, scales
+
+
+def linear_int8(x: Array, matrix: tuple[Array, Array], bias: Array | None, columns: int) -> Array:
+    """Return the product of x and what `packed` made, as the kernels compute it."""
+    out = filled(len(x), columns)
+    kernels.linear_int8(x, *matrix, bias, out)
+    return out
+
+
+def attention(queries: Array, keys: Array, values: Array, scale: float = 0.3) -> Array:
+    """Return what the queries attend to, as the kernels compute it."""
+    out = filled(*queries.shape)
+    kernels.attention(queries, keys, values, scale, out)
+    return out
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float = 1e-5) -> Array:
+    """Return the norm of each row of x, as the kernels compute it."""
+    out = filled(*x.shape)
+    kernels.layer_norm(x, weight, bias, epsilon, out)
+    return out
+
+
+def gelu_tanh(x: Array) -> Array:
+    """Return the activation of each number, as the kernels compute it."""
+    out = filled(*x.shape)
+    kernels.gelu_tanh(x, out)
+    return out
+
+
+def filled(*shape: int) -> Array:
+    """Return room for a result, in which a number that no kernel wrote cannot pass for one."""
+    return np.full(shape, 1.2345e33, np.float32)
+
+
+def assert_within(actual: Array, expected: Array, bound: Array) -> None:
+    """Assert that no number is farther than its bound from what it should be."""
+    excess = np.abs(actual - expected) - bound
+    worst = np.unravel_index(np.argmax(excess), excess.shape)
+    assert excess[worst] <= 0, (worst, actual[worst], expected[worst], bound[worst])
+
+
+def product_bound(x: Array, weight: Array, bias: Array | float) -> Array:
+    """Return how far x @ weight + bias may lie from the true product, for float64 arguments."""
+    depth = len(weight)
+    bound: Array = (depth + 3) * (UNIT * (np.abs(x) @ np.abs(weight) + np.abs(bias)) + TINY)
+    return bound

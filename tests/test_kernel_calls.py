@@ -1,0 +1,366 @@
+"""The kernels as Python calls them: from several threads, in forked processes, with what does not fit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import kernel_arrays as own
+import numpy as np
+import pytest
+from kernel_arrays import Array, kernels, random, running
+
+MOST_THREADS = 256
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    with running():
+        yield
+
+
+# --- threads
+
+
+def test_the_number_of_threads_is_clamped_to_what_the_pool_can_hold() -> None:
+    assert [kernels.set_threads(count) for count in (0, -1, -(2**32) + 5, 1, 3)] == [1, 1, 1, 1, 3]
+    assert kernels.threads() == 3
+    try:
+        assert kernels.set_threads(10**6) == kernels.threads() <= MOST_THREADS
+    finally:
+        kernels.set_threads(1)
+
+
+def test_the_number_of_threads_may_change_before_every_call() -> None:
+    x, weight, bias = random(5, 300), random(300, 400), random(400)
+    expected = own.linear(x, weight, "float32", bias)
+    for count in np.random.default_rng(0).integers(1, 9, 300):
+        assert kernels.set_threads(int(count)) == count
+        np.testing.assert_array_equal(own.linear(x, weight, "float32", bias), expected)
+
+
+def test_threads_of_python_may_all_call_at_once() -> None:
+    def call(seed: int) -> None:
+        x, weight, bias = random(13, 200, seed=seed), random(200, 300, seed=seed), random(300, seed=seed)
+        expected = own.linear(x, weight, "float32", bias)
+        for turn in range(100):
+            if turn % 10 == seed:
+                kernels.set_threads(turn % 4 + 1)
+            if (own.linear(x, weight, "float32", bias) != expected).any():
+                wrong.append(seed)
+
+    wrong: list[int] = []
+    callers = [threading.Thread(target=call, args=(seed,)) for seed in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+def test_other_threads_of_python_run_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, is_over = 0, False
+
+    def count() -> None:
+        nonlocal turns
+        while not is_over:
+            turns += 1
+            # It gives way at once, for Python itself takes no thread's turn in the next minutes.
+            time.sleep(0)
+
+    x, weight, bias = random(64, 512), random(512, 512), random(512)
+    out = own.filled(64, 512)
+    before = sys.getswitchinterval()
+    counter = threading.Thread(target=count)
+    counter.start()
+    try:
+        sys.setswitchinterval(1000)
+        start = turns
+        for _ in range(2000):
+            kernels.linear(x, weight, 0, bias, out)
+            if turns > start + 3:
+                break
+        counted = turns - start
+    finally:
+        sys.setswitchinterval(before)
+        is_over = True
+        counter.join()
+    assert counted > 3
+
+
+# --- forks
+
+FORKED = """
+import os, signal, sys, threading
+import kernel_arrays as own
+from kernel_arrays import kernels, random
+
+x, weight, bias = random(5, 300), random(300, 400), random(400)
+compute = lambda: own.linear(x, weight, "float32", bias).tobytes()
+expected = compute()
+
+def in_child():
+    # A child that waits for threads that it does not have ends here.
+    signal.alarm(20)
+    if kernels.threads() != 1 or compute() != expected:
+        return 1
+    return not (kernels.set_threads(3) == 3 and compute() == expected)
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(in_child())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+def run(code: str) -> None:
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED + code],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
+@needs_fork
+def test_a_forked_process_computes_with_threads_of_its_own() -> None:
+    run("""
+kernels.set_threads(4)
+compute()
+assert fork() == 0
+assert kernels.threads() == 4 and compute() == expected
+print("fine")
+""")
+
+
+@needs_fork
+def test_a_process_may_fork_while_a_thread_of_it_computes() -> None:
+    run("""
+kernels.set_threads(4)
+is_over = False
+def work():
+    while not is_over:
+        assert compute() == expected
+worker = threading.Thread(target=work)
+worker.start()
+try:
+    assert [fork() for _ in range(25)] == [0] * 25
+finally:
+    is_over = True
+    worker.join()
+print("fine")
+""")
+
+
+# --- arguments that do not fit
+
+
+def zeros(*shape: int, dtype: Any = np.float32) -> Array:
+    return np.zeros(shape, dtype)
+
+
+def read_only(*shape: int) -> Array:
+    array = zeros(*shape)
+    array.flags.writeable = False
+    return array
+
+
+def unaligned(*shape: int) -> Array:
+    count = int(np.prod(shape))
+    return np.zeros(4 * count + 1, np.uint8)[1:].view(np.float32).reshape(shape)
+
+
+def apart(*shape: int) -> Array:
+    """Return floats that are 5 bytes apart."""
+    return np.zeros(shape, np.dtype([("number", "f4"), ("rest", "u1")]))["number"]
+
+
+def nothing_of_bytes(*shape: int) -> Array:
+    return zeros(*shape, dtype=np.dtype("V0"))
+
+
+HALF, DOUBLE, BYTE = np.float16, np.float64, np.uint8
+X, WEIGHT, BIAS, OUT = zeros(2, 4), zeros(4, 3), zeros(3), zeros(2, 3)
+PANELS, SCALES = zeros(1, 1, 32, 4, dtype=BYTE), zeros(32)
+Q, K = zeros(1, 2, 3, 4), zeros(1, 2, 5, 4)
+REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]] = {
+    "linear, too few": (kernels.linear, (X, WEIGHT, 0, BIAS), TypeError),
+    "linear, too many": (kernels.linear, (X, WEIGHT, 0, BIAS, OUT, OUT), TypeError),
+    "linear, no array": (kernels.linear, (None, WEIGHT, 0, BIAS, OUT), TypeError),
+    "linear, a list": (kernels.linear, (X, [[1.0]], 0, BIAS, OUT), TypeError),
+    "linear, type by name": (kernels.linear, (X, WEIGHT, "f", BIAS, OUT), TypeError),
+    "linear, type -1": (kernels.linear, (X, WEIGHT, -1, BIAS, OUT), ValueError),
+    "linear, type 3": (kernels.linear, (X, WEIGHT, 3, BIAS, OUT), ValueError),
+    "linear, type 2**40": (kernels.linear, (X, WEIGHT, 1 << 40, BIAS, OUT), ValueError),
+    "linear, type 2**80": (kernels.linear, (X, WEIGHT, 1 << 80, BIAS, OUT), OverflowError),
+    "linear, x of doubles": (kernels.linear, (zeros(2, 4, dtype=DOUBLE), WEIGHT, 0, BIAS, OUT), ValueError),
+    "linear, x of halves": (kernels.linear, (zeros(2, 4, dtype=HALF), WEIGHT, 0, BIAS, OUT), ValueError),
+    "linear, halves said to be floats": (
+        kernels.linear,
+        (X, zeros(4, 3, dtype=HALF), 0, BIAS, OUT),
+        ValueError,
+    ),
+    "linear, floats said to be halves": (kernels.linear, (X, WEIGHT, 1, BIAS, OUT), ValueError),
+    "linear, no sizes": (kernels.linear, (nothing_of_bytes(2, 4), WEIGHT, 0, BIAS, OUT), ValueError),
+    "linear, flat weight": (kernels.linear, (X, zeros(12), 0, BIAS, OUT), ValueError),
+    "linear, long x": (kernels.linear, (zeros(9), WEIGHT, 0, BIAS, OUT), ValueError),
+    "linear, more rows": (kernels.linear, (zeros(3, 4), WEIGHT, 0, BIAS, OUT), ValueError),
+    "linear, short bias": (kernels.linear, (X, WEIGHT, 0, zeros(2), OUT), ValueError),
+    "linear, no bias": (kernels.linear, (X, WEIGHT, 0, None, OUT), TypeError),
+    "linear, long out": (kernels.linear, (X, WEIGHT, 0, BIAS, zeros(2, 4)), ValueError),
+    "linear, short out": (kernels.linear, (X, WEIGHT, 0, BIAS, zeros(5)), ValueError),
+    "linear, no depth": (kernels.linear, (zeros(2, 0), zeros(0, 3), 0, BIAS, OUT), ValueError),
+    "linear, out to read": (kernels.linear, (X, WEIGHT, 0, BIAS, read_only(2, 3)), ValueError),
+    "linear, out of bytes": (kernels.linear, (X, WEIGHT, 0, BIAS, bytes(24)), BufferError),
+    "linear, weight turned": (kernels.linear, (X, zeros(3, 4).T, 0, BIAS, OUT), ValueError),
+    "linear, x with gaps": (kernels.linear, (zeros(2, 8)[:, ::2], WEIGHT, 0, BIAS, OUT), ValueError),
+    "linear, out with gaps": (kernels.linear, (X, WEIGHT, 0, BIAS, zeros(2, 6)[:, ::2]), ValueError),
+    "linear, view with gaps": (
+        kernels.linear,
+        (memoryview(bytearray(64)).cast("f")[::2], WEIGHT, 0, BIAS, OUT),
+        BufferError,
+    ),
+    "linear, unaligned x": (kernels.linear, (unaligned(2, 4), WEIGHT, 0, BIAS, OUT), ValueError),
+    "linear, unaligned out": (kernels.linear, (X, WEIGHT, 0, BIAS, unaligned(2, 3)), ValueError),
+    "head, too few": (kernels.head, (X, zeros(3, 4), 0), TypeError),
+    "head, weight of linear": (kernels.head, (X, zeros(4, 3), 0, OUT), ValueError),
+    "head, long out": (kernels.head, (X, zeros(3, 4), 0, zeros(7)), ValueError),
+    "int8, too few": (kernels.linear_int8, (X, PANELS, SCALES, None), TypeError),
+    "int8, panels of floats": (kernels.linear_int8, (X, WEIGHT, SCALES, None, OUT), ValueError),
+    "int8, few panels": (kernels.linear_int8, (X, PANELS[..., :2].copy(), SCALES, None, OUT), ValueError),
+    "int8, few scales": (kernels.linear_int8, (X, PANELS, zeros(3), None, OUT), ValueError),
+    "int8, another depth": (kernels.linear_int8, (zeros(2, 5), PANELS, SCALES, None, OUT), ValueError),
+    "int8, more columns": (kernels.linear_int8, (X, PANELS, SCALES, None, zeros(2, 33)), ValueError),
+    "int8, more rows": (kernels.linear_int8, (zeros(3, 4), PANELS, SCALES, None, OUT), ValueError),
+    "int8, long bias": (kernels.linear_int8, (X, PANELS, SCALES, zeros(4), OUT), ValueError),
+    "int8, bias of doubles": (
+        kernels.linear_int8,
+        (X, PANELS, SCALES, zeros(3, dtype=DOUBLE), OUT),
+        ValueError,
+    ),
+    "int8, no axes": (kernels.linear_int8, (np.float32(1), PANELS, SCALES, None, OUT), ValueError),
+    "int8, no depth": (kernels.linear_int8, (zeros(2, 0), PANELS, SCALES, None, OUT), ValueError),
+    "pack, flat weight": (kernels.pack, (zeros(12), PANELS, SCALES), ValueError),
+    "pack, few panels": (kernels.pack, (zeros(5, 3), PANELS, SCALES), ValueError),
+    "pack, few scales": (kernels.pack, (WEIGHT, PANELS, zeros(31)), ValueError),
+    "pack, weight of halves": (kernels.pack, (zeros(4, 3, dtype=HALF), PANELS, SCALES), ValueError),
+    "pack, five bytes apart": (kernels.pack, (apart(4, 3), PANELS, SCALES), ValueError),
+    "attention, three axes": (kernels.attention, (Q[0], K, K, 1.0, Q), ValueError),
+    "attention, fewer keys": (kernels.attention, (K, Q, Q, 1.0, K.copy()), ValueError),
+    "attention, fewer values": (kernels.attention, (Q, K, K[:, :, :4], 1.0, Q), ValueError),
+    "attention, other heads": (
+        kernels.attention,
+        (Q, zeros(1, 3, 5, 4), zeros(1, 3, 5, 4), 1.0, Q),
+        ValueError,
+    ),
+    "attention, other batch": (
+        kernels.attention,
+        (Q, zeros(2, 2, 5, 4), zeros(2, 2, 5, 4), 1.0, Q),
+        ValueError,
+    ),
+    "attention, other width": (
+        kernels.attention,
+        (Q, zeros(1, 2, 5, 3), zeros(1, 2, 5, 3), 1.0, Q),
+        ValueError,
+    ),
+    "attention, other out": (kernels.attention, (Q, K, K, 1.0, K), ValueError),
+    "attention, values lie otherwise": (
+        kernels.attention,
+        (Q, K, zeros(1, 5, 2, 4).transpose(0, 2, 1, 3), 1.0, Q),
+        ValueError,
+    ),
+    "attention, width with gaps": (
+        kernels.attention,
+        (zeros(1, 2, 3, 8)[..., ::2], K, K, 1.0, Q),
+        ValueError,
+    ),
+    "attention, five bytes apart": (
+        kernels.attention,
+        (apart(1, 2, 3, 1), K[..., :1], K[..., :1], 1.0, Q),
+        ValueError,
+    ),
+    "attention, scale by name": (kernels.attention, (Q, K, K, "1", Q), TypeError),
+    "attention, out to read": (kernels.attention, (Q, K, K, 1.0, read_only(1, 2, 3, 4)), ValueError),
+    "norm, too few": (kernels.layer_norm, (X, zeros(4), zeros(4), 1e-5), TypeError),
+    "norm, no width": (kernels.layer_norm, (zeros(0), zeros(0), zeros(0), 1e-5, zeros(0)), ValueError),
+    "norm, rows that end early": (
+        kernels.layer_norm,
+        (zeros(7), zeros(4), zeros(4), 1e-5, zeros(7)),
+        ValueError,
+    ),
+    "norm, short bias": (kernels.layer_norm, (X, zeros(4), zeros(3), 1e-5, zeros(2, 4)), ValueError),
+    "norm, short out": (kernels.layer_norm, (X, zeros(4), zeros(4), 1e-5, OUT), ValueError),
+    "norm, epsilon by name": (kernels.layer_norm, (X, zeros(4), zeros(4), "e", zeros(2, 4)), TypeError),
+    "gelu, short out": (kernels.gelu_tanh, (X, OUT), ValueError),
+    "gelu, doubles": (kernels.gelu_tanh, (zeros(8, dtype=DOUBLE), zeros(8, dtype=DOUBLE)), ValueError),
+    "gelu, out to read": (kernels.gelu_tanh, (X, read_only(2, 4)), ValueError),
+    "threads by name": (kernels.set_threads, ("two",), TypeError),
+    "threads beyond numbers": (kernels.set_threads, (10**30,), OverflowError),
+    "instructions that are none": (kernels.use, ("mmx",), ValueError),
+    "instructions by number": (kernels.use, (2,), TypeError),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused_and_nothing_is_written(case: str) -> None:
+    call, arguments, error = REFUSED[case]
+    arrays = [array for array in arguments if isinstance(array, np.ndarray)]
+    before = [array.tobytes() for array in arrays]
+    with pytest.raises(error):
+        call(*arguments)
+    assert [array.tobytes() for array in arrays] == before
+
+
+@pytest.mark.parametrize("case", [name for name, (call, *_) in REFUSED.items() if call is not kernels.use])
+def test_no_array_is_held_after_a_refusal(case: str) -> None:
+    call, arguments, error = REFUSED[case]
+    arrays = [array for array in arguments if isinstance(array, np.ndarray)]
+    before = [sys.getrefcount(array) for array in arrays]
+    for _ in range(3):
+        with pytest.raises(error):
+            call(*arguments)
+    assert [sys.getrefcount(array) for array in arrays] == before
+
+
+def test_products_of_sizes_beyond_any_number_are_refused() -> None:
+    # 2**32 rows and columns, whose product is zero in 64 bits; nothing of this memory is touched.
+    try:
+        many, nothing = np.zeros(1 << 32, np.float32), zeros(0)
+    except MemoryError:
+        pytest.skip("there is no room for 16 GiB of addresses")
+    with pytest.raises(ValueError, match="do not fit together"):
+        kernels.linear(many, many.reshape(1, -1), 0, many, nothing)
+    with pytest.raises(ValueError, match="do not fit together"):
+        kernels.head(many, many.reshape(-1, 1), 0, nothing)
+
+
+def test_what_is_done_number_by_number_or_row_by_row_may_be_done_in_place() -> None:
+    x, weight, bias = random(9, 33), random(33, seed=1), random(33, seed=2)
+    for compute in (lambda y, out: kernels.layer_norm(y, weight, bias, 1e-5, out), kernels.gelu_tanh):
+        expected, place = own.filled(9, 33), x.copy()
+        compute(x, expected)
+        compute(place, place)
+        np.testing.assert_array_equal(place, expected)
+
+
+def test_axes_of_one_may_have_any_stride() -> None:
+    queries, keys, values = random(2, 1, 3, 1), random(2, 1, 5, 1, seed=1), random(2, 1, 5, 1, seed=2)
+    expected = own.attention(queries, keys, values)
+    strided = [
+        np.lib.stride_tricks.as_strided(part, strides=(part.strides[0], 52 * index, 4, 8 * index))
+        for index, part in enumerate((queries, keys, values), 1)
+    ]
+    queries, keys, values = strided
+    np.testing.assert_array_equal(own.attention(queries, keys, values), expected)

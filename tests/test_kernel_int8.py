@@ -1,0 +1,153 @@
+"""Products in 8 bits: exact sums of whole numbers, and an error that the two roundings bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import kernel_arrays as own
+import numpy as np
+import pytest
+from kernel_arrays import INSTRUCTION_SETS, UNIT, Array, assert_within, random, running
+
+# What the largest number of a column, and of a row of activations, becomes.
+WEIGHT_STEPS, ROW_STEPS = 127, 16256
+MOST_DEPTH = 1 << 16
+DEPTHS = (1, 2, 3, 4, 5, 15, 16, 17, 97, 193, 1024)
+COLUMNS = (1, 31, 32, 33, 64, 100)
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
+    with running(request.param):
+        yield request.param
+
+
+def rounded(numbers: Array, steps: int) -> tuple[Array, Array]:
+    """Return the columns of a float32 matrix as whole numbers of as many steps, and their scales."""
+    most = np.abs(numbers).max(axis=0)
+    inverse = np.divide(np.float32(steps), most, out=np.zeros_like(most), where=most > 0)
+    scaled = numbers * inverse
+    # Halves are rounded away from zero.
+    whole = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
+    return whole.astype(np.int64), most / np.float32(steps)
+
+
+def unpacked(panels: Array, depth: int, columns: int) -> Array:
+    """Return the whole numbers (depth, columns) that panels hold."""
+    whole = panels.astype(np.int64) - 128
+    return whole.transpose(1, 3, 0, 2).reshape(panels.shape[1] * 4, -1)[:depth, :columns]
+
+
+def whole_numbers(rows: int, columns: int, most: int, axis: int, seed: int) -> Array:
+    """Return float32 numbers that are whole and at most `most`, and so on each line of the axis."""
+    numbers = np.random.default_rng(seed).integers(-most, most, (rows, columns), endpoint=True)
+    np.moveaxis(numbers, axis, 0)[-1] = most
+    return numbers.astype(np.float32)
+
+
+def test_a_matrix_is_rounded_to_the_nearest_of_255_numbers_a_column() -> None:
+    for depth in DEPTHS:
+        for columns in COLUMNS:
+            weight = (random(depth, columns) * np.logspace(-30, 30, columns)).astype(np.float32)
+            panels, scales = own.packed(weight)
+            expected, expected_scales = rounded(weight, WEIGHT_STEPS)
+            np.testing.assert_array_equal(unpacked(panels, depth, columns), expected)
+            np.testing.assert_array_equal(scales[:columns], expected_scales)
+            assert not scales[columns:].any()
+            # What fills up the panels is zero.
+            assert np.abs(panels.astype(int) - 128).sum() == np.abs(expected).sum()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda weight: weight,
+        lambda weight: weight.T,
+        lambda weight: weight[::-1, ::-1],
+        lambda weight: weight[1::3, 2::2],
+        lambda weight: np.broadcast_to(weight[:1], (9, weight.shape[1])),
+    ],
+    ids=["whole", "transposed", "backwards", "sliced", "repeated"],
+)
+def test_a_matrix_may_lie_in_memory_as_it_likes(view: Callable[[Array], Array]) -> None:
+    weight = view(random(37, 50))
+    for actual, expected in zip(own.packed(weight), own.packed(weight.copy()), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("rows", [1, 2, 5, 6, 7, 13])
+def test_sums_of_whole_numbers_are_exact(rows: int) -> None:
+    for depth in DEPTHS:
+        for columns in COLUMNS:
+            x = whole_numbers(rows, depth, ROW_STEPS, axis=1, seed=depth)
+            weight = whole_numbers(depth, columns, WEIGHT_STEPS, axis=0, seed=columns)
+            matrix = own.packed(weight)
+            assert (matrix[1][:columns] == 1).all()
+            expected = (x.astype(np.int64) @ weight.astype(np.int64)).astype(np.float32)
+            np.testing.assert_array_equal(own.linear_int8(x, matrix, None, columns), expected)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_product_is_that_of_the_rounded_factors() -> None:
+    for depth in DEPTHS:
+        x, weight, bias = random(9, depth, size=3.0), random(depth, 40), random(40, seed=1)
+        rows, row_scales = (part.T for part in rounded(x.T, ROW_STEPS))
+        whole, scales = rounded(weight, WEIGHT_STEPS)
+        scale = row_scales.astype(np.float64)[:, np.newaxis] * scales
+        expected = (rows @ whole) * scale + bias
+        # The sums of the upper and of the lower halves are rounded, and what they are multiplied by.
+        bound = 6 * UNIT * ((np.abs(rows) @ np.abs(whole) + 64 * np.abs(whole).sum(0)) * scale + np.abs(bias))
+        assert_within(own.linear_int8(x, own.packed(weight), bias, 40), expected, bound)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("size", [1e-15, 1.0, 1e15])
+def test_a_product_errs_by_half_a_step_of_each_factor(size: float) -> None:
+    for depth in DEPTHS:
+        x, weight, bias = random(7, depth, size=size), random(depth, 40), random(40, seed=1)
+        wide, exact = np.abs(x.astype(np.float64)), np.abs(weight.astype(np.float64))
+        x_step = wide.max(axis=1, keepdims=True) / ROW_STEPS / 2
+        step = exact.max(axis=0) / WEIGHT_STEPS / 2
+        bound = wide.sum(1, keepdims=True) * step + exact.sum(0) * x_step + depth * step * x_step
+        bound = 1.001 * bound + (depth + 3) * UNIT * (wide @ exact + np.abs(bias))
+        expected = x.astype(np.float64) @ weight + bias
+        assert_within(own.linear_int8(x, own.packed(weight), bias, 40), expected, bound)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+@pytest.mark.parametrize("part", [ROW_STEPS, 64])
+def test_the_longest_sums_do_not_overflow(signs: tuple[int, int], part: int) -> None:
+    x = np.full((1, MOST_DEPTH), signs[0] * part, np.float32)
+    # Beside the last, all are as large as the upper half or the lower can be.
+    x[0, -1] = ROW_STEPS
+    weight = np.full((MOST_DEPTH, 1), signs[1] * WEIGHT_STEPS, np.float32)
+    expected = int(x.astype(np.int64)[0] @ weight.astype(np.int64)[:, 0])
+    result = own.linear_int8(x, own.packed(weight), None, 1)
+    np.testing.assert_allclose(result, [[expected]], rtol=4 * UNIT)
+
+
+def test_longer_sums_are_refused() -> None:
+    depth = MOST_DEPTH + 1
+    with pytest.raises(ValueError, match=r"int8 sums of 65537 products, more than 65536"):
+        own.packed(np.ones((depth, 1), np.float32))
+
+
+@pytest.mark.usefixtures("instructions")
+def test_columns_of_zeros_have_no_scale_and_give_the_bias() -> None:
+    weight, bias = random(33, 40), random(40, seed=1)
+    weight[:, [0, 17, 39]] = 0
+    matrix = own.packed(weight)
+    assert not matrix[1][[0, 17, 39]].any()
+    result = own.linear_int8(random(5, 33, seed=2), matrix, bias, 40)
+    np.testing.assert_array_equal(result[:, [0, 17, 39]], [bias[[0, 17, 39]]] * 5)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_numbers_too_small_for_a_scale_are_as_good_as_zero() -> None:
+    bias = random(40, seed=1)
+    tiny, usual = random(5, 33, size=1e-40), random(33, 40)
+    np.testing.assert_array_equal(own.linear_int8(tiny, own.packed(usual), bias, 40), [bias] * 5)
+    tiny, usual = random(33, 40, size=1e-40), random(5, 33)
+    np.testing.assert_array_equal(own.linear_int8(usual, own.packed(tiny), bias, 40), [bias] * 5)

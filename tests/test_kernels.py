@@ -1,0 +1,362 @@
+"""The compiled kernels, each against float64, and against itself with other rows and threads, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import kernel_arrays as own
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_arrays import (
+    CODES,
+    INSTRUCTION_SETS,
+    SIZES,
+    TINY,
+    UNIT,
+    Array,
+    assert_within,
+    product_bound,
+    random,
+    running,
+    stored,
+)
+
+from gpt2cli.ops.numpy_activations import ACTIVATIONS
+
+# On both sides of 16 lanes, of 32 columns a panel, of 96 rows a slab, of 64 entries a task.
+DEPTHS = (1, 3, 15, 16, 17, 31, 33, 95, 96, 97, 193)
+COLUMNS = (1, 31, 32, 33, 64, 257)
+# On both sides of 4, 6, 8, 12 and 24 rows.
+MOST_ROWS = 30
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 23, 24, 25, MOST_ROWS)
+THREADS = range(1, 9)
+WIDTHS = (1, 3, 15, 16, 17, 31, 33, 64)
+# On both sides of 4 and of 32 queries.
+TIMES = (1, 2, 3, 4, 5, 8, 9, 31, 32, 33)
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
+    with running(request.param):
+        yield request.param
+
+
+class Product:
+    """Multiply rows by one random matrix, as a kernel does and as float64 does."""
+
+    def __init__(self, kind: str, dtype: str, depth: int, columns: int, size: float = 1.0) -> None:
+        weight = random(depth, columns, size=size)
+        self.bias = random(columns, seed=1) if kind == "linear" else np.zeros(columns, np.float32)
+        self._kind, self._dtype = kind, dtype
+        if kind == "linear_int8":
+            self._packed = own.packed(weight)
+        else:
+            self._stored, self._exact = stored(weight.T.copy() if kind == "head" else weight, dtype)
+
+    def __call__(self, x: Array) -> Array:
+        if self._kind == "linear_int8":
+            return own.linear_int8(x, self._packed, self.bias, len(self.bias))
+        if self._kind == "head":
+            return own.head(x, self._stored, self._dtype)
+        return own.linear(x, self._stored, self._dtype, self.bias)
+
+    def in_float64(self, x: Array) -> tuple[Array, Array]:
+        """Return the product in float64, and how far float32 may lie from it."""
+        wide, weight = x.astype(np.float64), self._exact.T if self._kind == "head" else self._exact
+        return wide @ weight + self.bias, product_bound(wide, weight, self.bias)
+
+
+PRODUCTS = [(kind, dtype) for kind in ("linear", "head") for dtype in CODES]
+ALL_PRODUCTS = [*PRODUCTS, ("linear_int8", "")]
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "dtype"), PRODUCTS)
+def test_a_product_of_any_size_is_that_in_float64(kind: str, dtype: str) -> None:
+    for depth in DEPTHS:
+        for columns in COLUMNS:
+            product = Product(kind, dtype, depth, columns)
+            # Of fewer rows the product is the same, as the next test tells.
+            x = random(MOST_ROWS, depth, seed=2)
+            assert_within(product(x), *product.in_float64(x))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "dtype"), ALL_PRODUCTS)
+def test_a_row_of_a_product_is_the_same_in_any_company(kind: str, dtype: str) -> None:
+    for depth in DEPTHS:
+        for columns in COLUMNS:
+            product = Product(kind, dtype, depth, columns)
+            x = random(MOST_ROWS, depth, seed=2)
+            alone = np.concatenate([product(row[np.newaxis]) for row in x])
+            for rows in ROWS:
+                np.testing.assert_array_equal(product(x[:rows]), alone[:rows])
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "dtype"), ALL_PRODUCTS)
+@pytest.mark.parametrize("rows", [1, 5, 11, 12, MOST_ROWS])
+def test_a_product_is_the_same_on_any_number_of_threads(kind: str, dtype: str, rows: int) -> None:
+    product = Product(kind, dtype, 200, 300)
+    x = random(rows, 200, seed=2)
+    expected = product(x)
+    for threads in THREADS:
+        own.kernels.set_threads(threads)
+        np.testing.assert_array_equal(product(x), expected)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "dtype"), PRODUCTS)
+@pytest.mark.parametrize("size", ["large", "denormal"])
+@pytest.mark.parametrize("x_size", [1e15, 1.0, 1e-40])
+def test_a_product_of_large_and_of_denormal_numbers_is_that_in_float64(
+    kind: str, dtype: str, size: str, x_size: float
+) -> None:
+    for depth, rows in ((17, 3), (97, 13)):
+        product = Product(kind, dtype, depth, 33, SIZES[dtype][size])
+        x = random(rows, depth, seed=2, size=x_size)
+        assert_within(product(x), *product.in_float64(x))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_every_number_of_16_bits_is_read_as_what_it_is(dtype: str) -> None:
+    bits = np.arange(1 << 16, dtype=np.uint16).reshape(1, -1)
+    weight: np.ndarray[Any, Any] = bits.view(np.float16) if dtype == "float16" else bits
+    widened = (bits.astype(np.uint32) << 16).view(np.float32)
+    expected = weight.astype(np.float32) if dtype == "float16" else widened
+    one, nothing = np.ones((1, 1), np.float32), np.full(1 << 16, -0.0, np.float32)
+    np.testing.assert_array_equal(own.linear(one, weight, dtype, nothing), expected)
+    np.testing.assert_array_equal(own.head(one, weight.T.copy(), dtype), expected)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "dtype"), ALL_PRODUCTS)
+def test_zeros_give_the_bias_and_nothing_else(kind: str, dtype: str) -> None:
+    product = Product(kind, dtype, 33, 40)
+    zeros = product(np.zeros((MOST_ROWS, 33), np.float32))
+    np.testing.assert_array_equal(zeros, [product.bias] * MOST_ROWS)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "dtype"), ALL_PRODUCTS)
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rows", [1, 9, MOST_ROWS])
+def test_what_is_not_finite_reaches_its_own_row_and_no_other(
+    kind: str, dtype: str, special: float, rows: int
+) -> None:
+    product = Product(kind, dtype, 97, 33)
+    x = random(rows, 97, seed=2)
+    expected = product(x)
+    for place in (0, 50, 96):
+        marred = x.copy()
+        marred[rows // 2, place] = special
+        result = product(marred)
+        # In int8 there is no infinity, so that a row which is not finite has no product at all.
+        lost = np.isnan if np.isnan(special) or kind == "linear_int8" else np.isinf
+        assert lost(result[rows // 2]).all()
+        kept = np.arange(rows) != rows // 2
+        np.testing.assert_array_equal(result[kept], expected[kept])
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("dtype", [*CODES, "int8"])
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+def test_what_is_not_finite_in_a_weight_reaches_its_own_column_and_no_other(
+    dtype: str, special: float
+) -> None:
+    x, weight, bias = random(13, 97, seed=2), random(97, 33), np.zeros(33, np.float32)
+
+    def compute() -> Array:
+        if dtype == "int8":
+            return own.linear_int8(x, own.packed(weight), bias, 33)
+        return own.linear(x, stored(weight, dtype)[0], dtype, bias)
+
+    expected = compute()
+    weight[40, 20] = special
+    result = compute()
+    assert not np.isfinite(result[:, 20]).any()
+    others = np.arange(33) != 20
+    np.testing.assert_array_equal(result[:, others], expected[:, others])
+
+
+def attended(queries: Array, keys: Array, values: Array, scale: float) -> tuple[Array, Array]:
+    """Return attention in float64, and how far float32 may lie from it."""
+    queries, keys, values = (part.astype(np.float64) for part in (queries, keys, values))
+    time, seen, width = queries.shape[2], keys.shape[2], queries.shape[3]
+    hidden = ~np.tri(time, seen, seen - time, dtype=bool)
+    scores = np.where(hidden, -np.inf, scale * queries @ keys.swapaxes(-1, -2))
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    # A score's error d changes a weight by the factor exp(d), and so does that of the largest.
+    errors = (width + 4) * UNIT * scale * (np.abs(queries) @ np.abs(keys).swapaxes(-1, -2))
+    factor = np.expm1(2 * errors.max(-1, keepdims=True)) + (seen + 20) * UNIT
+    return weights @ values, factor * (weights @ np.abs(values)) + np.exp(-87) * np.abs(values).max()
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("width", WIDTHS)
+def test_attention_of_any_size_is_that_in_float64(width: int) -> None:
+    for time in TIMES:
+        for past in (0, 1, 7, 15, 16, 100):
+            queries = random(2, 3, time, width)
+            keys, values = (random(2, 3, past + time, width, seed=seed) for seed in (1, 2))
+            assert_within(own.attention(queries, keys, values), *attended(queries, keys, values, 0.3))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-20, 1e2, 1e15])
+def test_attention_to_numbers_of_any_size_is_that_in_float64(size: float) -> None:
+    queries, keys = (
+        random(1, 2, 6, 20, size=min(size, 30.0)),
+        random(1, 2, 9, 20, seed=1, size=min(size, 30.0)),
+    )
+    values = random(1, 2, 9, 20, seed=2, size=size)
+    expected, bound = attended(queries, keys, values, 0.3)
+    assert_within(own.attention(queries, keys, values), expected, bound + 30 * TINY)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_query_attends_alone_as_it_does_in_a_block(width: int) -> None:
+    time, past = 35, 13
+    queries = random(2, 3, time, width)
+    # As a cache has them: with room behind, and so with gaps between the heads.
+    keys, values = (random(2, 3, past + time + 5, width, seed=seed) for seed in (1, 2))
+    block = own.attention(queries, keys[:, :, : past + time], values[:, :, : past + time])
+    for threads in (1, 3):
+        own.kernels.set_threads(threads)
+        for start in range(time):
+            for end in {start + 1, start + 4, start + 32, time} & set(range(time + 1)):
+                seen = past + end
+                part = own.attention(queries[:, :, start:end], keys[:, :, :seen], values[:, :, :seen])
+                np.testing.assert_array_equal(part, block[:, :, start:end])
+    for row in range(2):
+        alone = own.attention(
+            queries[row:][:1], keys[row:, :, : past + time][:1], values[row:, :, : past + time][:1]
+        )
+        np.testing.assert_array_equal(alone[0], block[row])
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+@pytest.mark.parametrize("time", [8, 35])
+def test_a_query_sees_nothing_of_what_comes_later_be_it_finite_or_not(special: float, time: int) -> None:
+    past = 3
+    queries = random(1, 1, time, 20)
+    keys, values = (random(1, 1, past + time, 20, seed=seed) for seed in (1, 2))
+    expected = own.attention(queries, keys, values)
+    for query in range(1, time):
+        later_keys, later_values = keys.copy(), values.copy()
+        later_keys[:, :, past + query] = later_values[:, :, past + query] = special
+        result = own.attention(queries, later_keys, later_values)
+        np.testing.assert_array_equal(result[:, :, :query], expected[:, :, :query])
+        assert not np.isfinite(result[:, :, query:]).any()
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("time", [1, 5, 35])
+def test_attention_is_the_same_on_any_number_of_threads(time: int) -> None:
+    queries = random(2, 3, time, 40)
+    keys, values = (random(2, 3, 20 + time, 40, seed=seed) for seed in (1, 2))
+    expected = own.attention(queries, keys, values)
+    for threads in THREADS:
+        own.kernels.set_threads(threads)
+        np.testing.assert_array_equal(own.attention(queries, keys, values), expected)
+
+
+def normed(x: Array, weight: Array, bias: Array, epsilon: float) -> tuple[Array, Array]:
+    """Return the norm of rows in float64, and how far float32 may lie from it."""
+    x, weight, bias = (part.astype(np.float64) for part in (x, weight, bias))
+    width = x.shape[-1]
+    centered = x - x.mean(-1, keepdims=True)
+    variance = np.square(centered).mean(-1, keepdims=True)
+    scale = 1 / np.sqrt(variance + epsilon)
+    mean_error = (width + 2) * UNIT * np.abs(x).mean(-1, keepdims=True)
+    relative = (width + 10) * UNIT + np.square(mean_error * scale)
+    error = mean_error * scale + np.abs(centered) * scale * relative
+    return centered * scale * weight + bias, np.abs(weight) * error + 2 * UNIT * np.abs(bias) + TINY
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-3, 1.0, 1e15])
+@pytest.mark.parametrize("shift", [0.0, 50.0])
+def test_a_layer_norm_of_any_size_is_that_in_float64(size: float, shift: float) -> None:
+    for width in DEPTHS:
+        x = random(5, width, size=size) + np.float32(shift * size)
+        weight, bias = random(width, seed=1), random(width, seed=2)
+        assert_within(own.layer_norm(x, weight, bias), *normed(x, weight, bias, 1e-5))
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_row_is_normed_the_same_in_any_company_and_on_any_threads() -> None:
+    # Enough for the pool to be asked.
+    x, weight, bias = random(200, 193), random(193, seed=1), random(193, seed=2)
+    alone = np.concatenate([own.layer_norm(row[np.newaxis], weight, bias) for row in x])
+    for threads in THREADS:
+        own.kernels.set_threads(threads)
+        np.testing.assert_array_equal(own.layer_norm(x, weight, bias), alone)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_row_that_is_not_finite_is_normed_to_none() -> None:
+    x, weight, bias = random(4, 33), random(33, seed=1), random(33, seed=2)
+    expected = own.layer_norm(x, weight, bias)
+    x[1, 32], x[2, 0] = np.nan, np.inf
+    result = own.layer_norm(x, weight, bias)
+    assert np.isnan(result[1:3]).all()
+    np.testing.assert_array_equal(result[[0, 3]], expected[[0, 3]])
+
+
+def gelu(x: Array) -> tuple[Array, Array]:
+    """Return the activation in float64, and how far float32 may lie from it."""
+    wide = x.astype(np.float64)
+    inner = wide * (1 + 0.044715 * wide * wide) * np.sqrt(8 / np.pi)
+    result = wide / (1 + np.exp(np.minimum(-inner, 700)))
+    # An exponential's relative error is the absolute one of its exponent.
+    bound = np.abs(result) * UNIT * (10 + 6 * np.minimum(np.abs(inner), 90))
+    return result, bound + np.abs(wide) * np.exp(-87) + TINY
+
+
+@pytest.mark.usefixtures("instructions")
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_the_activation_of_any_number_is_that_in_float64(numbers: list[float]) -> None:
+    x = np.array(numbers, np.float32)
+    assert_within(own.gelu_tanh(x), *gelu(x))
+
+
+@pytest.mark.usefixtures("instructions")
+def test_the_activation_is_the_same_in_any_company_and_on_any_threads() -> None:
+    x = random(10 * 4096 + 7, size=4.0)
+    alone = np.concatenate([own.gelu_tanh(part) for part in np.array_split(x, 2000)])
+    assert_within(alone, *gelu(x))
+    for threads in THREADS:
+        own.kernels.set_threads(threads)
+        np.testing.assert_array_equal(own.gelu_tanh(x), alone)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_the_activation_of_the_largest_numbers_is_that_of_numpy() -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 1e38, -3e38, 1e30, -1e30, 1e4, -1e4, 0.0, -0.0], np.float32)
+    with np.errstate(all="ignore"):
+        expected = ACTIVATIONS["gelu_new"](x)
+    result = own.gelu_tanh(x)
+    np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal(np.signbit(result[-2:]), [False, True])
+
+
+def test_no_rows_no_columns_and_no_time_are_no_work() -> None:
+    for rows, columns in ((0, 3), (3, 0), (0, 0)):
+        bias = np.zeros(columns, np.float32)
+        x, weight = random(rows, 4), random(4, columns)
+        assert own.linear(x, weight, "float32", bias).shape == (rows, columns)
+        assert own.head(x, weight.T.copy(), "float32").shape == (rows, columns)
+        assert own.linear_int8(x, own.packed(weight), bias, columns).shape == (rows, columns)
+    assert own.layer_norm(random(0, 4), random(4), random(4)).shape == (0, 4)
+    assert own.gelu_tanh(random(0)).shape == (0,)
+    for shape in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 2, 0, 4), (2, 2, 3, 0)):
+        assert own.attention(random(*shape), random(*shape), random(*shape)).shape == shape
