@@ -2,7 +2,6 @@
 
 Matrices stay in the type in which they are stored, 32, 16 or 8 bits a number; activations are float32. The
 sums do not depend on the number of rows or of threads, so a sample is the same in any batch, bit for bit.
-Attention sums its scores in another order where it sees 32 positions of a text or more at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Compiled arithmetic: arrays are buffers without gaps where not said otherwise, and `out` is filled."""
+"""Compiled arithmetic: arrays are buffers without gaps where not said otherwise, and `out` is filled.
+
+It overlaps no other array, though `layer_norm` and `gelu_tanh` may be given x itself.
+"""
 
 from typing import Any, TypeAlias
 
