@@ -15,6 +15,7 @@ from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub import converted_files as kept
 from gpt2cli.ops import Storage, StoredTensor
+from gpt2cli.ops.numpy_ops import widen
 from gpt2cli.tensor_file import read_safetensors, write_safetensors
 from gpt2cli.tensor_header import read_metadata
 from gpt2cli.weights import expected_shapes
@@ -101,7 +102,7 @@ def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> 
 
 def _converted(sources: Mapping[str, StoredTensor], storage: Storage) -> Iterator[tuple[str, Array]]:
     for name, source in sources.items():
-        numbers = _float32(source)
+        numbers = widen(source.array)
         if storage == "float16":
             with np.errstate(over="ignore"):
                 yield name, numbers.astype(np.float16)
@@ -122,12 +123,6 @@ def _packed(weight: Array) -> tuple[Array, Array]:
     scales = np.empty(padded, np.float32)
     kernels.pack(weight, panels, scales)
     return panels, scales
-
-
-def _float32(tensor: StoredTensor) -> Array:
-    if tensor.dtype == "BF16":
-        return (tensor.array.astype(np.uint32) << 16).view(np.float32)
-    return tensor.array.astype(np.float32, copy=False)
 
 
 def _rounded_to_bfloat16(numbers: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpt2cli.ops import Storage, StoredTensor, kernels
-from gpt2cli.ops.numpy_ops import NumpyOps
+from gpt2cli.ops.numpy_ops import NumpyOps, widen
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -47,11 +47,11 @@ class CompiledOps(NumpyOps):
         return tensor.array
 
     def to_numpy(self, x: Array) -> Array:
-        return _widen(x)
+        return widen(x)
 
     def embed(self, tokens: Array, positions: Array, ids: Array, start: int) -> Array:
-        embedded: Array = _widen(tokens[ids])
-        embedded += _widen(positions[start : start + ids.shape[1]])
+        embedded: Array = widen(tokens[ids])
+        embedded += widen(positions[start : start + ids.shape[1]])
         return embedded
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
@@ -88,9 +88,3 @@ class CompiledOps(NumpyOps):
             return super().activation(name, x)
         kernels.gelu_tanh(x, x)
         return x
-
-
-def _widen(rows: Array) -> Array:
-    if rows.dtype == np.uint16:
-        return (rows.astype(np.uint32) << 16).view(np.float32)
-    return rows.astype(np.float32, copy=False)

@@ -25,9 +25,7 @@ class NumpyOps:
     storage: Storage | None = None
 
     def weight(self, tensor: StoredTensor) -> Array:
-        if tensor.dtype == "BF16":
-            return (tensor.array.astype(np.uint32) << 16).view(np.float32)
-        return tensor.array.astype(np.float32, copy=False)
+        return widen(tensor.array)
 
     def token_ids(self, ids: Sequence[Sequence[int]]) -> Array:
         return np.array(ids, dtype=np.int64)
@@ -93,6 +91,13 @@ class NumpyOps:
 
     def select_rows(self, x: Array, rows: Sequence[int]) -> Array:
         return x[list(rows)]
+
+
+def widen(numbers: Array) -> Array:
+    """Return stored numbers as float32, without a copy of such; uint16 holds the bits of bfloat16."""
+    if numbers.dtype == np.uint16:
+        return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers.astype(np.float32, copy=False)
 
 
 def _attend(queries: Array, keys: Array, values: Array) -> Array:
