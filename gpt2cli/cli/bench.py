@@ -64,8 +64,6 @@ def bench(
     flags = {"--json": json, "--markdown": markdown, "--quality": quality}
     _reject_conflicts(flags | {name: value is not None for name, value in given.items()})
     measures, engines = _listed_measures(only), _listed_engines(against, gguf or [])
-    # What backends set for themselves must not reach the processes that are measured.
-    environment = dict(os.environ)
     output = _Output(json, markdown, Messages(quiet, verbose))
     from gpt2cli.benchmark.compute import Compute
     from gpt2cli.benchmark.workload import HELD_OUT, fit_workload
@@ -91,7 +89,7 @@ def bench(
         ops.device_name,
         ops.dtype_name,
         count,
-        environment,
+        dict(os.environ),
         gguf or [],
     )
     if chosen is None:
