@@ -12,10 +12,11 @@ from gpt2cli.model import Model
 from gpt2cli.ops import A
 
 
-def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None) -> A:
-    """Return the normalized output of the last block, (batch, time, width), for ids (batch, time).
+def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, first: int = 0) -> A:
+    """Return the normalized output of the last block, (batch, time - first, width), for ids (batch, time).
 
-    With a cache, the ids continue what it holds, and it then holds them too.
+    With a cache, the ids continue what it holds, and it then holds them too. Where nobody reads the outputs
+    before position `first` of the ids, the last block does not compute them; -1 leaves the last one alone.
 
     Raises:
         ValueError: the ids go beyond the model's context or the cache's capacity.
@@ -27,8 +28,7 @@ def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None) -> A
         raise ValueError(f"{end} positions do not fit the context of {config.n_positions}")
     x = ops.embed(weights["wte.weight"], weights["wpe.weight"], ids, start)
     for layer in range(config.n_layer):
-        x = ops.add(x, _attention(model, layer, _norm(model, f"h.{layer}.ln_1", x), cache))
-        x = ops.add(x, _mlp(model, layer, _norm(model, f"h.{layer}.ln_2", x)))
+        x = _block(model, layer, x, cache, first if layer == config.n_layer - 1 else 0)
     if cache:
         cache.advance(ids.shape[1])
     return _norm(model, "ln_f", x)
@@ -41,12 +41,19 @@ def logits(model: Model[A], hidden: A) -> A:
     return model.ops.head(hidden, weights["lm_head.weight" if "lm_head.weight" in weights else "wte.weight"])
 
 
-def _attention(model: Model[A], layer: int, x: A, cache: KVCache[A] | None) -> A:
+def _block(model: Model[A], layer: int, x: A, cache: KVCache[A] | None, first: int) -> A:
+    ops = model.ops
+    attended = _attention(model, layer, _norm(model, f"h.{layer}.ln_1", x), cache, first)
+    x = ops.add(ops.tail(x, first), attended)
+    return ops.add(x, _mlp(model, layer, _norm(model, f"h.{layer}.ln_2", x)))
+
+
+def _attention(model: Model[A], layer: int, x: A, cache: KVCache[A] | None, first: int) -> A:
     ops = model.ops
     queries, keys, values = ops.split_heads(_linear(model, f"h.{layer}.attn.c_attn", x), model.config.n_head)
     if cache:
         keys, values = cache.append(layer, keys, values)
-    attended = ops.attention(queries, keys, values, _attention_scale(model.config, layer))
+    attended = ops.attention(ops.tail(queries, first), keys, values, _attention_scale(model.config, layer))
     return _linear(model, f"h.{layer}.attn.c_proj", ops.merge_heads(attended))
 
 

@@ -174,8 +174,7 @@ class Generation(Generic[A]):
 
 def _read(model: Model[A], rows: Sequence[Sequence[int]], cache: KVCache[A]) -> list[Scores]:
     ops = model.ops
-    hidden = hidden_states(model, ops.token_ids(rows), cache)
-    scores = ops.to_numpy(logits(model, ops.last(hidden)))
+    scores = ops.to_numpy(logits(model, hidden_states(model, ops.token_ids(rows), cache, first=-1)))
     return list(scores[:, 0])
 
 

@@ -166,12 +166,34 @@ def test_later_tokens_do_not_change_earlier_logits(model: Model[Any]) -> None:
     np.testing.assert_array_equal(run(model, [ids])[:, :20], run(model, [changed])[:, :20])
 
 
-def test_the_last_position_alone_gives_the_same_logits(model: Model[Any]) -> None:
-    hidden = hidden_states(model, model.ops.token_ids(random_ids(model, 2, 9)))
-    last = model.ops.to_numpy(logits(model, model.ops.last(hidden)))
-    np.testing.assert_allclose(
-        last[:, 0], model.ops.to_numpy(logits(model, hidden))[:, -1], atol=1e-5, rtol=0
-    )
+@pytest.mark.parametrize("first", [0, 1, 4, 8, -1])
+@pytest.mark.parametrize("past", [0, 7])
+def test_positions_that_nobody_reads_change_nothing(model: Model[Any], first: int, past: int) -> None:
+    whole, part = new_cache(model, 2), new_cache(model, 2)
+    if past:
+        for cache in (whole, part):
+            run(model, random_ids(model, 2, past, seed=1), cache)
+    ids = model.ops.token_ids(random_ids(model, 2, 9))
+    expected = model.ops.to_numpy(hidden_states(model, ids, whole))[:, first:]
+    actual = model.ops.to_numpy(hidden_states(model, ids, part, first))
+    np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=0)
+    following = random_ids(model, 2, 3, seed=2)
+    np.testing.assert_allclose(run(model, following, part), run(model, following, whole), atol=1e-5, rtol=0)
+
+
+def test_the_last_block_computes_only_what_is_read(
+    model: Model[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    activation = type(model.ops).activation
+
+    def count(self: Any, name: str, x: Any) -> Any:
+        rows.append(x.shape[1])
+        return activation(self, name, x)
+
+    monkeypatch.setattr(type(model.ops), "activation", count)
+    hidden_states(model, model.ops.token_ids(random_ids(model, 2, 9)), first=6)
+    assert rows == [9] * (model.config.n_layer - 1) + [3]
 
 
 def test_ids_beyond_the_context_are_refused(model: Model[Any]) -> None:

@@ -231,7 +231,7 @@ def test_after_each_token_the_cache_is_that_of_the_chosen_ids_alone(model: Model
     for step in range(40):
         scores = reader.read(ids, cache, 20)
         assert cache.length == len(ids)
-        whole = logits(model, model.ops.last(hidden_states(model, model.ops.token_ids([ids]))))
+        whole = logits(model, hidden_states(model, model.ops.token_ids([ids]), first=-1))
         assert scores == pytest.approx(model.ops.to_numpy(whole)[0, 0], abs=1e-3)
         ids.append(CHORUS[len(ids) % 5] if step % 9 else 50)
     assert 0 < drafts.accepted < drafts.proposed

@@ -90,8 +90,8 @@ class Ops(Protocol[A]):
     def add(self, residual: A, update: A) -> A:
         """Return residual + update."""
 
-    def last(self, x: A) -> A:
-        """Return the last position of (batch, time, width), as (batch, 1, width)."""
+    def tail(self, x: A, first: int) -> A:
+        """Return the positions from `first` on, counted from the end if negative, of (..., time, width)."""
 
     def select_rows(self, x: A, rows: Sequence[int]) -> A:
         """Return x[rows] along the first axis, as a copy."""

@@ -86,8 +86,8 @@ class NumpyOps:
         update += residual
         return update
 
-    def last(self, x: Array) -> Array:
-        return x[:, -1:]
+    def tail(self, x: Array, first: int) -> Array:
+        return x[..., first:, :]
 
     def select_rows(self, x: Array, rows: Sequence[int]) -> Array:
         return x[list(rows)]

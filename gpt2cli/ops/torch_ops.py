@@ -154,8 +154,8 @@ class TorchOps:
     def add(self, residual: Tensor, update: Tensor) -> Tensor:
         return residual + self._drop(update)
 
-    def last(self, x: Tensor) -> Tensor:
-        return x[:, -1:]
+    def tail(self, x: Tensor, first: int) -> Tensor:
+        return x[..., first:, :]
 
     def select_rows(self, x: Tensor, rows: Sequence[int]) -> Tensor:
         return x[list(rows)]

@@ -109,9 +109,10 @@ def score_texts(
         width = max(1, *(len(job.ids) for job in batch))
         # Attention is causal, so what stands to the right of a text does not change it.
         rows = [[*job.ids, *[0] * (width - len(job.ids))] for job in batch]
-        hidden: Any = hidden_states(model, model.ops.token_ids(rows))
+        first = min(job.offset for job in batch)
+        hidden: Any = hidden_states(model, model.ops.token_ids(rows), first=first)
         for row, job in enumerate(batch):
-            yield job.key, head.predictions(hidden[row], job)
+            yield job.key, head.predictions(hidden[row, job.offset - first :], job)
 
 
 class _Job(NamedTuple, Generic[Key]):
@@ -120,6 +121,11 @@ class _Job(NamedTuple, Generic[Key]):
     ids: Sequence[int]
     targets: Sequence[int]
     first_token: int
+
+    @property
+    def offset(self) -> int:
+        """Return which of the ids is the first whose next one is scored."""
+        return self.window.first - 1 - self.window.start
 
 
 def _jobs(texts: Iterable[tuple[Key, Sequence[int]]], scheme: Scheme) -> Iterator[_Job[Key]]:
@@ -166,16 +172,15 @@ class _Head(Generic[A]):
         self._weights = np.empty((ROWS_AT_ONCE, vocabulary), np.float32)
 
     def predictions(self, hidden: Any, job: _Job[Any]) -> Predictions:
-        """Return what (time, width) tells of a window's targets."""
+        """Return what (time, width) from the job's offset on tells of a window's targets."""
         window = job.window
         count = window.last - window.first
         at_end = count - len(job.targets)
         targets = np.array([*job.targets, *[0] * at_end], np.int64)
         table = np.empty((4, count))
-        offset = window.first - 1 - window.start
         for begin in range(0, count, POSITIONS_AT_ONCE):
             end = min(begin + POSITIONS_AT_ONCE, count)
-            scores = self._model.ops.to_numpy(logits(self._model, hidden[offset + begin : offset + end]))
+            scores = self._model.ops.to_numpy(logits(self._model, hidden[begin:end]))
             for row in range(0, end - begin, ROWS_AT_ONCE):
                 part = slice(begin + row, min(begin + row + ROWS_AT_ONCE, end))
                 table[:, part] = self._statistics(scores[row : row + ROWS_AT_ONCE], targets[part])
