@@ -56,10 +56,11 @@ INLINE vec load_as(const void *from, ptrdiff_t index, enum stored type)
     }
 }
 
-/* Asks for what the next rows of a matrix will need; the hardware does not look beyond a page. */
+/* Asks for what the next rows of a matrix will need; the hardware does not look beyond a page. Into the
+   second cache, as the first would lose it again before it is used. */
 INLINE void prefetch_as(const void *from, ptrdiff_t index, enum stored type)
 {
-    __builtin_prefetch((const char *)from + index * (type == STORED_F32 ? 4 : 2));
+    __builtin_prefetch((const char *)from + index * (type == STORED_F32 ? 4 : 2), 0, 2);
 }
 
 /* Loads `count` numbers, fewer than LANES, and zeros behind them. */
