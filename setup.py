@@ -3,14 +3,17 @@
 from setuptools import Extension, setup
 
 SOURCES = ("module", "dispatch", "pool", "generic", "avx2", "avx512")
-HEADERS = ("kernels.h", "kernels.inc", "pool.h", "rounding.h", "vectors.h")
+HEADERS = ("kernels.h", "pool.h", "rounding.h", "vectors.h")
+PARTS = ("kernels", "linear", "head", "int8", "attention", "elementwise")
 
 setup(
     ext_modules=[
         Extension(
             "gpt2cli.ops.kernels",
             [f"gpt2cli/ops/c_kernels/{name}.c" for name in SOURCES],
-            depends=[f"gpt2cli/ops/c_kernels/{name}" for name in HEADERS],
+            depends=[
+                f"gpt2cli/ops/c_kernels/{name}" for name in (*HEADERS, *(f"{part}.inc" for part in PARTS))
+            ],
             extra_compile_args=["-O3", "-std=gnu11", "-pthread", "-Wno-psabi"],
             extra_link_args=["-pthread"],
             # Without a compiler the package installs all the same, and computes on numpy.
