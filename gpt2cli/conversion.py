@@ -25,10 +25,12 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 STORED_AS = {"float16": "F16", "bfloat16": "BF16"}
 KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
 # Raised whenever the kernels ask for another layout, so that older files are made again.
-LAYOUT = "1"
-SCALES = ".scales"
+LAYOUT = "2"
+SCALES, TOTALS = ".scales", ".totals"
 HEAD, EMBEDDING = "lm_head.weight", "wte.weight"
 MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
+# What these are multiplied with is rounded to 8 bits, which costs the others too many of their predictions.
+COARSE = re.compile(r"h\.\d+\.mlp\.\w+\.weight")
 BFLOAT16_NAN = 0x7FC0
 
 
@@ -109,20 +111,22 @@ def _converted(sources: Mapping[str, StoredTensor], storage: Storage) -> Iterato
         elif storage == "bfloat16":
             yield name, _rounded_to_bfloat16(numbers)
         else:
-            panels, scales = _packed(numbers.T if name == HEAD else numbers)
+            panels, scales, totals = _packed(numbers.T if name == HEAD else numbers)
             yield name, panels
             yield name + SCALES, scales
+            if COARSE.fullmatch(name):
+                yield name + TOTALS, totals
 
 
-def _packed(weight: Array) -> tuple[Array, Array]:
+def _packed(weight: Array) -> tuple[Array, Array, Array]:
     from gpt2cli.ops import kernels
 
     depth, columns = weight.shape
     padded = -(-columns // kernels.PANEL) * kernels.PANEL
     panels = np.empty((padded // kernels.PANEL, -(-depth // 4), kernels.PANEL, 4), np.uint8)
-    scales = np.empty(padded, np.float32)
-    kernels.pack(weight, panels, scales)
-    return panels, scales
+    scales, totals = np.empty((2, padded), np.float32)
+    kernels.pack(weight, panels, scales, totals)
+    return panels, scales, totals
 
 
 def _rounded_to_bfloat16(numbers: Array) -> Array:
@@ -144,5 +148,6 @@ def _described(
     if storage != "int8":
         return {name: StoredTensor(STORED_AS[storage], arrays[name]) for name in shapes}
     return {
-        name: StoredTensor("U8", arrays[name], arrays[name + SCALES], shape) for name, shape in shapes.items()
+        name: StoredTensor("U8", arrays[name], arrays[name + SCALES], arrays.get(name + TOTALS), shape)
+        for name, shape in shapes.items()
     }

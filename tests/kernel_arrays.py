@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pytest
@@ -86,20 +86,29 @@ def head(x: Array, table: Array, dtype: str) -> Array:
     return out
 
 
-def packed(weight: Array) -> tuple[Array, Array]:
-    """Return a matrix (depth, columns) in int8, as panels and scales."""
+class Packed(NamedTuple):
+    """Hold a matrix in int8: panels of whole numbers, and of each column the scale and the sum."""
+
+    panels: Array
+    scales: Array
+    totals: Array
+
+
+def packed(weight: Array) -> Packed:
+    """Return a matrix (depth, columns) in int8."""
     depth, columns = weight.shape
     panels = -(-columns // kernels.PANEL)
     places = np.full((panels, -(-depth // 4), kernels.PANEL, 4), 77, np.uint8)
-    scales = filled(panels * kernels.PANEL)
-    kernels.pack(weight, places, scales)
-    return places, scales
+    matrix = Packed(places, filled(panels * kernels.PANEL), filled(panels * kernels.PANEL))
+    kernels.pack(weight, *matrix)
+    return matrix
 
 
-def linear_int8(x: Array, matrix: tuple[Array, Array], bias: Array | None, columns: int) -> Array:
-    """Return the product of x and what `packed` made, as the kernels compute it."""
+def linear_int8(x: Array, matrix: Packed, bias: Array | None, columns: int, bits: int = 15) -> Array:
+    """Return the product of x, rounded to 15 or 8 bits, and a matrix, as the kernels compute it."""
     out = filled(len(x), columns)
-    kernels.linear_int8(x, *matrix, bias, out)
+    totals = matrix.totals if bits == 8 else None
+    kernels.linear_int8(x, matrix.panels, matrix.scales, totals, bias, out)
     return out
 
 

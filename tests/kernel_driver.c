@@ -97,7 +97,7 @@ static void try_products(enum stored type, ptrdiff_t rows, ptrdiff_t depth, ptrd
     double *weight, *table;
     void *stored_weight = numbers(type, depth * columns, &weight), *stored_table = numbers(type, depth * columns, &table);
     float *x = floats(rows * depth), *bias = floats(columns), *out = exactly((size_t)(rows * columns) * 4);
-    struct product p = {x, stored_weight, type, NULL, bias, out, rows, depth, columns};
+    struct product p = {x, stored_weight, type, NULL, NULL, bias, out, rows, depth, columns};
     if (kernels->linear(&p))
         abort();
     check_products(&p, weight, 0, "linear");
@@ -107,27 +107,28 @@ static void try_products(enum stored type, ptrdiff_t rows, ptrdiff_t depth, ptrd
     free(weight), free(table), free(stored_weight), free(stored_table), free(x), free(bias), free(out);
 }
 
-static void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias)
+static void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias, int coarse)
 {
     ptrdiff_t padded = (depth + 3) / 4 * 4, all = (columns + PANEL - 1) / PANEL * PANEL;
     uint8_t *panels = exactly((size_t)(padded * all));
-    float *weight = floats(depth * columns), *scales = exactly((size_t)all * 4), *bias = has_bias ? floats(columns) : NULL;
+    float *weight = floats(depth * columns), *scales = exactly((size_t)all * 4), *totals = exactly((size_t)all * 4);
+    float *bias = has_bias ? floats(columns) : NULL;
     float *x = floats(rows * depth), *out = exactly((size_t)(rows * columns) * 4);
-    kernels_pack(weight, columns, 1, depth, columns, panels, scales);
-    struct product p = {x, panels, STORED_F32, scales, bias, out, rows, depth, columns};
+    kernels_pack(weight, columns, 1, depth, columns, panels, scales, totals);
+    struct product p = {x, panels, STORED_F32, scales, coarse ? totals : NULL, bias, out, rows, depth, columns};
     if (kernels->linear_int8(&p))
         abort();
     for (ptrdiff_t row = 0; row < rows; row++)
         for (ptrdiff_t column = 0; column < columns; column++) {
             /* Of each factor rounding loses half a step at most. */
-            double sum = bias ? bias[column] : 0.0, step = scales[column] / 2.0, x_step = 1.0 / 16256.0, bound = 1e-6;
+            double sum = bias ? bias[column] : 0.0, step = scales[column] / 2.0, x_step = coarse ? 1.0 / 127.0 : 1.0 / 16256.0, bound = 1e-6;
             for (ptrdiff_t i = 0; i < depth; i++) {
                 double a = x[row * depth + i], b = weight[i * columns + column];
                 sum += a * b, bound += fabs(a) * step + (fabs(b) + step) * x_step;
             }
             check("linear_int8", out[row * columns + column], sum, bound);
         }
-    free(panels), free(weight), free(scales), free(bias), free(x), free(out);
+    free(panels), free(weight), free(scales), free(totals), free(bias), free(x), free(out);
 }
 
 static void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width)
@@ -195,14 +196,17 @@ static void try_gelu(ptrdiff_t count)
 /* What is no number must reach no conversion to whole ones. */
 static void try_special_numbers(void)
 {
-    float special[] = {NAN, -NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-45f, -0.0f, 0.0f}, scales[PANEL];
+    float special[] = {NAN, -NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-45f, -0.0f, 0.0f};
+    float scales[PANEL], totals[PANEL];
     for (int i = 0; i < COUNT(special); i++) {
         float x[] = {special[i], 1.0f}, bias[] = {0.0f}, weight[] = {0.5f, special[i]}, out[2];
         uint8_t panels[4 * PANEL];
-        kernels_pack(weight, 1, 2, 2, 1, panels, scales);
-        kernels->linear_int8(&(struct product){x, panels, STORED_F32, scales, bias, out, 1, 2, 1});
-        if (isfinite(special[i]) != isfinite(scales[0]) || (!isfinite(special[i]) && !isnan(out[0])))
-            check("linear_int8 of what is not finite", out[0], NAN, 0.0);
+        kernels_pack(weight, 1, 2, 2, 1, panels, scales, totals);
+        for (int coarse = 0; coarse < 2; coarse++) {
+            kernels->linear_int8(&(struct product){x, panels, STORED_F32, scales, coarse ? totals : NULL, bias, out, 1, 2, 1});
+            if (isfinite(special[i]) != isfinite(scales[0]) || (!isfinite(special[i]) && !isnan(out[0])))
+                check("linear_int8 of what is not finite", out[0], NAN, 0.0);
+        }
         kernels->gelu_tanh(x, out, 2);
         struct attention_shape s = {1, 1, 1, 1, 2, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}};
         if (kernels->attention(x, x, x, 1.0f, out, &s))
@@ -216,7 +220,7 @@ static void try_empty(void)
     float one[] = {1.0f, 1.0f, 1.0f, 1.0f};
     uint8_t panels[4 * PANEL] = {0};
     for (int i = 0; i < 3; i++) {
-        struct product p = {one, one, STORED_F32, one, one, one, i & 1, 1, i & 2};
+        struct product p = {one, one, STORED_F32, one, i ? one : NULL, one, one, i & 1, 1, i & 2};
         struct attention_shape s = {i & 1, i & 2, 0, i, 1, {0}, {0}, {0}};
         kernels->linear(&p);
         kernels->head(&p);
@@ -231,13 +235,13 @@ static void try_empty(void)
 
 static void try_all(int all)
 {
-    static const ptrdiff_t depths[] = {1, 3, 15, 16, 17, 31, 33, 95, 96, 97, 193}, columns[] = {1, 31, 32, 33, 65};
+    static const ptrdiff_t depths[] = {1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777}, columns[] = {1, 31, 32, 33, 65};
     static const ptrdiff_t rows[] = {1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 24, 30}, widths[] = {1, 15, 16, 17, 64};
     for (int d = all ? 0 : 10; d < COUNT(depths); d++)
         for (int c = all ? 0 : 4; c < COUNT(columns); c++)
             for (int r = all ? (d + c) % 2 : 4; r < COUNT(rows); r += 2) {
                 try_products((enum stored)(r % 3), rows[r], depths[d], columns[c]);
-                try_int8(rows[r], depths[d], columns[c], r & 2);
+                try_int8(rows[r], depths[d], columns[c], r & 2, (r ^ c) & 1);
             }
     for (int w = all ? 0 : 3; w < COUNT(widths); w++)
         for (ptrdiff_t time = 1; time < 10; time += all ? 1 : 4)

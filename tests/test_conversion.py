@@ -118,6 +118,8 @@ def assert_same(one: Weights, other: Weights) -> None:
         np.testing.assert_array_equal(entry.array, other[name].array)
         if entry.scales is not None:
             np.testing.assert_array_equal(entry.scales, other[name].scales)
+        if entry.totals is not None:
+            np.testing.assert_array_equal(entry.totals, other[name].totals)
 
 
 def awkward_numbers() -> Tensor:
@@ -185,6 +187,7 @@ def test_the_file_holds_what_a_token_is_multiplied_with_and_no_more(
     expected = {*matrices, "lm_head.weight"}
     assert converted.keys() == expected
     scales = {f"{name}.scales" for name in expected} if storage == "int8" else set()
+    scales |= {f"{name}.totals" for name in matrices if storage == "int8" and ".mlp." in name}
     with safe_open(only_file(assets), "pt") as file:
         assert set(file.keys()) == expected | scales
         notes = file.metadata()

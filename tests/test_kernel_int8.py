@@ -10,7 +10,7 @@ import pytest
 from kernel_arrays import INSTRUCTION_SETS, UNIT, Array, assert_within, random, running
 
 # What the largest number of a column, and of a row of activations, becomes.
-WEIGHT_STEPS, ROW_STEPS = 127, 16256
+WEIGHT_STEPS, ROW_STEPS, COARSE_STEPS = 127, 16256, 127
 MOST_DEPTH = 1 << 16
 DEPTHS = (1, 2, 3, 4, 5, 15, 16, 17, 97, 193, 1024)
 COLUMNS = (1, 31, 32, 33, 64, 100)
@@ -49,11 +49,15 @@ def test_a_matrix_is_rounded_to_the_nearest_of_255_numbers_a_column() -> None:
     for depth in DEPTHS:
         for columns in COLUMNS:
             weight = (random(depth, columns) * np.logspace(-30, 30, columns)).astype(np.float32)
-            panels, scales = own.packed(weight)
+            panels, scales, totals = own.packed(weight)
             expected, expected_scales = rounded(weight, WEIGHT_STEPS)
             np.testing.assert_array_equal(unpacked(panels, depth, columns), expected)
             np.testing.assert_array_equal(scales[:columns], expected_scales)
+            np.testing.assert_array_equal(
+                totals[:columns], expected.sum(0).astype(np.float32) * scales[:columns]
+            )
             assert not scales[columns:].any()
+            assert not totals[columns:].any()
             # What fills up the panels is zero.
             assert np.abs(panels.astype(int) - 128).sum() == np.abs(expected).sum()
 
@@ -83,7 +87,7 @@ def test_sums_of_whole_numbers_are_exact(rows: int) -> None:
             x = whole_numbers(rows, depth, ROW_STEPS, axis=1, seed=depth)
             weight = whole_numbers(depth, columns, WEIGHT_STEPS, axis=0, seed=columns)
             matrix = own.packed(weight)
-            assert (matrix[1][:columns] == 1).all()
+            assert (matrix.scales[:columns] == 1).all()
             expected = (x.astype(np.int64) @ weight.astype(np.int64)).astype(np.float32)
             np.testing.assert_array_equal(own.linear_int8(x, matrix, None, columns), expected)
 
@@ -102,17 +106,46 @@ def test_a_product_is_that_of_the_rounded_factors() -> None:
 
 
 @pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("rows", [1, 2, 4, 5, 12, 13, 25])
+@pytest.mark.parametrize("middle", [0, 40, -90])
+def test_coarse_sums_of_whole_numbers_are_exact(rows: int, middle: int) -> None:
+    for depth in DEPTHS[1:]:
+        for columns in COLUMNS:
+            x = whole_numbers(rows, depth, COARSE_STEPS, axis=1, seed=depth) + np.float32(middle)
+            # Both extremes are there, so that a step is 1.
+            x[:, 0] = middle - COARSE_STEPS
+            weight = whole_numbers(depth, columns, WEIGHT_STEPS, axis=0, seed=columns)
+            expected = (x.astype(np.int64) @ weight.astype(np.int64)).astype(np.float32)
+            result = own.linear_int8(x, own.packed(weight), None, columns, bits=8)
+            np.testing.assert_allclose(result, expected, rtol=0, atol=abs(middle) and 2)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("bits", [15, 8])
+@pytest.mark.parametrize("offset", [0.0, 0.7, -3.0])
 @pytest.mark.parametrize("size", [1e-15, 1.0, 1e15])
-def test_a_product_errs_by_half_a_step_of_each_factor(size: float) -> None:
+def test_a_product_errs_by_half_a_step_of_each_factor(size: float, offset: float, bits: int) -> None:
     for depth in DEPTHS:
         x, weight, bias = random(7, depth, size=size), random(depth, 40), random(40, seed=1)
+        x += np.float32(offset * size)
         wide, exact = np.abs(x.astype(np.float64)), np.abs(weight.astype(np.float64))
         x_step = wide.max(axis=1, keepdims=True) / ROW_STEPS / 2
+        if bits == 8:
+            span = np.maximum(x, 0).max(axis=1, keepdims=True) - np.minimum(x, 0).min(axis=1, keepdims=True)
+            x_step = span.astype(np.float64) / 2 / COARSE_STEPS / 2
         step = exact.max(axis=0) / WEIGHT_STEPS / 2
         bound = wide.sum(1, keepdims=True) * step + exact.sum(0) * x_step + depth * step * x_step
-        bound = 1.001 * bound + (depth + 3) * UNIT * (wide @ exact + np.abs(bias))
+        bound = 1.001 * bound + (depth + 3) * UNIT * 2 * (wide @ exact + np.abs(bias))
         expected = x.astype(np.float64) @ weight + bias
-        assert_within(own.linear_int8(x, own.packed(weight), bias, 40), expected, bound)
+        assert_within(own.linear_int8(x, own.packed(weight), bias, 40, bits), expected, bound)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_numbers_whose_difference_is_no_float_have_a_middle() -> None:
+    most = 0.9 * float(np.finfo(np.float32).max)
+    x = np.array([[most, -most, most / 2, 0]], np.float32)
+    result = own.linear_int8(x, own.packed(np.eye(4, dtype=np.float32)), None, 4, bits=8)
+    np.testing.assert_allclose(result, x, rtol=0, atol=most / 127)
 
 
 @pytest.mark.usefixtures("instructions")
@@ -128,6 +161,20 @@ def test_the_longest_sums_do_not_overflow(signs: tuple[int, int], part: int) -> 
     np.testing.assert_allclose(result, [[expected]], rtol=4 * UNIT)
 
 
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("turn", [0, MOST_DEPTH // 2, MOST_DEPTH])
+def test_the_longest_coarse_sums_do_not_overflow(sign: int, turn: int) -> None:
+    x = np.full((1, MOST_DEPTH), COARSE_STEPS, np.float32)
+    x[0, :turn] *= -1
+    weight = np.full((MOST_DEPTH, 1), sign * WEIGHT_STEPS, np.float32)
+    # So that the sum is not zero where half of the numbers are below it.
+    weight[: MOST_DEPTH // 4] *= -1
+    expected = int(x.astype(np.int64)[0] @ weight.astype(np.int64)[:, 0])
+    result = own.linear_int8(x, own.packed(weight), None, 1, bits=8)
+    np.testing.assert_allclose(result, [[expected]], rtol=8 * UNIT)
+
+
 def test_longer_sums_are_refused() -> None:
     depth = MOST_DEPTH + 1
     with pytest.raises(ValueError, match=r"int8 sums of 65537 products, more than 65536"):
@@ -139,15 +186,20 @@ def test_columns_of_zeros_have_no_scale_and_give_the_bias() -> None:
     weight, bias = random(33, 40), random(40, seed=1)
     weight[:, [0, 17, 39]] = 0
     matrix = own.packed(weight)
-    assert not matrix[1][[0, 17, 39]].any()
-    result = own.linear_int8(random(5, 33, seed=2), matrix, bias, 40)
-    np.testing.assert_array_equal(result[:, [0, 17, 39]], [bias[[0, 17, 39]]] * 5)
+    assert not matrix.scales[[0, 17, 39]].any()
+    for bits in (15, 8):
+        result = own.linear_int8(random(5, 33, seed=2), matrix, bias, 40, bits)
+        np.testing.assert_array_equal(result[:, [0, 17, 39]], [bias[[0, 17, 39]]] * 5)
 
 
 @pytest.mark.usefixtures("instructions")
 def test_numbers_too_small_for_a_scale_are_as_good_as_zero() -> None:
     bias = random(40, seed=1)
     tiny, usual = random(5, 33, size=1e-40), random(33, 40)
-    np.testing.assert_array_equal(own.linear_int8(tiny, own.packed(usual), bias, 40), [bias] * 5)
+    for bits in (15, 8):
+        result = own.linear_int8(tiny, own.packed(usual), bias, 40, bits)
+        np.testing.assert_allclose(result, [bias] * 5, rtol=0, atol=1e-37)
     tiny, usual = random(33, 40, size=1e-40), random(5, 33)
-    np.testing.assert_array_equal(own.linear_int8(usual, own.packed(tiny), bias, 40), [bias] * 5)
+    for bits in (15, 8):
+        result = own.linear_int8(usual, own.packed(tiny), bias, 40, bits)
+        np.testing.assert_array_equal(result, [bias] * 5)

@@ -25,12 +25,14 @@ Storage = Literal["float16", "bfloat16", "int8"]
 class StoredTensor:
     """Hold a tensor as its file stores it; `dtype` is safetensors' name, BF16 comes as uint16.
 
-    A matrix in 8 bits comes in the panels of the compiled kernels, with a scale a column and its true shape.
+    A matrix in 8 bits comes in the panels of the compiled kernels, with a scale a column and its true shape;
+    where it has totals, the sums of its columns, what it is multiplied with may be rounded to 8 bits too.
     """
 
     dtype: str
     array: np.ndarray[Any, Any]
     scales: np.ndarray[Any, Any] | None = None
+    totals: np.ndarray[Any, Any] | None = None
     packed_shape: tuple[int, ...] = ()
 
     @property

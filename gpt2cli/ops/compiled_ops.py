@@ -23,11 +23,15 @@ TANH_GELUS = {"gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "ge
 
 @dataclass(frozen=True)
 class Int8Matrix:
-    """Hold a matrix of whole numbers with a scale a column, of `shape`, as `kernels.pack` lays it out."""
+    """Hold a matrix of whole numbers with a scale a column, of `shape`, as `kernels.pack` lays it out.
+
+    With totals, the other factor of a product is rounded to 8 bits a number, without them to 15.
+    """
 
     shape: tuple[int, ...]
     panels: Array
     scales: Array
+    totals: Array | None
 
 
 class CompiledOps(NumpyOps):
@@ -41,7 +45,7 @@ class CompiledOps(NumpyOps):
 
     def weight(self, tensor: StoredTensor) -> Any:
         if tensor.scales is not None:
-            return Int8Matrix(tensor.shape, tensor.array, tensor.scales)
+            return Int8Matrix(tensor.shape, tensor.array, tensor.scales, tensor.totals)
         if tensor.array.ndim == 1 or tensor.array.dtype.char not in STORED:
             return super().weight(tensor)
         return tensor.array
@@ -62,7 +66,7 @@ class CompiledOps(NumpyOps):
     def linear(self, x: Array, weight: Array | Int8Matrix, bias: Array) -> Array:
         out = np.empty((*x.shape[:-1], len(bias)), np.float32)
         if isinstance(weight, Int8Matrix):
-            kernels.linear_int8(x, weight.panels, weight.scales, bias, out)
+            kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, out)
         else:
             kernels.linear(x, weight, STORED[weight.dtype.char], bias, out)
         return out
@@ -71,7 +75,7 @@ class CompiledOps(NumpyOps):
         out = np.empty((*x.shape[:-1], table.shape[0]), np.float32)
         x = np.ascontiguousarray(x)
         if isinstance(table, Int8Matrix):
-            kernels.linear_int8(x, table.panels, table.scales, None, out)
+            kernels.linear_int8(x, table.panels, table.scales, table.totals, None, out)
         else:
             kernels.head(x, table, STORED[table.dtype.char], out)
         return out

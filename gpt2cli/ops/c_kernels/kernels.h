@@ -26,12 +26,13 @@ struct attention_shape {
 
 /* out (rows, columns) of x (rows, depth) and a matrix of one of three kinds: for `linear` weight is
    (depth, columns); for `head` it is (columns, depth); for `linear_int8` it is what `kernels_pack` made,
-   with its scales. bias is added; for `head` and `linear_int8` it may be NULL. */
+   with its scales and, if x may be rounded to 8 bits instead of 15, its totals, else NULL. bias is added;
+   for `head` and `linear_int8` it may be NULL. */
 struct product {
     const float *x;
     const void *weight;
     enum stored type;
-    const float *scales, *bias;
+    const float *scales, *totals, *bias;
     float *out;
     ptrdiff_t rows, depth, columns;
 };
@@ -59,8 +60,8 @@ const struct kernels *kernels_named(const char *name);
 
 /* Round weight (depth, columns), whose elements are `step` and `stride` floats apart, to int8 with a scale
    a column, NaN where one of its elements is not finite. Panels of PANEL columns hold 4 elements of depth a
-   column side by side, offset by 128. */
+   column side by side, offset by 128. totals are the sums of what the columns became. */
 void kernels_pack(const float *weight, ptrdiff_t step, ptrdiff_t stride, ptrdiff_t depth, ptrdiff_t columns,
-                  uint8_t *panels, float *scales);
+                  uint8_t *panels, float *scales, float *totals);
 
 #endif

@@ -3,10 +3,14 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "kernels.h"
 #include "pool.h"
 
-enum { MOST_ARRAYS = 5 };
+enum { MOST_ARRAYS = 6 };
 
 static const struct kernels *kernels;
 
@@ -164,15 +168,27 @@ static int expect_packed(const Py_buffer *panels, const Py_buffer *scales, Py_ss
                   "panels and scales");
 }
 
+/* Takes an array of `size` floats, or NULL for None. */
+static int take_or_none(struct arrays *arrays, PyObject *object, Py_ssize_t size, const float **to)
+{
+    if (object == Py_None)
+        return 0;
+    if (take(arrays, object, 4, PyBUF_ND))
+        return -1;
+    const Py_buffer *buffer = &arrays->all[arrays->count - 1];
+    *to = buffer->buf;
+    return expect(length(buffer) == size, "totals or bias and the columns");
+}
+
 static PyObject *linear_int8(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
     struct arrays a = {.count = 0};
     struct product p = {0};
     (void)self;
-    if (count_arguments(count, 5))
+    if (count_arguments(count, 6))
         return NULL;
     int failed = take(&a, given[0], 4, PyBUF_ND) || take(&a, given[1], 1, PyBUF_ND) ||
-                 take(&a, given[2], 4, PyBUF_ND) || take(&a, given[4], 4, PyBUF_ND | PyBUF_WRITABLE) ||
+                 take(&a, given[2], 4, PyBUF_ND) || take(&a, given[5], 4, PyBUF_ND | PyBUF_WRITABLE) ||
                  expect(a.all[0].ndim > 0 && a.all[3].ndim > 0, "x and out");
     if (!failed) {
         p.depth = a.all[0].shape[a.all[0].ndim - 1];
@@ -180,11 +196,9 @@ static PyObject *linear_int8(PyObject *self, PyObject *const *given, Py_ssize_t 
         p.rows = p.depth ? length(&a.all[0]) / p.depth : 0;
         p.x = a.all[0].buf, p.weight = a.all[1].buf, p.scales = a.all[2].buf, p.out = a.all[3].buf;
         failed = expect_packed(&a.all[1], &a.all[2], p.depth, p.columns) ||
-                 expect(holds(&a.all[3], p.rows, p.columns), "x and out");
-    }
-    if (!failed && given[3] != Py_None) {
-        failed = take(&a, given[3], 4, PyBUF_ND) || expect(length(&a.all[4]) == p.columns, "out and bias");
-        p.bias = a.all[4].buf;
+                 expect(holds(&a.all[3], p.rows, p.columns), "x and out") ||
+                 take_or_none(&a, given[3], padded(p.columns, PANEL), &p.totals) ||
+                 take_or_none(&a, given[4], p.columns, &p.bias);
     }
     if (!failed) {
         PyThreadState *state = begin();
@@ -198,17 +212,19 @@ static PyObject *pack(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
     struct arrays a = {.count = 0};
     (void)self;
-    if (count_arguments(count, 3))
+    if (count_arguments(count, 4))
         return NULL;
     int failed = take(&a, given[0], 4, PyBUF_STRIDES) || take(&a, given[1], 1, PyBUF_ND | PyBUF_WRITABLE) ||
                  take(&a, given[2], 4, PyBUF_ND | PyBUF_WRITABLE) ||
+                 take(&a, given[3], 4, PyBUF_ND | PyBUF_WRITABLE) ||
                  expect(a.all[0].ndim == 2, "the axes of the weight") ||
-                 expect_packed(&a.all[1], &a.all[2], a.all[0].shape[0], a.all[0].shape[1]);
+                 expect_packed(&a.all[1], &a.all[2], a.all[0].shape[0], a.all[0].shape[1]) ||
+                 expect(length(&a.all[3]) == length(&a.all[2]), "scales and totals");
     if (!failed) {
         const Py_buffer *weight = &a.all[0];
         PyThreadState *state = begin();
         kernels_pack(weight->buf, weight->strides[0] / 4, weight->strides[1] / 4, weight->shape[0],
-                     weight->shape[1], a.all[1].buf, a.all[2].buf);
+                     weight->shape[1], a.all[1].buf, a.all[2].buf, a.all[3].buf);
         end(state);
     }
     return finish(&a, failed);
@@ -337,8 +353,8 @@ static PyObject *use(PyObject *self, PyObject *name)
 static PyMethodDef methods[] = {
     FAST(linear, "x, weight, type, bias, out"),
     FAST(head, "x, table, type, out"),
-    FAST(linear_int8, "x, panels, scales, bias, out"),
-    FAST(pack, "weight, panels, scales"),
+    FAST(linear_int8, "x, panels, scales, totals, bias, out"),
+    FAST(pack, "weight, panels, scales, totals"),
     FAST(attention, "queries, keys, values, scale, out"),
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
     FAST(gelu_tanh, "x, out"),
@@ -353,8 +369,19 @@ static struct PyModuleDef definition = {
     .m_methods = methods,
 };
 
+/* Activations come and go in the same sizes. Where their memory goes back to the system, a tenth of the
+   time for a long prompt is spent on getting its pages again. */
+static void keep_freed_memory(void)
+{
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 128 << 20);
+#endif
+}
+
 PyMODINIT_FUNC PyInit_kernels(void)
 {
+    keep_freed_memory();
     kernels = kernels_named(NULL);
     PyObject *module = PyModule_Create(&definition);
     if (module && PyModule_AddIntMacro(module, PANEL)) {
