@@ -25,12 +25,13 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 STORED_AS = {"float16": "F16", "bfloat16": "BF16"}
 KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
 # Raised whenever the kernels ask for another layout, so that older files are made again.
-LAYOUT = "2"
+LAYOUT = "3"
 SCALES, TOTALS = ".scales", ".totals"
 HEAD, EMBEDDING = "lm_head.weight", "wte.weight"
 MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
-# What these are multiplied with is rounded to 8 bits, which costs the others too many of their predictions.
-COARSE = re.compile(r"h\.\d+\.mlp\.\w+\.weight")
+# What these are multiplied with is rounded to 8 bits; of all matrices, less than 98 % of the likeliest tokens
+# of the bundled model would stay what they are.
+COARSE = re.compile(r"h\.\d+\.(attn\.c_proj|mlp\.\w+)\.weight")
 BFLOAT16_NAN = 0x7FC0
 
 
