@@ -193,6 +193,32 @@ static void try_gelu(ptrdiff_t count)
     free(x), free(out);
 }
 
+static void try_statistics(ptrdiff_t rows, ptrdiff_t count, int has_starts)
+{
+    float *logits = floats(rows * count), *starts = has_starts ? floats(count) : NULL;
+    int64_t *targets = exactly((size_t)rows * sizeof *targets);
+    double *out = exactly((size_t)rows * 4 * sizeof *out);
+    for (ptrdiff_t row = 0; row < rows; row++)
+        targets[row] = next_bits() % count;
+    for (ptrdiff_t i = 0; starts && i < count; i++)
+        starts[i] = starts[i] > 0.0f || i == 0;
+    kernels->token_statistics(&(struct statistics){logits, starts, targets, out, rows, count});
+    for (ptrdiff_t row = 0; row < rows; row++) {
+        const float *of = logits + row * count;
+        double total = 0.0, entropy = 0.0, likely = 0.0, rank = 1.0;
+        for (ptrdiff_t i = 0; i < count; i++)
+            total += exp(of[i]), likely += starts ? starts[i] * exp(of[i]) : 0.0, rank += of[i] > of[targets[row]];
+        for (ptrdiff_t i = 0; i < count; i++)
+            entropy -= exp(of[i]) / total * (of[i] - log(total));
+        check("log-probability", out[row], of[targets[row]] - log(total), 1e-5);
+        check("entropy", out[rows + row], entropy, 1e-5);
+        check("rank", out[2 * rows + row], rank, 0.0);
+        if (starts)
+            check("word starts", out[3 * rows + row], log(likely / total), 1e-5);
+    }
+    free(logits), free(starts), free(targets), free(out);
+}
+
 /* What is no number must reach no conversion to whole ones. */
 static void try_special_numbers(void)
 {
@@ -253,6 +279,8 @@ static void try_all(int all)
     for (int d = 0; d < COUNT(depths); d++)
         try_layer_norm(d == 10 ? 200 : 3, depths[d]), try_gelu(depths[d]);
     try_gelu(8 * 4096 + 7);
+    for (int d = 0; d < COUNT(depths); d++)
+        try_statistics(d == 10 ? 40 : 3, depths[d], d & 1);
     try_special_numbers();
     try_empty();
 }

@@ -194,6 +194,7 @@ def nothing_of_bytes(*shape: int) -> Array:
 HALF, DOUBLE, BYTE = np.float16, np.float64, np.uint8
 X, WEIGHT, BIAS, OUT = zeros(2, 4), zeros(4, 3), zeros(3), zeros(2, 3)
 PANELS, SCALES = zeros(1, 1, 32, 4, dtype=BYTE), zeros(32)
+IDS, TABLE = zeros(4, dtype=np.int64), zeros(4, 4, dtype=DOUBLE)
 Q, K = zeros(1, 2, 3, 4), zeros(1, 2, 5, 4)
 REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]] = {
     "linear, too few": (kernels.linear, (X, WEIGHT, 0, BIAS), TypeError),
@@ -267,6 +268,18 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
         ValueError,
     ),
     "pack, five bytes apart": (kernels.pack, (apart(4, 3), PANELS, SCALES, SCALES.copy()), ValueError),
+    "statistics, too few": (kernels.token_statistics, (WEIGHT, IDS, None), TypeError),
+    "statistics, flat logits": (kernels.token_statistics, (zeros(12), IDS, None, TABLE), ValueError),
+    "statistics, short targets": (kernels.token_statistics, (WEIGHT, IDS[:3], None, TABLE), ValueError),
+    "statistics, targets of 32 bits": (
+        kernels.token_statistics,
+        (WEIGHT, IDS.astype(np.int32), None, TABLE),
+        ValueError,
+    ),
+    "statistics, an id beyond": (kernels.token_statistics, (WEIGHT, IDS + 3, None, TABLE), ValueError),
+    "statistics, an id below": (kernels.token_statistics, (WEIGHT, IDS - 1, None, TABLE), ValueError),
+    "statistics, long word starts": (kernels.token_statistics, (WEIGHT, IDS, zeros(4), TABLE), ValueError),
+    "statistics, short out": (kernels.token_statistics, (WEIGHT, IDS, None, TABLE[:3]), ValueError),
     "attention, three axes": (kernels.attention, (Q[0], K, K, 1.0, Q), ValueError),
     "attention, fewer keys": (kernels.attention, (K, Q, Q, 1.0, K.copy()), ValueError),
     "attention, fewer values": (kernels.attention, (Q, K, K[:, :, :4], 1.0, Q), ValueError),

@@ -113,6 +113,40 @@ def test_a_weight_of_any_stored_type_keeps_its_numbers(ops: Ops[Any], dtype: str
     check(ops, ops.weight(StoredTensor(dtype, as_array(tensor))), tensor.float(), 0)
 
 
+@pytest.mark.parametrize("vocabulary", [2, 15, 16, 17, 257, 1000])
+def test_what_logits_tell_of_a_token_is_that_of_their_distribution(ops: Ops[Any], vocabulary: int) -> None:
+    scores = random(19, vocabulary) * 4
+    # A row of equals, one with an impossible token, and one that is all but certain.
+    scores[1] = 0.5
+    scores[2, 0] = -torch.inf
+    scores[3, 1] = 300.0
+    targets = torch.randint(1, vocabulary, (19,), generator=torch.Generator().manual_seed(1))
+    starts = random(vocabulary, seed=2) > 0
+    starts[0] = True
+    found = ops.token_statistics(own(ops, scores), targets.numpy(), starts.float().numpy())
+    logprobs = scores.double().log_softmax(-1)
+    chosen = logprobs.gather(1, targets[:, None])
+    np.testing.assert_allclose(found[0], chosen[:, 0], rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(found[1], torch.special.entr(logprobs.exp()).sum(-1), rtol=1e-5, atol=2e-6)
+    np.testing.assert_array_equal(found[2], 1 + (logprobs > chosen).sum(-1))
+    likely = (logprobs.exp() @ starts.double()).log().clamp(min=np.log(np.finfo(np.float32).tiny))
+    np.testing.assert_allclose(found[3], likely, rtol=1e-5, atol=2e-6)
+    assert (found[[0, 3]] <= 0).all()
+    assert (found[1] >= 0).all()
+    unasked = ops.token_statistics(own(ops, scores), targets.numpy(), None)
+    assert np.isnan(unasked[3]).all()
+    np.testing.assert_array_equal(unasked[:3], found[:3])
+
+
+def test_logits_that_are_not_numbers_tell_nothing(ops: Ops[Any]) -> None:
+    for special in (torch.nan, torch.inf):
+        for place in (0, 20, 39):
+            scores = random(3, 40)
+            scores[1, place] = special
+            found = ops.token_statistics(own(ops, scores), np.array([0, 1, 39]), None)
+            assert np.isnan(found[0]).tolist() == [False, True, False]
+
+
 def test_rows_are_selected_as_copies(ops: Ops[Any]) -> None:
     x = random(3, 2)
     given_x = own(ops, x)

@@ -92,6 +92,18 @@ class Ops(Protocol[A]):
     def add(self, residual: A, update: A) -> A:
         """Return residual + update."""
 
+    def token_statistics(
+        self,
+        logits: A,
+        targets: np.ndarray[Any, np.dtype[np.int64]],
+        word_starts: np.ndarray[Any, np.dtype[np.float32]] | None,
+    ) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Tell how logits (time, vocabulary) predicted the targets (time,), as (4, time).
+
+        The rows are log-probabilities and entropies in nats, ranks, and the log-probabilities of a token that
+        has 1 in `word_starts`, of shape (vocabulary,); NaN without them. The logits may be overwritten.
+        """
+
     def tail(self, x: A, first: int) -> A:
         """Return the positions from `first` on, counted from the end if negative, of (..., time, width)."""
 

@@ -87,6 +87,11 @@ class CompiledOps(NumpyOps):
         kernels.attention(queries, keys, values, scale, out)
         return out
 
+    def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
+        out = np.empty((4, len(targets)))
+        kernels.token_statistics(logits, targets, word_starts, out)
+        return out
+
     def activation(self, name: str, x: Array) -> Array:
         if name not in TANH_GELUS:
             return super().activation(name, x)

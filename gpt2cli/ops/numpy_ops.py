@@ -14,6 +14,10 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 # Bounds the scores to heads * 128 * context numbers; shorter blocks skip more of the keys yet to come.
 QUERIES_AT_ONCE = 128
+# As many as the processor's cache holds between the passes over them.
+ROWS_AT_ONCE = 8
+# Below it the exponential is zero in float32.
+LEAST_EXPONENT = np.float32(-104.0)
 
 
 class NumpyOps:
@@ -86,6 +90,15 @@ class NumpyOps:
         update += residual
         return update
 
+    def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
+        table = np.empty((4, len(targets)))
+        for start in range(0, len(targets), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            # Values that are not numbers are the caller's to find.
+            with np.errstate(invalid="ignore"):
+                table[:, part] = _token_statistics(logits[part], targets[part], word_starts)
+        return table
+
     def tail(self, x: Array, first: int) -> Array:
         return x[..., first:, :]
 
@@ -98,6 +111,24 @@ def widen(numbers: Array) -> Array:
     if numbers.dtype == np.uint16:
         return (numbers.astype(np.uint32) << 16).view(np.float32)
     return numbers.astype(np.float32, copy=False)
+
+
+def _token_statistics(scores: Array, targets: Array, word_starts: Array | None) -> tuple[Array, ...]:
+    scores -= scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores)
+    total = weights.sum(axis=-1, dtype=np.float64)
+    log_total = np.log(total)
+    chosen = scores[np.arange(len(scores)), targets]
+    logprobs = np.minimum(chosen - log_total, 0.0)
+    ranks = 1.0 + np.count_nonzero(scores > chosen[:, np.newaxis], axis=-1)
+    # Minus infinity times nothing would be no number.
+    np.maximum(scores, LEAST_EXPONENT, out=scores)
+    entropies = np.maximum(log_total - np.vecdot(weights, scores) / total, 0.0)
+    starts = np.full(len(scores), np.nan)
+    if word_starts is not None:
+        # A probability of zero would have no logarithm.
+        starts = np.log(np.maximum(weights @ word_starts, np.finfo(np.float32).tiny)) - log_total
+    return logprobs, entropies, ranks, np.minimum(starts, 0.0)
 
 
 def _attend(queries: Array, keys: Array, values: Array) -> Array:

@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from gpt2cli.errors import CheckpointError, Gpt2Error
 from gpt2cli.ops import Storage, StoredTensor
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 PICKLED_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64"}
@@ -153,6 +155,20 @@ class TorchOps:
 
     def add(self, residual: Tensor, update: Tensor) -> Tensor:
         return residual + self._drop(update)
+
+    def token_statistics(self, logits: Tensor, targets: Array, word_starts: Array | None) -> Array:
+        places = torch.from_numpy(targets).to(self.device)[:, None]
+        logprobs = F.log_softmax(logits, dim=-1, dtype=torch.float32)
+        probabilities = logprobs.exp()
+        entropies = torch.special.entr(probabilities).sum(dim=-1)
+        ranks = 1 + (logits > logits.gather(1, places)).sum(dim=-1)
+        starts = torch.full_like(entropies, torch.nan)
+        if word_starts is not None:
+            mask = torch.from_numpy(word_starts).to(self.device)
+            # A probability of zero would have no logarithm.
+            starts = (probabilities @ mask).clamp(torch.finfo(torch.float32).tiny, 1.0).log()
+        rows = (logprobs.gather(1, places)[:, 0], entropies, ranks, starts)
+        return np.stack([row.cpu().double().numpy() for row in rows])
 
     def tail(self, x: Tensor, first: int) -> Tensor:
         return x[..., first:, :]

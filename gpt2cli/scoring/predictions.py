@@ -19,8 +19,6 @@ Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 # The logits of a whole window would take 206 MB with GPT-2's vocabulary. The kernels take 132 rows at once.
 POSITIONS_AT_ONCE = 132
-# As many as the processor's cache holds between the passes over them.
-ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -166,10 +164,8 @@ class _Head(Generic[A]):
     """Turn hidden states into predictions, a slice of positions at a time."""
 
     def __init__(self, model: Model[A], word_starts: Mask | None) -> None:
-        vocabulary = model.config.vocab_size
         self._model = model
         self._word_starts = None if word_starts is None else word_starts.astype(np.float32)
-        self._weights = np.empty((ROWS_AT_ONCE, vocabulary), np.float32)
 
     def predictions(self, hidden: Any, job: _Job[Any]) -> Predictions:
         """Return what (time, width) from the job's offset on tells of a window's targets."""
@@ -179,28 +175,10 @@ class _Head(Generic[A]):
         targets = np.array([*job.targets, *[0] * at_end], np.int64)
         table = np.empty((4, count))
         for begin in range(0, count, POSITIONS_AT_ONCE):
-            end = min(begin + POSITIONS_AT_ONCE, count)
-            scores = self._model.ops.to_numpy(logits(self._model, hidden[begin:end]))
-            for row in range(0, end - begin, ROWS_AT_ONCE):
-                part = slice(begin + row, min(begin + row + ROWS_AT_ONCE, end))
-                table[:, part] = self._statistics(scores[row : row + ROWS_AT_ONCE], targets[part])
+            part = slice(begin, begin + POSITIONS_AT_ONCE)
+            scores = logits(self._model, hidden[:count][part])
+            table[:, part] = self._model.ops.token_statistics(scores, targets[part], self._word_starts)
+        if np.isnan(table[0]).any():
+            raise Gpt2Error("The model computed values that are not numbers.", "Its weights may be damaged.")
         table[0, count - at_end :] = np.nan
         return Predictions(job.first_token, *table)
-
-    def _statistics(self, scores: Any, targets: Any) -> tuple[Floats, Floats, Floats, Floats]:
-        weights = self._weights[: len(scores)]
-        scores -= scores.max(axis=-1, keepdims=True)
-        np.exp(scores, out=weights)
-        total = weights.sum(axis=-1, dtype=np.float64)
-        if np.isnan(total).any():
-            raise Gpt2Error("The model computed values that are not numbers.", "Its weights may be damaged.")
-        log_total = np.log(total)
-        chosen = scores[np.arange(len(scores)), targets]
-        logprobs = np.minimum(chosen - log_total, 0.0)
-        entropies = np.maximum(log_total - np.vecdot(weights, scores) / total, 0.0)
-        ranks = 1.0 + np.count_nonzero(scores > chosen[:, np.newaxis], axis=-1)
-        starts = np.full(len(scores), np.nan)
-        if self._word_starts is not None:
-            # A probability below the smallest number would have no logarithm.
-            starts = np.log(np.maximum(weights @ self._word_starts, np.finfo(np.float32).tiny)) - log_total
-        return logprobs, entropies, ranks, np.minimum(starts, 0.0)

@@ -37,6 +37,16 @@ struct product {
     ptrdiff_t rows, depth, columns;
 };
 
+/* logits (rows, count) of which those of the targets came; word_starts (count) tells with 1 which tokens begin a
+   word, or is NULL. out (4, rows) are log-probabilities, entropies, ranks and the log-probabilities that a word
+   begins, NaN where that is not known. */
+struct statistics {
+    const float *logits, *word_starts;
+    const int64_t *targets;
+    double *out;
+    ptrdiff_t rows, count;
+};
+
 /* All use the threads of the pool. Those that return a number return 0, or -1 without memory. */
 struct kernels {
     const char *name;
@@ -48,6 +58,7 @@ struct kernels {
     void (*layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, float *out,
                        ptrdiff_t rows, ptrdiff_t width);
     void (*gelu_tanh)(const float *x, float *out, ptrdiff_t count);
+    void (*token_statistics)(const struct statistics *statistics);
 };
 
 extern const struct kernels kernels_generic;

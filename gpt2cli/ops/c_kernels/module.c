@@ -177,7 +177,7 @@ static int take_or_none(struct arrays *arrays, PyObject *object, Py_ssize_t size
         return -1;
     const Py_buffer *buffer = &arrays->all[arrays->count - 1];
     *to = buffer->buf;
-    return expect(length(buffer) == size, "totals or bias and the columns");
+    return expect(length(buffer) == size, "the columns and what there is for each");
 }
 
 static PyObject *linear_int8(PyObject *self, PyObject *const *given, Py_ssize_t count)
@@ -311,6 +311,31 @@ static PyObject *gelu_tanh(PyObject *self, PyObject *const *given, Py_ssize_t co
     return finish(&a, failed);
 }
 
+static PyObject *token_statistics(PyObject *self, PyObject *const *given, Py_ssize_t count)
+{
+    struct arrays a = {.count = 0};
+    struct statistics s = {0};
+    (void)self;
+    if (count_arguments(count, 4))
+        return NULL;
+    int failed = take(&a, given[0], 4, PyBUF_ND) || take(&a, given[1], 8, PyBUF_ND) ||
+                 take(&a, given[3], 8, PyBUF_ND | PyBUF_WRITABLE) || expect(a.all[0].ndim == 2, "the axes of logits");
+    if (!failed) {
+        s.logits = a.all[0].buf, s.targets = a.all[1].buf, s.out = a.all[2].buf;
+        s.rows = a.all[0].shape[0], s.count = a.all[0].shape[1];
+        failed = expect(length(&a.all[1]) == s.rows && holds(&a.all[2], 4, s.rows), "logits, targets and out") ||
+                 take_or_none(&a, given[2], s.count, &s.word_starts);
+        for (Py_ssize_t row = 0; !failed && row < s.rows; row++)
+            failed = expect(s.targets[row] >= 0 && s.targets[row] < s.count, "targets and the vocabulary");
+    }
+    if (!failed) {
+        PyThreadState *state = begin();
+        kernels->token_statistics(&s);
+        end(state);
+    }
+    return finish(&a, failed);
+}
+
 static PyObject *set_threads(PyObject *self, PyObject *number)
 {
     long wanted = PyLong_AsLong(number);
@@ -358,6 +383,7 @@ static PyMethodDef methods[] = {
     FAST(attention, "queries, keys, values, scale, out"),
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
     FAST(gelu_tanh, "x, out"),
+    FAST(token_statistics, "logits, targets, word_starts, out"),
     {"set_threads", set_threads, METH_O, "set_threads(count) -> count"},
     {"threads", threads, METH_NOARGS, "threads() -> count"},
     {"use", use, METH_O, "use(name) -> name"},
