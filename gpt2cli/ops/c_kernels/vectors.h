@@ -1,25 +1,24 @@
-/* Sixteen floats at a time, as GCC's and Clang's vector types: they become the registers of whatever
-   instruction set the including file is compiled for. */
+/* LANES floats at a time, as GCC's and Clang's vector types. The including file defines how many fit a register
+   of its instruction set: what is longer is split, often through memory. */
 
 #ifndef GPT2_VECTORS_H
 #define GPT2_VECTORS_H
 
 #include "kernels.h"
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
-enum { LANES = 16 };
-
 #define INLINE static inline __attribute__((always_inline))
 
-typedef float vec __attribute__((vector_size(64)));
-typedef int32_t ivec __attribute__((vector_size(64)));
-typedef uint32_t uvec __attribute__((vector_size(64)));
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
+typedef float four __attribute__((vector_size(16)));
 /* In memory, where floats are aligned as floats only. */
-typedef float vec_memory __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t half_memory __attribute__((vector_size(32), aligned(2), may_alias));
+typedef float vec_memory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t half_memory __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 
 INLINE vec load(const float *from) { return *(const vec_memory *)from; }
 
@@ -35,8 +34,10 @@ INLINE vec widen_bf16(const uint16_t *from)
 
 INLINE vec widen_f16(const uint16_t *from)
 {
-#if defined(__AVX512F__)
+#if LANES == 16
     return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+#elif LANES == 8
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
 #else
     uvec bits = __builtin_convertvector(*(const half_memory *)from, uvec);
     uvec magnitude = (bits & 0x7fff) << 13;
@@ -95,30 +96,39 @@ INLINE void store_some(float *to, vec value, ptrdiff_t count)
     }
 }
 
-/* Always in the same order: halves, quarters, eighths. */
+/* Always in the same order: the upper half is added to the lower until four are left. */
+INLINE four sum_to_four(vec value)
+{
+    four parts[4];
+#if LANES == 16
+    typedef float eight __attribute__((vector_size(32)));
+    eight halves[2];
+    __builtin_memcpy(halves, &value, sizeof halves);
+    halves[0] += halves[1];
+    __builtin_memcpy(parts, halves, sizeof *halves);
+#else
+    __builtin_memcpy(parts, &value, sizeof value);
+#endif
+    return LANES > 4 ? parts[0] + parts[1] : parts[0];
+}
+
 INLINE float sum_lanes(vec value)
 {
-    union { vec whole; float parts[LANES]; } all = {value};
-    typedef float eight __attribute__((vector_size(32)));
-    typedef float four __attribute__((vector_size(16)));
-    eight halves[2];
-    __builtin_memcpy(halves, &all, sizeof halves);
-    halves[0] += halves[1];
-    four quarters[2];
-    __builtin_memcpy(quarters, halves, sizeof quarters);
-    quarters[0] += quarters[1];
-    return (quarters[0][0] + quarters[0][2]) + (quarters[0][1] + quarters[0][3]);
+    four sums = sum_to_four(value);
+    return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+typedef int32_t indices __attribute__((vector_size(LANES == 16 ? 64 : 16)));
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (indices){__VA_ARGS__})
 #endif
 
 /* Store the sums of four vectors side by side; each is what `sum_lanes` makes of it, for less work. */
 INLINE void store_four_sums(float *to, vec a, vec b, vec c, vec d)
 {
+#if LANES == 16
     vec ab = SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
              SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
     vec cd = SHUFFLE(c, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
@@ -127,8 +137,14 @@ INLINE void store_four_sums(float *to, vec a, vec b, vec c, vec d)
                    SHUFFLE(ab, cd, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
     vec eighths = quarters + SHUFFLE(quarters, quarters, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
     vec all = eighths + SHUFFLE(eighths, eighths, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-    vec four = SHUFFLE(all, all, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-    __builtin_memcpy(to, &four, 4 * sizeof *to);
+    vec sums = SHUFFLE(all, all, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+#else
+    four first = sum_to_four(a), second = sum_to_four(b), third = sum_to_four(c), fourth = sum_to_four(d);
+    four left = SHUFFLE(first, second, 0, 1, 4, 5) + SHUFFLE(first, second, 2, 3, 6, 7);
+    four right = SHUFFLE(third, fourth, 0, 1, 4, 5) + SHUFFLE(third, fourth, 2, 3, 6, 7);
+    four sums = SHUFFLE(left, right, 0, 2, 4, 6) + SHUFFLE(left, right, 1, 3, 5, 7);
+#endif
+    __builtin_memcpy(to, &sums, 4 * sizeof *to);
 }
 
 INLINE float max_lanes(vec value)
