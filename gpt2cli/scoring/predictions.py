@@ -17,7 +17,8 @@ Key = TypeVar("Key")
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
-# The logits of a whole window would take 206 MB with GPT-2's vocabulary. The kernels take 12 or 6 rows at once.
+# The logits of a whole window would take 206 MB with GPT-2's vocabulary. The kernels take 12 or 6 rows
+# at once, and leave none over of these.
 POSITIONS_AT_ONCE = 132
 
 
