@@ -105,10 +105,9 @@ def test_a_product_is_that_of_the_rounded_factors() -> None:
         assert_within(own.linear_int8(x, own.packed(weight), bias, 40), expected, bound)
 
 
-@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("rows", [1, 2, 4, 5, 12, 13, 25])
 @pytest.mark.parametrize("middle", [0, 40, -90])
-def test_coarse_sums_of_whole_numbers_are_exact(rows: int, middle: int) -> None:
+def test_coarse_sums_of_whole_numbers_are_exact(rows: int, middle: int, instructions: str) -> None:
     for depth in DEPTHS[1:]:
         for columns in COLUMNS:
             x = whole_numbers(rows, depth, COARSE_STEPS, axis=1, seed=depth) + np.float32(middle)
@@ -117,7 +116,10 @@ def test_coarse_sums_of_whole_numbers_are_exact(rows: int, middle: int) -> None:
             weight = whole_numbers(depth, columns, WEIGHT_STEPS, axis=0, seed=columns)
             expected = (x.astype(np.int64) @ weight.astype(np.int64)).astype(np.float32)
             result = own.linear_int8(x, own.packed(weight), None, columns, bits=8)
-            np.testing.assert_allclose(result, expected, rtol=0, atol=abs(middle) and 2)
+            # Where 15 bits cost no more than 8 they are used, and there is no middle.
+            step = 0 if instructions == "avx512" else np.abs(x).max(1, keepdims=True) / ROW_STEPS
+            bound = abs(middle) and 2 + step / 2 * np.abs(weight).sum(0)
+            assert_within(result, expected, np.broadcast_to(bound, expected.shape))
 
 
 @pytest.mark.usefixtures("instructions")

@@ -120,9 +120,11 @@ INLINE float sum_lanes(vec value)
 
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define SHUFFLE_WHOLE SHUFFLE
 #else
 typedef int32_t indices __attribute__((vector_size(LANES == 16 ? 64 : 16)));
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (indices){__VA_ARGS__})
+#define SHUFFLE_WHOLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
 #endif
 
 /* Store the sums of four vectors side by side; each is what `sum_lanes` makes of it, for less work. */
