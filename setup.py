@@ -4,7 +4,10 @@ from setuptools import Extension, setup
 
 SOURCES = ("module", "dispatch", "pool", "generic", "avx2", "avx512")
 HEADERS = ("kernels.h", "pool.h", "rounding.h", "vectors.h")
-PARTS = ("kernels", "linear", "head", "int8", "int8_bytes", "int8_pairs", "attention", "elementwise", "statistics")
+PARTS = (
+    *("kernels", "linear", "head", "int8", "int8_bytes", "int8_pairs"),
+    *("attention", "elementwise", "statistics"),
+)
 
 setup(
     ext_modules=[
