@@ -16,7 +16,11 @@ import numpy as np
 from gpt2cli.errors import Gpt2Error, UsageError
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+# Whole numbers, rising.
+Places: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 NEVER = np.float32(-np.inf)
+# How many tokens at most, if all were as unlikely as can be, would make up what a nucleus leaves out.
+FEW_TOKENS = 256
 PHILOX_ROUNDS = 10
 PHILOX_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
@@ -82,17 +86,23 @@ class Sampler:
         settings = self.settings
         scores = self._adjust(logits, ids, prompt_length)
         best = int(scores.argmax())
-        if np.isnan(scores[best]):
+        if not scores[best] < np.inf:
             raise Gpt2Error("The model computed values that are not numbers.", "Its weights may be damaged.")
         if scores[best] == NEVER:
             raise Gpt2Error("Every token is banned here.", "Ban less, or allow longer repeats.")
         if settings.temperature == 0.0:
             return best
-        scores = scores / np.float32(settings.temperature)
-        scores = keep_top_k(scores, settings.top_k)
-        scores = keep_top_p(scores, settings.top_p)
-        scores = keep_min_p(scores, settings.min_p)
-        return draw(scores, uniform(self.seed, sample, len(ids) - prompt_length))
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            scores = scores / np.float32(settings.temperature)
+        # So cold that nothing else can be drawn.
+        if not np.isfinite(scores[best]):
+            return best
+        # What is left is mostly little, and costs little from then on.
+        kept = keep_top_k(scores, settings.top_k)
+        kept = kept[keep_top_p(scores[kept], settings.top_p)]
+        kept = kept[keep_min_p(scores[kept], settings.min_p)]
+        drawn = draw(scores[kept], uniform(self.seed, sample, len(ids) - prompt_length))
+        return int(kept[drawn])
 
     def _adjust(self, logits: Scores, ids: Sequence[int], prompt_length: int) -> Scores:
         settings = self.settings
@@ -152,46 +162,52 @@ def ban_repeated_ngrams(scores: Scores, ids: Sequence[int], size: int) -> Scores
     return banned
 
 
-def keep_top_k(scores: Scores, k: int) -> Scores:
-    """Keep the k highest scores, and all that equal the lowest of them; 0 keeps all."""
-    if k == 0 or k >= len(scores):
-        return scores
-    lowest = np.partition(scores, -k)[-k]
-    return np.where(scores < lowest, NEVER, scores)
+def keep_top_k(scores: Scores, k: int) -> Places:
+    """Return where the k highest scores are, and all that equal the lowest of them; 0 keeps all.
+
+    What is banned is never among them.
+    """
+    lowest = np.partition(scores, -k)[-k] if 0 < k < len(scores) else NEVER
+    return np.flatnonzero(scores >= lowest if lowest > NEVER else scores > NEVER)
 
 
-def keep_top_p(scores: Scores, p: float) -> Scores:
-    """Keep the likeliest tokens whose probabilities reach p, the one that crosses it included.
+def keep_top_p(scores: Scores, p: float) -> Places:
+    """Return where the likeliest tokens are whose probabilities reach p, the one that crosses it included.
 
     Holtzman et al., "The Curious Case of Neural Text Degeneration" (2019).
     """
     if p >= 1.0:
-        return scores
-    kept = np.flatnonzero(scores > NEVER)
-    rising = kept[np.argsort(scores[kept], kind="stable")]
-    below = np.cumsum(_weights(scores[rising]))
-    dropped = rising[:-1][below[:-1] <= (1.0 - p) * below[-1]]
-    filtered = scores.copy()
-    filtered[dropped] = NEVER
-    return filtered
+        return np.arange(len(scores))
+    weights = np.exp(scores - scores.max())
+    total = weights.sum(dtype=np.float64)
+    # Sorting all takes longer than a token's forward pass may, and few are likely enough to reach p.
+    least = (1.0 - p) * total / FEW_TOKENS
+    likely = np.flatnonzero(weights >= least)
+    while (rest := total - weights[likely].sum(dtype=np.float64)) > (1.0 - p) * total:
+        least /= FEW_TOKENS
+        likely = np.flatnonzero(weights >= least)
+    rising = likely[np.argsort(scores[likely], kind="stable")]
+    below = rest + np.cumsum(weights[rising], dtype=np.float64)
+    # The likeliest is kept, whatever p.
+    first = min(np.searchsorted(below, (1.0 - p) * total, side="right"), len(rising) - 1)
+    return np.sort(rising[first:])
 
 
-def keep_min_p(scores: Scores, p: float) -> Scores:
-    """Keep the tokens at least p times as likely as the likeliest.
+def keep_min_p(scores: Scores, p: float) -> Places:
+    """Return where the tokens are that are at least p times as likely as the likeliest.
 
     Nguyen et al., "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs" (2024).
     """
     if p == 0.0:
-        return scores
-    return np.where(scores < scores.max() + np.float32(math.log(p)), NEVER, scores)
+        return np.arange(len(scores))
+    return np.flatnonzero(scores >= scores.max() + np.float32(math.log(p)))
 
 
 def draw(scores: Scores, position: float) -> int:
-    """Return the id at `position`, in [0, 1), of the cumulative distribution in the order of ids."""
-    kept = np.flatnonzero(scores > NEVER)
-    cumulative = np.cumsum(_weights(scores[kept]))
+    """Return the place at `position`, in [0, 1), of the cumulative distribution of scores, none banned."""
+    cumulative = np.cumsum(_weights(scores))
     index = np.searchsorted(cumulative, position * cumulative[-1], side="right")
-    return int(kept[min(int(index), len(kept) - 1)])
+    return min(int(index), len(scores) - 1)
 
 
 def uniform(seed: int, sample: int, step: int) -> float:

@@ -25,6 +25,7 @@ from transformers.generation.logits_process import (
 from gpt2cli.errors import Gpt2Error, UsageError
 from gpt2cli.sampling import (
     NEVER,
+    Places,
     Sampler,
     SamplingSettings,
     Scores,
@@ -55,17 +56,24 @@ def processed(processor: LogitsProcessor, scores: Scores, ids: Sequence[int] = I
     return result
 
 
+def only(scores: Scores, places: Places) -> Scores:
+    """Return the scores with all banned that are not at the places."""
+    kept = np.full_like(scores, NEVER)
+    kept[places] = scores[places]
+    return kept
+
+
 FILTERS: list[tuple[str, Filter, LogitsProcessor]] = [
     *(
-        (f"top-k {k}", lambda scores, k=k: keep_top_k(scores, k), TopKLogitsWarper(k))
+        (f"top-k {k}", lambda scores, k=k: only(scores, keep_top_k(scores, k)), TopKLogitsWarper(k))
         for k in (1, 2, 40, 299, 300, 1000)
     ),
     *(
-        (f"top-p {p}", lambda scores, p=p: keep_top_p(scores, p), TopPLogitsWarper(p))
+        (f"top-p {p}", lambda scores, p=p: only(scores, keep_top_p(scores, p)), TopPLogitsWarper(p))
         for p in (0.01, 0.3, 0.9, 0.95, 0.999)
     ),
     *(
-        (f"min-p {p}", lambda scores, p=p: keep_min_p(scores, p), MinPLogitsWarper(p))
+        (f"min-p {p}", lambda scores, p=p: only(scores, keep_min_p(scores, p)), MinPLogitsWarper(p))
         for p in (0.001, 0.1, 0.5, 1.0)
     ),
     *(
@@ -160,9 +168,38 @@ def test_draws_follow_the_distribution() -> None:
 
 
 def test_the_ends_of_the_unit_interval_draw_the_first_and_the_last_kept_token() -> None:
-    scores = np.array([NEVER, 0.0, NEVER, 0.0, NEVER], dtype=np.float32)
-    assert draw(scores, 0.0) == 1
-    assert draw(scores, np.nextafter(1.0, 0.0)) == 3
+    scores = np.array([0.0, 1.0, 0.0], dtype=np.float32)
+    assert draw(scores, 0.0) == 0
+    assert draw(scores, np.nextafter(1.0, 0.0)) == 2
+
+
+@pytest.mark.parametrize("p", [1e-9, 0.05, 0.5, 0.9, 0.95, 0.999, 1 - 1e-9])
+@pytest.mark.parametrize("scale", [0.0, 0.01, 3.0, 60.0, 1e30])
+def test_the_nucleus_of_a_large_vocabulary_is_that_of_all_tokens_in_order(p: float, scale: float) -> None:
+    scores = np.random.default_rng(2).normal(0.0, scale, 50_257).astype(np.float32)
+    weights = np.exp((scores - scores.max()).astype(np.float64))
+    order = np.argsort(-weights, kind="stable")
+    reached = np.cumsum(weights[order]) / weights.sum()
+    # Ties and the last digits may fall either way.
+    count = int(np.searchsorted(reached, p)) + 1
+    kept = keep_top_p(scores, p)
+    assert (np.diff(kept) > 0).all()
+    assert abs(len(kept) - count) <= (2 + 1e-5 * count if p < 0.9999 else 0.01 * count + 2)
+    assert weights[kept].min() >= np.delete(weights, kept).max(initial=0.0)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-38, 1e-300])
+def test_the_coldest_draws_are_greedy(temperature: float) -> None:
+    scores = random_scores(6)
+    assert Sampler(SamplingSettings(temperature), 0).choose(scores, [], 0, 0) == int(scores.argmax())
+
+
+@pytest.mark.parametrize("top_p", [0.9, 1.0])
+def test_infinite_logits_are_no_numbers(top_p: float) -> None:
+    scores = random_scores(6)
+    scores[3] = np.inf
+    with pytest.raises(Gpt2Error, match="not numbers"):
+        Sampler(SamplingSettings(top_p=top_p), 0).choose(scores, [], 0, 0)
 
 
 def test_uniform_numbers_differ_for_every_seed_sample_and_step_and_never_reach_one() -> None:
