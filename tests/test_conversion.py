@@ -195,7 +195,7 @@ def test_the_file_holds_what_a_token_is_multiplied_with_and_no_more(
             head = model.lm_head.weight.detach().to(TYPES[storage])
             assert torch.equal(file.get_tensor("lm_head.weight"), head)
     assert (notes["type"], notes["model"]) == (storage, str(tmp_path))
-    assert len(notes["source"]) == 64
+    assert notes["source"].startswith(str(tmp_path.resolve() / "model.safetensors"))
     # Embeddings are looked up, where float32 costs nothing.
     assert "wte.weight" not in converted
 
