@@ -19,8 +19,8 @@ Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 # Whole numbers, rising.
 Places: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 NEVER = np.float32(-np.inf)
-# How many tokens at most, if all were as unlikely as can be, would make up what a nucleus leaves out.
-FEW_TOKENS = 256
+# A token this many times less likely than all that a nucleus leaves out is not sorted at first.
+UNLIKELY = 256
 PHILOX_ROUNDS = 10
 PHILOX_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
@@ -181,10 +181,10 @@ def keep_top_p(scores: Scores, p: float) -> Places:
     weights = np.exp(scores - scores.max())
     total = weights.sum(dtype=np.float64)
     # Sorting all takes longer than a token's forward pass may, and few are likely enough to reach p.
-    least = (1.0 - p) * total / FEW_TOKENS
+    least = (1.0 - p) * total / UNLIKELY
     likely = np.flatnonzero(weights >= least)
     while (rest := total - weights[likely].sum(dtype=np.float64)) > (1.0 - p) * total:
-        least /= FEW_TOKENS
+        least /= UNLIKELY
         likely = np.flatnonzero(weights >= least)
     rising = likely[np.argsort(scores[likely], kind="stable")]
     below = rest + np.cumsum(weights[rising], dtype=np.float64)
