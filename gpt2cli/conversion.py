@@ -29,8 +29,8 @@ LAYOUT = "3"
 SCALES, TOTALS = ".scales", ".totals"
 HEAD, EMBEDDING = "lm_head.weight", "wte.weight"
 MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
-# What these are multiplied with is rounded to 8 bits; of all matrices, less than 98 % of the likeliest tokens
-# of the bundled model would stay what they are.
+# What these are multiplied with may be rounded to 8 bits; of all matrices, less than 98 % of the likeliest
+# tokens of the bundled model would stay what they are.
 COARSE = re.compile(r"h\.\d+\.(attn\.c_proj|mlp\.\w+)\.weight")
 BFLOAT16_NAN = 0x7FC0
 

@@ -25,7 +25,8 @@ TANH_GELUS = {"gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "ge
 class Int8Matrix:
     """Hold a matrix of whole numbers with a scale a column, of `shape`, as `kernels.pack` lays it out.
 
-    With totals, the other factor of a product is rounded to 8 bits a number, without them to 15.
+    With totals, the other factor of a product is rounded to 8 bits a number where that is
+    faster than 15, and without them always to 15.
     """
 
     shape: tuple[int, ...]
