@@ -6,7 +6,7 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,14 @@ def run_limited(
 def obey_permissions() -> None:
     """Have this process refused what a folder forbids, even as root."""
     ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def assets_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have weights that this process converts kept elsewhere than the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ASSETS_CACHE", str(tmp_path_factory.mktemp("assets")))
+        yield
 
 
 @pytest.fixture
