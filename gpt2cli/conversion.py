@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,10 +28,13 @@ KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
 LAYOUT = "3"
 SCALES, TOTALS = ".scales", ".totals"
 HEAD, EMBEDDING = "lm_head.weight", "wte.weight"
+HEAD_SCREEN = "int8-head"
 MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
 # What these are multiplied with may be rounded to 8 bits; of all matrices, less than 98 % of the likeliest
 # tokens of the bundled model would stay what they are.
 COARSE = re.compile(r"h\.\d+\.(attn\.c_proj|mlp\.\w+)\.weight")
+# Reading a smaller head takes little time anyway.
+SCREENED_FROM_BYTES = 32 << 20
 BFLOAT16_NAN = 0x7FC0
 
 
@@ -51,15 +54,45 @@ def convert(
     A tied head comes under a name of its own, because embeddings stay as they are. The file is made where it
     is missing, damaged, or older than a change of the checkpoint's files.
     """
-    shapes = _product_shapes(config)
-    sources = {name: stored[EMBEDDING if name == HEAD and HEAD not in stored else name] for name in shapes}
+    sources = {
+        name: stored[EMBEDDING if name == HEAD and HEAD not in stored else name]
+        for name in _product_names(config)
+    }
     if all(source.dtype == STORED_AS.get(storage) for source in sources.values()):
         return Conversion({})
-    path = kept.converted_path(files, storage)
+    return _convert_once(sources, files, config, storage, storage)
+
+
+def screen_head(
+    stored: Mapping[str, StoredTensor], files: Sequence[Path], config: ModelConfig, storage: Storage | None
+) -> dict[str, StoredTensor]:
+    """Return a large head of a model in the type `storage` together with its screen, kept as by `convert`.
+
+    Where that cannot be, the screen is made again for each start. A small head gets none.
+    """
+    name = HEAD if HEAD in stored else EMBEDDING
+    head = stored[name]
+    if head.scales is not None or head.array.nbytes < SCREENED_FROM_BYTES:
+        return {}
+    # The bounds are those of the very numbers that the head holds.
+    kind = f"{storage}-{HEAD_SCREEN}" if storage else HEAD_SCREEN
+    screen = _convert_once({HEAD: head}, files, config, "int8", kind).weights[HEAD]
+    return {name: replace(head, screen=screen)}
+
+
+def _convert_once(
+    sources: Mapping[str, StoredTensor],
+    files: Sequence[Path],
+    config: ModelConfig,
+    storage: Storage,
+    kind: str,
+) -> Conversion:
+    shapes = {name: source.shape for name, source in sources.items()}
+    path = kept.converted_path(files, kind)
     notes = {
         kept.SOURCE: kept.identity(files),
         kept.LAYOUT: LAYOUT,
-        kept.TYPE: storage,
+        kept.TYPE: kind,
         kept.HEAD: EMBEDDING if config.tie_word_embeddings else HEAD,
     }
     weights = _read(path, notes, shapes, storage)
@@ -74,10 +107,8 @@ def convert(
     return Conversion(_read(path, notes, shapes, storage) or _described(arrays, shapes, storage))
 
 
-def _product_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    shapes = expected_shapes(config)
-    matrices = {name: shape for name, shape in shapes.items() if MATRIX.fullmatch(name)}
-    return {**matrices, HEAD: shapes[EMBEDDING]}
+def _product_names(config: ModelConfig) -> list[str]:
+    return [*(name for name in expected_shapes(config) if MATRIX.fullmatch(name)), HEAD]
 
 
 def _read(

@@ -34,11 +34,16 @@ def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, firs
     return _norm(model, "ln_f", x)
 
 
-def logits(model: Model[A], hidden: A) -> A:
-    """Return the unnormalized log-probabilities (batch, time, vocabulary) of the next tokens."""
+def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
+    """Return the unnormalized log-probabilities (batch, time, vocabulary) of the next tokens.
+
+    Where nobody needs more than the `top` highest at a position, others may be minus infinity.
+    """
     weights = model.weights
     # A tied head is the embedding, unless it was converted to a type that embeddings do not have.
-    return model.ops.head(hidden, weights["lm_head.weight" if "lm_head.weight" in weights else "wte.weight"])
+    return model.ops.head(
+        hidden, weights["lm_head.weight" if "lm_head.weight" in weights else "wte.weight"], top
+    )
 
 
 def _block(model: Model[A], layer: int, x: A, cache: KVCache[A] | None, first: int) -> A:

@@ -75,8 +75,15 @@ def fit_prompt(
     return (ids[-kept:] if truncate == "left" else ids[:kept]), True
 
 
-def prefill(model: Model[A], ids: Sequence[int], max_tokens: int) -> Prefilled[A]:
+def top_needed(sampler: Sampler, settings: GenerationSettings, count: int) -> int | None:
+    """Return how many of the highest logits are needed after `count` ids, None if all are."""
+    return sampler.top_needed(count) if settings.logprobs is None else None
+
+
+def prefill(model: Model[A], ids: Sequence[int], max_tokens: int, top: int | None = None) -> Prefilled[A]:
     """Read a prompt of one token or more, with room in the cache for `max_tokens` new ones.
+
+    Of the scores, only the `top` highest are sure to be there, all if it is None.
 
     Raises:
         ValueError: the prompt is empty or longer than the context.
@@ -86,7 +93,7 @@ def prefill(model: Model[A], ids: Sequence[int], max_tokens: int) -> Prefilled[A
     # The last new token is never read, so it needs no room.
     capacity = min(len(ids) + max(max_tokens - 1, 0), model.config.n_positions)
     cache = KVCache(model.config, model.ops, 1, max(capacity, len(ids)))
-    return Prefilled(tuple(ids), cache, _read(model, [ids], cache)[0])
+    return Prefilled(tuple(ids), cache, _read(model, [ids], cache, top)[0])
 
 
 class Generation(Generic[A]):
@@ -159,23 +166,26 @@ class Generation(Generic[A]):
             # Of several rows, each would accept another part of its draft.
             if self._settings.speculate and len(rows) == 1:
                 return [self._read_ahead(cache)], cache
-            return _read(self._model, [ids[-1:] for ids in rows], cache), cache
+            return _read(self._model, [ids[-1:] for ids in rows], cache, self._top_needed()), cache
         # Positions are absolute in GPT-2, so the newest half must be read again from position 0.
         kept = max(context // 2, 1)
         cache = KVCache(self._model.config, self._model.ops, len(rows), context)
-        return _read(self._model, [ids[-kept:] for ids in rows], cache), cache
+        return _read(self._model, [ids[-kept:] for ids in rows], cache, self._top_needed()), cache
+
+    def _top_needed(self) -> int | None:
+        return top_needed(self._sampler, self._settings, len(next(iter(self._rows.values()))))
 
     def _read_ahead(self, cache: KVCache[A]) -> Scores:
         ((sample, ids),) = self._rows.items()
         if self._ahead is None:
             self._ahead = ReadAhead(self._model, self.drafts[sample])
-        return self._ahead.read(ids, cache, self._remaining() - 1)
+        return self._ahead.read(ids, cache, self._remaining() - 1, self._top_needed())
 
 
-def _read(model: Model[A], rows: Sequence[Sequence[int]], cache: KVCache[A]) -> list[Scores]:
+def _read(model: Model[A], rows: Sequence[Sequence[int]], cache: KVCache[A], top: int | None) -> list[Scores]:
     ops = model.ops
-    scores = ops.to_numpy(logits(model, hidden_states(model, ops.token_ids(rows), cache, first=-1)))
-    return list(scores[:, 0])
+    hidden = hidden_states(model, ops.token_ids(rows), cache, first=-1)
+    return list(ops.to_numpy(logits(model, hidden, top))[:, 0])
 
 
 def _token(sample: int, chosen: int, scores: Scores, count: int | None) -> Token:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic
 
 from gpt2cli.config import ModelConfig
 from gpt2cli.ops import A, Ops
-from gpt2cli.weights import load_weights
+from gpt2cli.weights import TABLES, load_weights
 
 if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
@@ -27,8 +27,10 @@ class Model(Generic[A]):
     not_kept: str = ""
 
 
-def load_model(files: ModelFiles, ops: Ops[A]) -> Model[A]:
+def load_model(files: ModelFiles, ops: Ops[A], screened: bool = False) -> Model[A]:
     """Open a checkpoint on a backend; on numpy, float32 weights are used where the file lies mapped.
+
+    A screened head, where the backend has such, is faster when only the highest logits of a row are read.
 
     Raises:
         CheckpointError: the files are damaged or do not fit together.
@@ -43,4 +45,11 @@ def load_model(files: ModelFiles, ops: Ops[A]) -> Model[A]:
         conversion = convert(stored, files.weights, config, ops.storage)
         stored |= conversion.weights
         problem = conversion.problem
-    return Model(config, {name: ops.weight(tensor) for name, tensor in stored.items()}, ops, problem)
+    if screened and ops.uses_screens:
+        from gpt2cli.conversion import screen_head
+
+        stored |= screen_head(stored, files.weights, config, ops.storage)
+    weights = {
+        name: ops.table(tensor) if name in TABLES else ops.weight(tensor) for name, tensor in stored.items()
+    }
+    return Model(config, weights, ops, problem)

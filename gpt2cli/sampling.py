@@ -77,6 +77,22 @@ class Sampler:
         self.settings = settings
         self.seed = seed
 
+    def top_needed(self, count: int) -> int | None:
+        """Return how many of the highest logits a choice after `count` ids depends on, None if on any."""
+        settings = self.settings
+        penalties = (
+            settings.repetition_penalty - 1.0,
+            settings.presence_penalty,
+            settings.frequency_penalty,
+            settings.no_repeat_ngram,
+        )
+        kept = 1 if settings.temperature == 0.0 else settings.top_k
+        # What becomes likelier may come from anywhere.
+        if kept == 0 or min(penalties) < 0 or any(entry.bias > 0.0 for entry in settings.biases):
+            return None
+        # For each token that becomes less likely another may move up.
+        return kept + len(settings.biases) + (count if any(penalties) else 0)
+
     def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:
         """Return the id that follows `ids`, given its logits of shape (vocabulary,).
 

@@ -79,25 +79,27 @@ class ReadAhead(Generic[A]):
         self._draft: deque[int] = deque()
         self._scores: deque[Scores] = deque()
 
-    def read(self, ids: Sequence[int], cache: KVCache[A], most: int) -> Scores:
+    def read(self, ids: Sequence[int], cache: KVCache[A], most: int, top: int | None) -> Scores:
         """Return the logits (vocabulary,) of what follows `ids`, of which the cache lacks the last.
 
-        The cache then holds all of `ids`, and nothing else. A draft has at most `most` tokens.
+        The cache then holds all of `ids`, and nothing else. A draft has at most `most` tokens. Of the logits,
+        only the `top` highest are sure to be there, all if it is None.
         """
         if self._draft and self._draft.popleft() == ids[-1]:
             self._drafts.accepted += 1
             cache.advance(1)
         else:
-            self._read(ids, cache, min(most, cache.capacity - cache.length - 1))
+            self._read(ids, cache, min(most, cache.capacity - cache.length - 1), top)
         return self._scores.popleft()
 
-    def _read(self, ids: Sequence[int], cache: KVCache[A], most: int) -> None:
+    def _read(self, ids: Sequence[int], cache: KVCache[A], most: int, top: int | None) -> None:
         ops, before = self._model.ops, cache.length
         draft = self._lookup.propose(ids, most)
         hidden = hidden_states(self._model, ops.token_ids([[ids[-1], *draft]]), cache)
         # The draft's keys and values stay behind the length, where `advance` finds them if it is right.
         cache.truncate(before + 1)
         self._draft = deque(draft)
-        self._scores = deque(ops.to_numpy(logits(self._model, hidden))[0])
+        # After a draft, tokens depend on more of them than this one does.
+        self._scores = deque(ops.to_numpy(logits(self._model, hidden, None if draft else top))[0])
         self._drafts.passes += 1
         self._drafts.proposed += len(draft)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,13 +17,52 @@ from gpt2cli.ops import StoredTensor
 from gpt2cli.tensor_header import LENGTH_BYTES, METADATA, damaged, read_header
 from gpt2cli.whole_file import whole_file
 
-Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Arrays: TypeAlias = Mapping[str, Array]
 
 # BF16 is read as the integers that hold its bits, because numpy has no such type.
 STORED_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8", "U8": "u1"}
 STORED_NAMES = {"float32": "F32", "float16": "F16", "float64": "F64", "uint16": "BF16", "uint8": "U8"}
 # Tensors begin on a cache line, so that mapped weights are used without a copy.
 ALIGNMENT = 64
+
+
+class _OpenFile:
+    """Keep a file open for as long as this is referenced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Read rows of a matrix of `shape` that begins at a byte of a file; see `StoredTensor.read_rows`."""
+
+    file: _OpenFile
+    begin: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, int]
+
+    def __call__(self, places: Array) -> Array:
+        """Return the rows at the places (count,), of shape (count, width).
+
+        Raises:
+            IndexError: there is no such row.
+            CheckpointError: the file has become shorter.
+        """
+        count, width = self.shape
+        if len(places) and not 0 <= places.min() <= places.max() < count:
+            raise IndexError(f"rows {places.min()} to {places.max()} of {count}")
+        descriptor, size = self.file.descriptor, width * self.dtype.itemsize
+        offsets = (self.begin + places * size).tolist()
+        data = b"".join([os.pread(descriptor, size, offset) for offset in offsets])
+        if len(data) < len(places) * size:
+            raise damaged(self.file.path, "it was cut short while it was read")
+        return np.frombuffer(data, self.dtype).reshape(len(places), width)
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
@@ -34,20 +75,20 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if needed > size:
         raise damaged(path, f"it holds {size:,} of {needed:,} bytes")
-    with path.open("rb") as file:
-        # A private map is writable for torch's sake and never changes the file.
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    file = _OpenFile(path)
+    # A private map is writable for torch's sake and never changes the file.
+    mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        tensors[name] = _view(path, name, entry, mapped, start + begin, end - begin)
+        tensors[name] = _view(file, name, entry, mapped, start + begin, end - begin)
     return tensors
 
 
 def _view(
-    path: Path, name: str, entry: Mapping[str, Any], mapped: mmap.mmap, begin: int, length: int
+    file: _OpenFile, name: str, entry: Mapping[str, Any], mapped: mmap.mmap, begin: int, length: int
 ) -> StoredTensor:
-    kind, shape = entry["dtype"], tuple(entry["shape"])
+    path, kind, shape = file.path, entry["dtype"], tuple(entry["shape"])
     try:
         if kind not in STORED_TYPES:
             # Old mask buffers are bool or uint8; they are dropped by name later.
@@ -60,7 +101,9 @@ def _view(
     except (OverflowError, ValueError) as error:
         raise damaged(path, f"{name} cannot have the shape {list(shape)}") from error
     # Unaligned numbers would be copied again by every product.
-    return StoredTensor(kind, np.require(array, requirements=["ALIGNED", "WRITEABLE"]))
+    array = np.require(array, requirements=["ALIGNED", "WRITEABLE"])
+    read_rows = FileRows(file, begin, dtype, shape) if len(shape) == 2 else None
+    return StoredTensor(kind, array, read_rows=read_rows)
 
 
 def write_safetensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:

@@ -12,6 +12,8 @@ from gpt2cli.ops import StoredTensor
 from gpt2cli.tensor_file import read_safetensors
 
 FLOATS = {"F32", "F16", "BF16", "F64"}
+# Of these single rows are read, whatever else they are for.
+TABLES = {"wte.weight", "wpe.weight", "lm_head.weight"}
 MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
 

@@ -229,7 +229,7 @@ def test_after_each_token_the_cache_is_that_of_the_chosen_ids_alone(model: Model
     ids = list(CHORUS)
     hidden_states(model, model.ops.token_ids([ids[:-1]]), cache)
     for step in range(40):
-        scores = reader.read(ids, cache, 20)
+        scores = reader.read(ids, cache, 20, None)
         assert cache.length == len(ids)
         whole = logits(model, hidden_states(model, model.ops.token_ids([ids]), first=-1))
         assert scores == pytest.approx(model.ops.to_numpy(whole)[0, 0], abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -131,6 +132,54 @@ def test_float32_weights_are_used_where_the_file_lies_mapped(path: Path) -> None
     before = path.read_bytes()
     load_weights([path], CONFIG)["wte.weight"].array[:] = 7
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_rows_are_read_from_the_file_as_they_lie_in_it(path: Path, dtype: torch.dtype) -> None:
+    save_file(random_tensors(dtype=dtype), path)
+    for name, tensor in read_safetensors(path).items():
+        if tensor.array.ndim != 2:
+            assert tensor.read_rows is None
+            continue
+        assert tensor.read_rows is not None
+        for places in ([], [0], [3, 0, 3], range(len(tensor.array))):
+            chosen = np.array(places, np.int64)
+            rows = tensor.read_rows(chosen)
+            np.testing.assert_array_equal(rows, tensor.array[chosen], err_msg=name)
+            assert rows.dtype == tensor.array.dtype
+        for place in (-1, len(tensor.array)):
+            with pytest.raises(IndexError):
+                tensor.read_rows(np.array([0, place]))
+
+
+def test_rows_that_a_file_has_lost_are_missed_and_those_of_a_removed_file_are_not(path: Path) -> None:
+    save_file(random_tensors(), path)
+    tensors = read_safetensors(path)
+    read_rows, expected = tensors["wte.weight"].read_rows, tensors["wte.weight"].array.copy()
+    assert read_rows is not None
+    path.rename(path.with_name("elsewhere"))
+    np.testing.assert_array_equal(read_rows(np.arange(11)), expected)
+    os.truncate(path.with_name("elsewhere"), 10)
+    with pytest.raises(CheckpointError, match="cut short"):
+        read_rows(np.arange(11))
+
+
+def test_a_file_stays_open_no_longer_than_its_tensors(path: Path) -> None:
+    save_file(random_tensors(), path)
+    gc.collect()
+    before = open_files()
+    tensors = read_safetensors(path)
+    kept = tensors["wte.weight"]
+    del tensors
+    gc.collect()
+    assert open_files() > before
+    del kept
+    gc.collect()
+    assert open_files() == before
+
+
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def test_all_that_does_not_fit_is_listed_at_once(path: Path) -> None:

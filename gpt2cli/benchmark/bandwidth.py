@@ -38,10 +38,4 @@ def bytes_per_token(model: Model[Any]) -> int:
     """
     # A tied head that was converted to another type stands beside the embedding.
     unread = {TOKENS, POSITIONS} if HEAD in model.weights else {POSITIONS}
-    return sum(_held_bytes(weight) for name, weight in model.weights.items() if name not in unread)
-
-
-def _held_bytes(weight: Any) -> int:
-    # A quantized matrix is several arrays.
-    parts = [weight] if hasattr(weight, "nbytes") else vars(weight).values()
-    return sum(int(getattr(part, "nbytes", 0)) for part in parts)
+    return sum(int(weight.nbytes) for name, weight in model.weights.items() if name not in unread)

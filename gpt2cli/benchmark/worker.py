@@ -26,6 +26,9 @@ from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
 from gpt2cli.threads import available_cores
 
+# As the other engines decode.
+GREEDY = Sampler(SamplingSettings(temperature=0.0), seed=0)
+
 
 def measure(task: Mapping[str, Any]) -> dict[str, float]:
     """Take the measures of a task and return them under their names, in their units.
@@ -37,7 +40,7 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
     ops = compute.open()
     files = find_model(task["model"])
     assert files is not None, "the model was here when the benchmark began"
-    model = load_model(files, ops)
+    model = load_model(files, ops, screened=True)
     worker = _Worker(model, load_tokenizer(files, model.config), Workload(**task["workload"]))
     results = {name: worker.measures[name]() for name in task["measures"]}
     if "decode" in results and ops.device_name == "cpu":
@@ -59,22 +62,23 @@ class _Worker:
         }
 
     def _decode(self, rows: int) -> float:
-        prompt = prefill(self._model, self._workload.short_ids, self._workload.tokens + 1)
+        prompt = prefill(
+            self._model, self._workload.short_ids, self._workload.tokens + 1, GREEDY.top_needed(0)
+        )
         # What is done only once is done before.
         self._token_times(prompt, rows, 2)
         return rate_between(self._token_times(prompt, rows, self._workload.tokens + 1), rows)
 
     def _token_times(self, prompt: Prefilled[Any], rows: int, tokens: int) -> list[float]:
-        sampler = Sampler(SamplingSettings(temperature=0.0), seed=0)
         settings = GenerationSettings(tokens)
-        generation = Generation(self._model, prompt, sampler, settings, range(rows))
+        generation = Generation(self._model, prompt, GREEDY, settings, range(rows))
         return [time.perf_counter() for _ in generation]
 
     def _prefill(self) -> float:
         ids = self._workload.prompt_ids
-        prefill(self._model, ids, 1)
+        prefill(self._model, ids, 1, GREEDY.top_needed(0))
         start = time.perf_counter()
-        prefill(self._model, ids, 1)
+        prefill(self._model, ids, 1, GREEDY.top_needed(0))
         return len(ids) / (time.perf_counter() - start)
 
     def _score(self) -> float:

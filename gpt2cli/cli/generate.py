@@ -133,7 +133,7 @@ def generate(
         no_repeat_ngram,
     )
     watch.lap("backend")
-    loaded = load_for_command(model, ops, offline, messages, watch)
+    loaded = load_for_command(model, ops, offline, messages, watch, screened=True)
     if ops.name == "numpy" and threads_are_free and loaded.files_size < SMALL:
         set_blas_threads(1)
     tokenizer = loaded.tokenizer
@@ -195,10 +195,11 @@ class _Run:
     def complete(self, writer: CompletionWriter, messages: Messages) -> None:
         """Make all samples, a batch at a time, on one reading of the prompt."""
         from gpt2cli.completion import Completion, Timing, stream_text
-        from gpt2cli.generation import Generation, prefill
+        from gpt2cli.generation import Generation, prefill, top_needed
 
         model = self.loaded.model
-        prompt = prefill(model, self.ids, self.settings.max_tokens)
+        top = top_needed(self.sampler, self.settings, len(self.ids))
+        prompt = prefill(model, self.ids, self.settings.max_tokens, top)
         prefill_seconds = self.watch.lap("prefill")
         for first in range(0, self.num_samples, self.batch_size):
             samples = range(first, min(first + self.batch_size, self.num_samples))

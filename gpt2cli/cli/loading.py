@@ -35,9 +35,14 @@ class LoadedModel:
 
 
 def load_for_command(
-    name: str | None, ops: Ops[Any], offline: bool, messages: Messages, watch: Stopwatch | None = None
+    name: str | None,
+    ops: Ops[Any],
+    offline: bool,
+    messages: Messages,
+    watch: Stopwatch | None = None,
+    screened: bool = False,
 ) -> LoadedModel:
-    """Find a model, download it if it is missing, and load it; the watch is told of each.
+    """Find a model, download it if it is missing, load it as `load_model` does, and tell the watch of each.
 
     Raises:
         HubError: there is no such model, or it cannot be fetched.
@@ -50,7 +55,7 @@ def load_for_command(
     from gpt2cli.text.tokenizer import load_tokenizer
 
     with messages.spinner(f"Loading {files.name}"):
-        model = load_model(files, ops)
+        model = load_model(files, ops, screened)
         seconds = watch.lap("weights")
         tokenizer = load_tokenizer(files, model.config)
         seconds += watch.lap("tokenizer")

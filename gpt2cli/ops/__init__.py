@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,8 @@ class Shaped(Protocol):
 
 A = TypeVar("A", bound=Shaped)
 Storage = Literal["float16", "bfloat16", "int8"]
+# Returns the rows of a matrix that are asked for by whole numbers.
+ReadRows: TypeAlias = "Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class StoredTensor:
 
     A matrix in 8 bits comes in the panels of the compiled kernels, with a scale a column and its true shape;
     where it has totals, the sums of its columns, what it is multiplied with may be rounded to 8 bits too.
+
+    `read_rows` reads rows of a matrix from its file, where a memory map would hold all that is around them.
+    A head may have a screen: itself in 8 bits.
     """
 
     dtype: str
@@ -34,6 +39,8 @@ class StoredTensor:
     scales: np.ndarray[Any, Any] | None = None
     totals: np.ndarray[Any, Any] | None = None
     packed_shape: tuple[int, ...] = ()
+    read_rows: ReadRows | None = None
+    screen: StoredTensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,9 +59,14 @@ class Ops(Protocol[A]):
     dtype_name: str
     # The type that a checkpoint's matrices are converted to; None leaves them as they are stored.
     storage: Storage | None
+    # Whether the screen of a head spares reading it.
+    uses_screens: bool
 
     def weight(self, tensor: StoredTensor) -> A:
         """Return a stored tensor as an array of the backend, without a copy where it can."""
+
+    def table(self, tensor: StoredTensor) -> A:
+        """Return a stored matrix for `embed` and `head`, of which single rows are read."""
 
     def token_ids(self, ids: Sequence[Sequence[int]]) -> A:
         """Return rows of equal length as whole numbers of shape (batch, time)."""
@@ -74,8 +86,11 @@ class Ops(Protocol[A]):
     def linear(self, x: A, weight: A, bias: A) -> A:
         """Return x @ weight + bias, with weight of shape (in, out) as GPT-2 stores it."""
 
-    def head(self, x: A, table: A) -> A:
-        """Return x @ table.T, with table of shape (vocabulary, width)."""
+    def head(self, x: A, table: A, top: int | None = None) -> A:
+        """Return x @ table.T, with table of shape (vocabulary, width).
+
+        Where nobody needs more than the `top` highest of each row, others may be minus infinity.
+        """
 
     def split_heads(self, qkv: A, heads: int) -> tuple[A, A, A]:
         """Cut (batch, time, 3 * width) into queries, keys, values of (batch, heads, time, head width)."""

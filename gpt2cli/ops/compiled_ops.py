@@ -6,12 +6,13 @@ sums do not depend on the number of rows or of threads, so a sample is the same 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gpt2cli.ops import Storage, StoredTensor, kernels
+from gpt2cli.ops.compiled_weights import Int8Matrix, Table, as_table
+from gpt2cli.ops.head_screen import shortlist
 from gpt2cli.ops.numpy_ops import NumpyOps, widen
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -21,24 +22,11 @@ STORED = {"f": 0, "e": 1, "H": 2}
 TANH_GELUS = {"gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"}
 
 
-@dataclass(frozen=True)
-class Int8Matrix:
-    """Hold a matrix of whole numbers with a scale a column, of `shape`, as `kernels.pack` lays it out.
-
-    With totals, the other factor of a product is rounded to 8 bits a number where that is
-    faster than 15, and without them always to 15.
-    """
-
-    shape: tuple[int, ...]
-    panels: Array
-    scales: Array
-    totals: Array | None
-
-
 class CompiledOps(NumpyOps):
     """Compute in float32 on matrices of the type `storage`, or as their file has them; see `ops.Ops`."""
 
     name = "compiled"
+    uses_screens = True
 
     def __init__(self, storage: Storage | None = None) -> None:
         self.storage = storage
@@ -51,13 +39,21 @@ class CompiledOps(NumpyOps):
             return super().weight(tensor)
         return tensor.array
 
+    def table(self, tensor: StoredTensor) -> Any:
+        weight = self.weight(tensor)
+        if isinstance(weight, Int8Matrix):
+            return weight
+        # What was converted just now is in no file.
+        read_rows = tensor.read_rows if weight is tensor.array else None
+        return Table(weight, read_rows, self.weight(tensor.screen) if tensor.screen else None)
+
     def to_numpy(self, x: Array) -> Array:
         return widen(x)
 
-    def embed(self, tokens: Array, positions: Array, ids: Array, start: int) -> Array:
-        embedded: Array = widen(tokens[ids])
-        embedded += widen(positions[start : start + ids.shape[1]])
-        return embedded
+    def embed(self, tokens: Array | Table, positions: Array | Table, ids: Array, start: int) -> Array:
+        places = np.arange(start, start + ids.shape[1])
+        embedded: Array = widen(as_table(tokens).rows(ids.ravel())).reshape(*ids.shape, -1)
+        return embedded + widen(as_table(positions).rows(places))
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
         out = np.empty(x.shape, np.float32)
@@ -65,21 +61,19 @@ class CompiledOps(NumpyOps):
         return out
 
     def linear(self, x: Array, weight: Array | Int8Matrix, bias: Array) -> Array:
-        out = np.empty((*x.shape[:-1], len(bias)), np.float32)
         if isinstance(weight, Int8Matrix):
-            kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, out)
-        else:
-            kernels.linear(x, weight, STORED[weight.dtype.char], bias, out)
+            return _product(x, weight, len(bias), bias)
+        out = np.empty((*x.shape[:-1], len(bias)), np.float32)
+        kernels.linear(x, weight, STORED[weight.dtype.char], bias, out)
         return out
 
-    def head(self, x: Array, table: Array | Int8Matrix) -> Array:
-        out = np.empty((*x.shape[:-1], table.shape[0]), np.float32)
+    def head(self, x: Array, table: Array | Table | Int8Matrix, top: int | None = None) -> Array:
         x = np.ascontiguousarray(x)
         if isinstance(table, Int8Matrix):
-            kernels.linear_int8(x, table.panels, table.scales, table.totals, None, out)
-        else:
-            kernels.head(x, table, STORED[table.dtype.char], out)
-        return out
+            return _product(x, table, table.shape[0], None)
+        table = as_table(table)
+        highest = None if top is None else _highest(x, table, top)
+        return _dots(x, table.array) if highest is None else highest
 
     def attention(self, queries: Array, keys: Array, values: Array, scale: float) -> Array:
         batch, heads, time, head_width = queries.shape
@@ -98,3 +92,30 @@ class CompiledOps(NumpyOps):
             return super().activation(name, x)
         kernels.gelu_tanh(x, x)
         return x
+
+
+def _product(x: Array, weight: Int8Matrix, columns: int, bias: Array | None) -> Array:
+    out = np.empty((*x.shape[:-1], columns), np.float32)
+    kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, out)
+    return out
+
+
+def _dots(x: Array, rows: Array) -> Array:
+    out = np.empty((*x.shape[:-1], len(rows)), np.float32)
+    kernels.head(x, rows, STORED[rows.dtype.char], out)
+    return out
+
+
+def _highest(x: Array, table: Table, top: int) -> Array | None:
+    """Return the products of a single row that may be among the `top` highest, if these are few."""
+    if table.screen is None or x.size != x.shape[-1] or table.failures > 0:
+        return None
+    logits = _product(x, table.screen, table.shape[0], None)
+    places = shortlist(x.ravel(), logits.ravel(), table.screen.scales[: logits.size], top)
+    if places is None:
+        table.failures += 1
+        return None
+    table.failures -= 1
+    out = np.full_like(logits, -np.inf)
+    out[..., places] = _dots(x, table.rows(places))
+    return out

@@ -27,9 +27,13 @@ class NumpyOps:
     device_name = "cpu"
     dtype_name = "float32"
     storage: Storage | None = None
+    uses_screens = False
 
     def weight(self, tensor: StoredTensor) -> Array:
         return widen(tensor.array)
+
+    def table(self, tensor: StoredTensor) -> Array:
+        return self.weight(tensor)
 
     def token_ids(self, ids: Sequence[Sequence[int]]) -> Array:
         return np.array(ids, dtype=np.int64)
@@ -60,7 +64,7 @@ class NumpyOps:
         product += bias
         return product.reshape(*x.shape[:-1], weight.shape[1])
 
-    def head(self, x: Array, table: Array) -> Array:
+    def head(self, x: Array, table: Array, top: int | None = None) -> Array:
         rows = x.reshape(-1, x.shape[-1])
         return (rows @ table.T).reshape(*x.shape[:-1], table.shape[0])
 

@@ -85,6 +85,7 @@ class TorchOps:
     """Compute on torch tensors of one device and one floating-point type; see `ops.Ops`."""
 
     name = "torch"
+    uses_screens = False
 
     def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> None:
         self.device = torch.device(device)
@@ -100,6 +101,9 @@ class TorchOps:
         if tensor.dtype == "BF16":
             stored = stored.view(torch.bfloat16)
         return stored.to(self.device, self.dtype)
+
+    def table(self, tensor: StoredTensor) -> Tensor:
+        return self.weight(tensor)
 
     def token_ids(self, ids: Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)
@@ -122,7 +126,7 @@ class TorchOps:
         rows = torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight)
         return rows.view(*x.shape[:-1], weight.shape[1])
 
-    def head(self, x: Tensor, table: Tensor) -> Tensor:
+    def head(self, x: Tensor, table: Tensor, top: int | None = None) -> Tensor:
         return F.linear(x, table)
 
     def split_heads(self, qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
