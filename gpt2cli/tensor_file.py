@@ -55,14 +55,14 @@ class FileRows:
             CheckpointError: the file has become shorter.
         """
         count, width = self.shape
-        if len(places) and not 0 <= places.min() <= places.max() < count:
-            raise IndexError(f"rows {places.min()} to {places.max()} of {count}")
-        descriptor, size = self.file.descriptor, width * self.dtype.itemsize
-        offsets = (self.begin + places * size).tolist()
-        data = b"".join([os.pread(descriptor, size, offset) for offset in offsets])
-        if len(data) < len(places) * size:
+        rows = places.tolist()
+        if rows and not 0 <= min(rows) <= max(rows) < count:
+            raise IndexError(f"rows {min(rows)} to {max(rows)} of {count}")
+        descriptor, begin, size = self.file.descriptor, self.begin, width * self.dtype.itemsize
+        data = b"".join([os.pread(descriptor, size, begin + row * size) for row in rows])
+        if len(data) < len(rows) * size:
             raise damaged(self.file.path, "it was cut short while it was read")
-        return np.frombuffer(data, self.dtype).reshape(len(places), width)
+        return np.frombuffer(data, self.dtype).reshape(len(rows), width)
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:

@@ -31,15 +31,17 @@ def shortlist(x: Array, logits: Array, scales: Array, top: int) -> Array | None:
     if top >= len(logits):
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        highest = logits.max() if top == 1 else np.partition(logits, -top)[-top:].min()
-        errors = (scales + TINY_SCALE) * np.float32(_error_of_a_step(x))
-        # Every logit counts, because one that is not a number makes the sum none.
-        if not np.isfinite(logits.sum(dtype=np.float64) + errors.sum(dtype=np.float64)):
+        upper = scales + TINY_SCALE
+        upper *= np.float32(_error_of_a_step(x))
+        upper += logits
+        # One that is not a number makes the sum none.
+        if not np.isfinite(upper.sum()):
             return None
-        leading = np.flatnonzero(logits >= highest)
-        errors += logits
-        least = (2.0 * logits[leading] - errors[leading]).min()
-    found = np.flatnonzero(errors >= least)
+    highest = logits.max() if top == 1 else np.partition(logits, -top)[-top]
+    leading = np.flatnonzero(logits >= highest)
+    # Lower bounds lie as far below as the upper ones above.
+    least = (logits[leading] - (upper[leading] - logits[leading])).min()
+    found = np.flatnonzero(upper >= least)
     return found if len(found) <= MOST_OF_TOKENS * len(logits) else None
 
 
