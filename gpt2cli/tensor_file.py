@@ -25,6 +25,8 @@ STORED_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8", "U8": "
 STORED_NAMES = {"float32": "F32", "float16": "F16", "float64": "F64", "uint16": "BF16", "uint8": "U8"}
 # Tensors begin on a cache line, so that mapped weights are used without a copy.
 ALIGNMENT = 64
+# Less is read, because the system maps whole blocks around all that is touched.
+MAPPED_FROM_BYTES = 64 << 10
 
 
 class _OpenFile:
@@ -66,7 +68,9 @@ class FileRows:
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
-    """Map a safetensors file into memory; the tensors stay valid as long as they are referenced.
+    """Map a safetensors file into memory, but for its small tensors, which are read.
+
+    The tensors stay valid as long as they are referenced.
 
     Raises:
         CheckpointError: the file is unreadable, damaged or cut short.
@@ -97,7 +101,11 @@ def _view(
         count = math.prod(shape)
         if count * dtype.itemsize != length:
             raise damaged(path, f"{name} has {length:,} bytes where {list(shape)} {kind} is declared")
-        array = np.frombuffer(mapped, dtype, count, begin).reshape(shape)
+        if length < MAPPED_FROM_BYTES:
+            array = np.frombuffer(bytearray(os.pread(file.descriptor, length, begin)), dtype, count)
+        else:
+            array = np.frombuffer(mapped, dtype, count, begin)
+        array = array.reshape(shape)
     except (OverflowError, ValueError) as error:
         raise damaged(path, f"{name} cannot have the shape {list(shape)}") from error
     # Unaligned numbers would be copied again by every product.

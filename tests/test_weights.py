@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gpt2cli import tensor_file
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops import StoredTensor
-from gpt2cli.tensor_file import read_safetensors
+from gpt2cli.tensor_file import MAPPED_FROM_BYTES, read_safetensors
 from gpt2cli.weights import expected_shapes, load_weights
 
 CONFIG = ModelConfig(vocab_size=11, n_positions=5, n_embd=6, n_layer=2, n_head=3)
@@ -114,8 +116,12 @@ def test_every_number_type_is_read_as_it_is_stored(tmp_path: Path, dtype: torch.
     check(load_weights([path], CONFIG), expected)
 
 
+@pytest.mark.parametrize("mapped_from", [0, MAPPED_FROM_BYTES])
 @pytest.mark.parametrize("padding", range(8))
-def test_tensors_may_begin_at_any_byte(path: Path, padding: int) -> None:
+def test_tensors_may_begin_at_any_byte(
+    path: Path, padding: int, mapped_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensor_file, "MAPPED_FROM_BYTES", mapped_from)
     numbers = np.arange(6, dtype="<f4")
     entry = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
     raw_file(path, json.dumps({"x": entry}).encode() + b" " * padding, numbers.tobytes())
@@ -124,14 +130,19 @@ def test_tensors_may_begin_at_any_byte(path: Path, padding: int) -> None:
     np.testing.assert_array_equal(array, numbers.reshape(2, 3))
 
 
-def test_float32_weights_are_used_where_the_file_lies_mapped(path: Path) -> None:
-    save_file(random_tensors(), path)
-    for tensor in load_weights([path], CONFIG).values():
-        assert not tensor.array.flags.owndata
+def test_large_tensors_are_used_where_the_file_lies_mapped_and_small_ones_are_read(path: Path) -> None:
+    config = replace(CONFIG, vocab_size=MAPPED_FROM_BYTES // 4 // CONFIG.n_embd + 1)
+    save_file(random_tensors(config), path)
+    tensors = load_weights([path], config)
     # Writing is possible, as torch wants it, and stays in this process.
     before = path.read_bytes()
-    load_weights([path], CONFIG)["wte.weight"].array[:] = 7
+    for tensor in tensors.values():
+        tensor.array[-1] = 7
     assert path.read_bytes() == before
+    with path.open("r+b") as file:
+        file.write(bytes(len(before)))
+    assert not tensors["wte.weight"].array[:-2048].any()
+    assert tensors["h.1.mlp.c_fc.weight"].array.all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64], ids=str)
