@@ -69,7 +69,8 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
     """List the GPT-2 models in the Hugging Face cache, the bundled one, and weights converted from models.
 
     Every NAME can be given to `gpt2 generate -m`. The KIND of weights that `--quantize` and `--dtype` keep
-    for the next start is their type; NAME then is the model that they were made from.
+    for the next start is their type, and int8-head tells `gpt2 generate` which tokens can matter; NAME then
+    is the model that they were made from.
 
     `gpt2 models list --json`
     """
