@@ -29,12 +29,12 @@ ALIGNMENT = 64
 MAPPED_FROM_BYTES = 64 << 10
 
 
+@dataclass(frozen=True)
 class _OpenFile:
     """Keep a file open for as long as this is referenced."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.descriptor = os.open(path, os.O_RDONLY)
+    path: Path
+    descriptor: int
 
     def __del__(self) -> None:
         os.close(self.descriptor)
@@ -79,7 +79,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if needed > size:
         raise damaged(path, f"it holds {size:,} of {needed:,} bytes")
-    file = _OpenFile(path)
+    file = _OpenFile(path, os.open(path, os.O_RDONLY))
     # A private map is writable for torch's sake and never changes the file.
     mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
     tensors = {}
