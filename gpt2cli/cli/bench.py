@@ -74,7 +74,7 @@ def bench(
     sample = read_text(text or str(HELD_OUT))
     compute = Compute(device, backend, dtype, count, quantize)
     ops = compute.open()
-    loaded = load_for_command(model, ops, offline, output.messages, screened=True)
+    loaded = load_for_command(model, ops, offline, output.messages, screened=not quality)
     if quality:
         _measure_quality(loaded, compute, sample, text, output)
         return
