@@ -18,7 +18,7 @@ from gpt2cli.ops import Storage, StoredTensor
 from gpt2cli.ops.numpy_ops import widen
 from gpt2cli.tensor_file import read_safetensors, write_safetensors
 from gpt2cli.tensor_header import read_metadata
-from gpt2cli.weights import expected_shapes
+from gpt2cli.weights import HEAD, TOKENS, expected_shapes
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,7 +27,6 @@ KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
 # Raised whenever the kernels ask for another layout, so that older files are made again.
 LAYOUT = "3"
 SCALES, TOTALS = ".scales", ".totals"
-HEAD, EMBEDDING = "lm_head.weight", "wte.weight"
 HEAD_SCREEN = "int8-head"
 MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
 # What these are multiplied with may be rounded to 8 bits; of all matrices, less than 98 % of the likeliest
@@ -55,7 +54,7 @@ def convert(
     is missing, damaged, or older than a change of the checkpoint's files.
     """
     sources = {
-        name: stored[EMBEDDING if name == HEAD and HEAD not in stored else name]
+        name: stored[TOKENS if name == HEAD and HEAD not in stored else name]
         for name in _product_names(config)
     }
     if all(source.dtype == STORED_AS.get(storage) for source in sources.values()):
@@ -70,7 +69,7 @@ def screen_head(
 
     Where that cannot be, the screen is made again for each start. A small head gets none.
     """
-    name = HEAD if HEAD in stored else EMBEDDING
+    name = HEAD if HEAD in stored else TOKENS
     head = stored[name]
     if head.scales is not None or head.array.nbytes < SCREENED_FROM_BYTES:
         return {}
@@ -93,7 +92,7 @@ def _convert_once(
         kept.SOURCE: kept.identity(files),
         kept.LAYOUT: LAYOUT,
         kept.TYPE: kind,
-        kept.HEAD: EMBEDDING if config.tie_word_embeddings else HEAD,
+        kept.HEAD: TOKENS if config.tie_word_embeddings else HEAD,
     }
     weights = _read(path, notes, shapes, storage)
     if weights is not None:

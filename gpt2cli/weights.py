@@ -12,8 +12,9 @@ from gpt2cli.ops import StoredTensor
 from gpt2cli.tensor_file import read_safetensors
 
 FLOATS = {"F32", "F16", "BF16", "F64"}
+TOKENS, POSITIONS, HEAD = "wte.weight", "wpe.weight", "lm_head.weight"
 # Of these single rows are read, whatever else they are for.
-TABLES = {"wte.weight", "wpe.weight", "lm_head.weight"}
+TABLES = {TOKENS, POSITIONS, HEAD}
 MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
 
@@ -37,8 +38,8 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight of a model; matrices are (in, out), as GPT-2 stores them."""
     width, inner = config.n_embd, config.inner_width
     shapes: dict[str, tuple[int, ...]] = {
-        "wte.weight": (config.vocab_size, width),
-        "wpe.weight": (config.n_positions, width),
+        TOKENS: (config.vocab_size, width),
+        POSITIONS: (config.n_positions, width),
     }
     for layer in range(config.n_layer):
         shapes |= {
@@ -51,7 +52,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         }
     shapes |= _pair("ln_f", (width,))
     if not config.tie_word_embeddings:
-        shapes["lm_head.weight"] = (config.vocab_size, width)
+        shapes[HEAD] = (config.vocab_size, width)
     return shapes
 
 
@@ -68,7 +69,7 @@ def _canonical(stored: Mapping[str, StoredTensor], config: ModelConfig) -> dict[
     named = {name.removeprefix("transformer."): tensor for name, tensor in stored.items()}
     if config.tie_word_embeddings:
         # Some files repeat the tied head.
-        named.pop("lm_head.weight", None)
+        named.pop(HEAD, None)
     return {name: tensor for name, tensor in named.items() if not MASK_BUFFER.fullmatch(name)}
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from gpt2cli.model import Model
+from gpt2cli.weights import HEAD, POSITIONS, TOKENS
 
 # Far beyond any cache.
 ARRAY_BYTES = 256 << 20
 PASSES = 5
-TOKENS, POSITIONS, HEAD = "wte.weight", "wpe.weight", "lm_head.weight"
 
 
 def read_bandwidth(threads: int) -> float:
