@@ -2,11 +2,11 @@
 
 from setuptools import Extension, setup
 
-SOURCES = ("module", "dispatch", "pool", "generic", "avx2", "avx512")
-HEADERS = ("kernels.h", "pool.h", "rounding.h", "vectors.h")
+SOURCES = ("module", "dispatch", "kv_cache", "pool", "generic", "avx2", "avx512")
+HEADERS = ("arguments.h", "kernels.h", "pool.h", "rounding.h", "vectors.h")
 PARTS = (
     *("kernels", "linear", "head", "int8", "int8_bytes", "int8_pairs"),
-    *("attention", "elementwise", "statistics"),
+    *("finish", "attention", "elementwise", "statistics"),
 )
 
 setup(

@@ -47,30 +47,19 @@ def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
 
 
 def _block(model: Model[A], layer: int, x: A, cache: KVCache[A] | None, first: int) -> A:
-    ops = model.ops
-    attended = _attention(model, layer, _norm(model, f"h.{layer}.ln_1", x), cache, first)
-    x = ops.add(ops.tail(x, first), attended)
-    return ops.add(x, _mlp(model, layer, _norm(model, f"h.{layer}.ln_2", x)))
-
-
-def _attention(model: Model[A], layer: int, x: A, cache: KVCache[A] | None, first: int) -> A:
-    ops = model.ops
-    queries, keys, values = ops.split_heads(_linear(model, f"h.{layer}.attn.c_attn", x), model.config.n_head)
-    if cache:
-        keys, values = cache.append(layer, keys, values)
-    attended = ops.attention(ops.tail(queries, first), keys, values, _attention_scale(model.config, layer))
-    return _linear(model, f"h.{layer}.attn.c_proj", ops.merge_heads(attended))
+    config, ops = model.config, model.ops
+    qkv = _linear(model, f"h.{layer}.attn.c_attn", _norm(model, f"h.{layer}.ln_1", x))
+    past = cache.layer(layer, x.shape[1]) if cache else None
+    attended = ops.attention(qkv, config.n_head, _attention_scale(config, layer), past, first)
+    x = _linear(model, f"h.{layer}.attn.c_proj", attended, residual=ops.tail(x, first))
+    normed = _norm(model, f"h.{layer}.ln_2", x)
+    inner = _linear(model, f"h.{layer}.mlp.c_fc", normed, activation=config.activation_function)
+    return _linear(model, f"h.{layer}.mlp.c_proj", inner, residual=x)
 
 
 def _attention_scale(config: ModelConfig, layer: int) -> float:
     scale = config.head_width**-0.5 if config.scale_attn_weights else 1.0
     return scale / (layer + 1) if config.scale_attn_by_inverse_layer_idx else scale
-
-
-def _mlp(model: Model[A], layer: int, x: A) -> A:
-    inner = _linear(model, f"h.{layer}.mlp.c_fc", x)
-    inner = model.ops.activation(model.config.activation_function, inner)
-    return _linear(model, f"h.{layer}.mlp.c_proj", inner)
 
 
 def _norm(model: Model[A], name: str, x: A) -> A:
@@ -79,5 +68,6 @@ def _norm(model: Model[A], name: str, x: A) -> A:
     return model.ops.layer_norm(x, weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)
 
 
-def _linear(model: Model[A], name: str, x: A) -> A:
-    return model.ops.linear(x, model.weights[f"{name}.weight"], model.weights[f"{name}.bias"])
+def _linear(model: Model[A], name: str, x: A, activation: str | None = None, residual: A | None = None) -> A:
+    weight, bias = model.weights[f"{name}.weight"], model.weights[f"{name}.bias"]
+    return model.ops.linear(x, weight, bias, activation, residual)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Generic
 
 from gpt2cli.config import ModelConfig
-from gpt2cli.ops import A, Ops
+from gpt2cli.ops import A, LayerCache, Ops
 
 
 class KVCache(Generic[A]):
@@ -29,20 +29,18 @@ class KVCache(Generic[A]):
         self.capacity = capacity
         self.length = 0
 
-    def append(self, layer: int, keys: A, values: A) -> tuple[A, A]:
-        """Store (batch, heads, time, head width) behind what is there; return all, past and new.
+    def layer(self, layer: int, time: int) -> LayerCache[A]:
+        """Return what a layer has seen, with room for `time` positions behind it.
 
         The length stays as it was until `advance`, so that every layer sees the same one.
 
         Raises:
             ValueError: the new positions do not fit.
         """
-        end = self.length + keys.shape[2]
+        end = self.length + time
         if end > self.capacity:
             raise ValueError(f"{end} positions do not fit a cache of {self.capacity}")
-        self._keys[layer][:, :, self.length : end] = keys
-        self._values[layer][:, :, self.length : end] = values
-        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+        return LayerCache(self._keys[layer], self._values[layer], self.length)
 
     def advance(self, time: int) -> None:
         """Count `time` positions, appended by every layer, as past."""
@@ -51,7 +49,7 @@ class KVCache(Generic[A]):
     def truncate(self, length: int) -> None:
         """Count only the first `length` positions as past.
 
-        The others stay until `append` overwrites them, so that `advance` can count them as past again.
+        The others stay until new ones overwrite them, so that `advance` can count them as past again.
 
         Raises:
             ValueError: the length is negative or beyond what is held.
@@ -63,11 +61,9 @@ class KVCache(Generic[A]):
     def select(self, rows: Sequence[int]) -> KVCache[A]:
         """Return a copy that holds the given rows in the given order; a row may come repeatedly."""
         chosen = KVCache(self._config, self._ops, len(rows), self.capacity)
-        for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
-            # Memory that holds nothing yet stays untouched.
-            past_keys, past_values = keys[:, :, : self.length], values[:, :, : self.length]
-            chosen.append(
-                layer, self._ops.select_rows(past_keys, rows), self._ops.select_rows(past_values, rows)
-            )
-        chosen.advance(self.length)
+        chosen.length = self.length
+        for held, copies in ((self._keys, chosen._keys), (self._values, chosen._values)):
+            for layer, copy in zip(held, copies, strict=True):
+                # Memory that holds nothing yet stays untouched.
+                copy[:, :, : self.length] = self._ops.select_rows(layer[:, :, : self.length], rows)
         return chosen

@@ -72,10 +72,12 @@ def stored(numbers: Array, dtype: str) -> tuple[Array, Array]:
     return array, array.astype(np.float64)
 
 
-def linear(x: Array, weight: Array, dtype: str, bias: Array) -> Array:
-    """Return x @ weight + bias as the kernels compute it."""
+def linear(
+    x: Array, weight: Array, dtype: str, bias: Array, gelu: bool = False, residual: Array | None = None
+) -> Array:
+    """Return x @ weight + bias, and what follows, as the kernels compute it."""
     out = filled(len(x), weight.shape[1])
-    kernels.linear(x, weight, CODES[dtype], bias, out)
+    kernels.linear(x, weight, CODES[dtype], bias, gelu, residual, out)
     return out
 
 
@@ -104,19 +106,38 @@ def packed(weight: Array) -> Packed:
     return matrix
 
 
-def linear_int8(x: Array, matrix: Packed, bias: Array | None, columns: int, bits: int = 15) -> Array:
-    """Return the product of x, rounded to 15 or 8 bits, and a matrix, as the kernels compute it."""
+def linear_int8(
+    x: Array,
+    matrix: Packed,
+    bias: Array | None,
+    columns: int,
+    bits: int = 15,
+    gelu: bool = False,
+    residual: Array | None = None,
+) -> Array:
+    """Return the product of x, rounded to 15 or 8 bits, and a matrix, and what follows, as the kernels do."""
     out = filled(len(x), columns)
     totals = matrix.totals if bits == 8 else None
-    kernels.linear_int8(x, matrix.panels, matrix.scales, totals, bias, out)
+    kernels.linear_int8(x, matrix.panels, matrix.scales, totals, bias, gelu, residual, out)
     return out
 
 
 def attention(queries: Array, keys: Array, values: Array, scale: float = 0.3) -> Array:
-    """Return what the queries attend to, as the kernels compute it."""
-    out = filled(*queries.shape)
-    kernels.attention(queries, keys, values, scale, out)
-    return out
+    """Return what the queries attend to, as the kernels compute it; a cache holds all but the newest keys."""
+    batch, heads, time, width = queries.shape
+    past = keys.shape[2] - time
+    newest = np.stack([queries, keys[:, :, past:], values[:, :, past:]], 1).transpose(0, 3, 1, 2, 4)
+    qkv = np.ascontiguousarray(newest).reshape(batch, time, 3 * heads * width)
+    # With room behind, and so with gaps between the heads.
+    held = [filled(batch, heads, past + time + 5, width) for _ in range(2)] if past else []
+    for cache, part in zip(held, (keys, values), strict=False):
+        cache[:, :, :past] = part[:, :, :past]
+    out = filled(batch, time, heads * width)
+    kernels.attention(qkv, heads, *(held or (None, None)), past, 0, scale, out)
+    for cache, part in zip(held, (keys, values), strict=False):
+        np.testing.assert_array_equal(cache[:, :, : past + time], part)
+        assert (cache[:, :, past + time :] == filled(1)).all()
+    return out.reshape(batch, time, heads, width).transpose(0, 2, 1, 3)
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float = 1e-5) -> Array:
@@ -127,10 +148,9 @@ def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float = 1e-5) -> A
 
 
 def gelu_tanh(x: Array) -> Array:
-    """Return the activation of each number, as the kernels compute it."""
-    out = filled(*x.shape)
-    kernels.gelu_tanh(x, out)
-    return out
+    """Return the activation of each number, as the kernels compute it behind a product with one."""
+    one, nothing = np.ones((1, 1), np.float32), np.zeros(x.size, np.float32)
+    return linear(one, x.reshape(1, -1), "float32", nothing, gelu=True).reshape(x.shape)
 
 
 def filled(*shape: int) -> Array:

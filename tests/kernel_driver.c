@@ -97,7 +97,7 @@ static void try_products(enum stored type, ptrdiff_t rows, ptrdiff_t depth, ptrd
     double *weight, *table;
     void *stored_weight = numbers(type, depth * columns, &weight), *stored_table = numbers(type, depth * columns, &table);
     float *x = floats(rows * depth), *bias = floats(columns), *out = exactly((size_t)(rows * columns) * 4);
-    struct product p = {x, stored_weight, type, NULL, NULL, bias, out, rows, depth, columns};
+    struct product p = {x, stored_weight, type, NULL, NULL, bias, out, rows, depth, columns, NO_ACTIVATION, NULL};
     if (kernels->linear(&p))
         abort();
     check_products(&p, weight, 0, "linear");
@@ -115,7 +115,8 @@ static void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has
     float *bias = has_bias ? floats(columns) : NULL;
     float *x = floats(rows * depth), *out = exactly((size_t)(rows * columns) * 4);
     kernels_pack(weight, columns, 1, depth, columns, panels, scales, totals);
-    struct product p = {x, panels, STORED_F32, scales, coarse ? totals : NULL, bias, out, rows, depth, columns};
+    struct product p = {x, panels, STORED_F32, scales, coarse ? totals : NULL, bias, out, rows, depth, columns,
+                        NO_ACTIVATION, NULL};
     if (kernels->linear_int8(&p))
         abort();
     for (ptrdiff_t row = 0; row < rows; row++)
@@ -139,6 +140,17 @@ static void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width)
     ptrdiff_t news = BATCH * HEADS * time * width, olds = BATCH * HEADS * seen * width;
     float *queries = floats(news), *keys = floats(olds), *values = floats(olds), *out = exactly((size_t)news * 4);
     double *weights = exactly((size_t)seen * sizeof *weights);
+    /* The newest keys and values come behind those that a cache holds. */
+    float *qkv = floats(3 * news);
+    kernels_append(&(struct appended){qkv, keys, values, BATCH, HEADS, time, width, seen - time,
+                                      {s.key_stride[0], s.key_stride[1], s.key_stride[2]}});
+    for (ptrdiff_t i = 0; i < news; i++) {
+        ptrdiff_t head = i / width / time, row = (head / HEADS * time + i / width % time) * 3 + 1;
+        ptrdiff_t from = (row * HEADS + head % HEADS) * width + i % width;
+        ptrdiff_t to = (head * seen + seen - time + i / width % time) * width + i % width;
+        check("appended keys", keys[to], qkv[from], 0.0);
+        check("appended values", values[to], qkv[from + HEADS * width], 0.0);
+    }
     if (kernels->attention(queries, keys, values, 0.25f, out, &s))
         abort();
     for (ptrdiff_t task = 0; task < BATCH * HEADS * time; task++) {
@@ -159,7 +171,7 @@ static void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width)
             check("attention", to[i], mean, (double)(count + width + 20) * 4.0 * UNIT);
         }
     }
-    free(queries), free(keys), free(values), free(out), free(weights);
+    free(queries), free(keys), free(values), free(out), free(weights), free(qkv);
 }
 
 static void try_layer_norm(ptrdiff_t rows, ptrdiff_t width)
@@ -185,12 +197,16 @@ static void try_gelu(ptrdiff_t count)
     float *x = floats(count), *out = exactly((size_t)count * 4);
     for (ptrdiff_t i = 0; i < count; i++)
         x[i] *= i % 3 ? 8.0f : i % 2 ? 1e30f : 1e-40f;
-    kernels->gelu_tanh(x, out, count);
+    float one[] = {1.0f}, *nothing = exactly((size_t)count * 4);
+    memset(nothing, 0, (size_t)count * 4);
+    struct product p = {one, x, STORED_F32, NULL, NULL, nothing, out, 1, 1, count, GELU_TANH, NULL};
+    if (kernels->linear(&p))
+        abort();
     for (ptrdiff_t i = 0; i < count; i++) {
         double y = x[i], expected = 0.5 * y * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (y + 0.044715 * y * y * y)));
-        check("gelu_tanh", out[i], expected, 1e-6 * fabs(expected) + 2e-6);
+        check("gelu", out[i], expected, 1e-6 * fabs(expected) + 2e-6);
     }
-    free(x), free(out);
+    free(x), free(out), free(nothing);
 }
 
 static void try_statistics(ptrdiff_t rows, ptrdiff_t count, int has_starts)
@@ -225,7 +241,7 @@ static void try_special_numbers(void)
     float special[] = {NAN, -NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-45f, -0.0f, 0.0f};
     float scales[PANEL], totals[PANEL];
     for (int i = 0; i < COUNT(special); i++) {
-        float x[] = {special[i], 1.0f}, bias[] = {0.0f}, weight[] = {0.5f, special[i]}, out[2];
+        float x[] = {special[i], 1.0f}, bias[] = {0.0f, 1.0f}, weight[] = {0.5f, special[i]}, out[2];
         uint8_t panels[4 * PANEL];
         kernels_pack(weight, 1, 2, 2, 1, panels, scales, totals);
         for (int coarse = 0; coarse < 2; coarse++) {
@@ -233,7 +249,7 @@ static void try_special_numbers(void)
             if (isfinite(special[i]) != isfinite(scales[0]) || (!isfinite(special[i]) && !isnan(out[0])))
                 check("linear_int8 of what is not finite", out[0], NAN, 0.0);
         }
-        kernels->gelu_tanh(x, out, 2);
+        kernels->linear(&(struct product){bias + 1, x, STORED_F32, NULL, NULL, x, out, 1, 1, 2, GELU_TANH, x});
         struct attention_shape s = {1, 1, 1, 1, 2, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}};
         if (kernels->attention(x, x, x, 1.0f, out, &s))
             abort();
@@ -255,7 +271,6 @@ static void try_empty(void)
         kernels->attention(one, one, one, 1.0f, one, &s);
     }
     kernels->layer_norm(one, one, one, 1.0f, one, 0, 1);
-    kernels->gelu_tanh(one, one, 0);
     check("what no kernel was given", one[0], 1.0, 0.0);
 }
 

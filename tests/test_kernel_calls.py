@@ -84,7 +84,7 @@ def test_other_threads_of_python_run_meanwhile(monkeypatch: pytest.MonkeyPatch) 
         sys.setswitchinterval(1000)
         start = turns
         for _ in range(2000):
-            kernels.linear(x, weight, 0, bias, out)
+            kernels.linear(x, weight, 0, bias, False, None, out)
             if turns > start + 3:
                 break
         counted = turns - start
@@ -195,69 +195,125 @@ HALF, DOUBLE, BYTE = np.float16, np.float64, np.uint8
 X, WEIGHT, BIAS, OUT = zeros(2, 4), zeros(4, 3), zeros(3), zeros(2, 3)
 PANELS, SCALES = zeros(1, 1, 32, 4, dtype=BYTE), zeros(32)
 IDS, TABLE = zeros(4, dtype=np.int64), zeros(4, 4, dtype=DOUBLE)
-Q, K = zeros(1, 2, 3, 4), zeros(1, 2, 5, 4)
+QKV, K, ATTENDED = zeros(1, 3, 24), zeros(1, 2, 5, 4), zeros(1, 3, 8)
 REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]] = {
     "linear, too few": (kernels.linear, (X, WEIGHT, 0, BIAS), TypeError),
-    "linear, too many": (kernels.linear, (X, WEIGHT, 0, BIAS, OUT, OUT), TypeError),
-    "linear, no array": (kernels.linear, (None, WEIGHT, 0, BIAS, OUT), TypeError),
-    "linear, a list": (kernels.linear, (X, [[1.0]], 0, BIAS, OUT), TypeError),
-    "linear, type by name": (kernels.linear, (X, WEIGHT, "f", BIAS, OUT), TypeError),
-    "linear, type -1": (kernels.linear, (X, WEIGHT, -1, BIAS, OUT), ValueError),
-    "linear, type 3": (kernels.linear, (X, WEIGHT, 3, BIAS, OUT), ValueError),
-    "linear, type 2**40": (kernels.linear, (X, WEIGHT, 1 << 40, BIAS, OUT), ValueError),
-    "linear, type 2**80": (kernels.linear, (X, WEIGHT, 1 << 80, BIAS, OUT), OverflowError),
-    "linear, x of doubles": (kernels.linear, (zeros(2, 4, dtype=DOUBLE), WEIGHT, 0, BIAS, OUT), ValueError),
-    "linear, x of halves": (kernels.linear, (zeros(2, 4, dtype=HALF), WEIGHT, 0, BIAS, OUT), ValueError),
-    "linear, halves said to be floats": (
+    "linear, too many": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, OUT, OUT), TypeError),
+    "linear, no array": (kernels.linear, (None, WEIGHT, 0, BIAS, False, None, OUT), TypeError),
+    "linear, a list": (kernels.linear, (X, [[1.0]], 0, BIAS, False, None, OUT), TypeError),
+    "linear, type by name": (kernels.linear, (X, WEIGHT, "f", BIAS, False, None, OUT), TypeError),
+    "linear, type -1": (kernels.linear, (X, WEIGHT, -1, BIAS, False, None, OUT), ValueError),
+    "linear, type 3": (kernels.linear, (X, WEIGHT, 3, BIAS, False, None, OUT), ValueError),
+    "linear, type 2**40": (kernels.linear, (X, WEIGHT, 1 << 40, BIAS, False, None, OUT), ValueError),
+    "linear, type 2**80": (kernels.linear, (X, WEIGHT, 1 << 80, BIAS, False, None, OUT), OverflowError),
+    "linear, x of doubles": (
         kernels.linear,
-        (X, zeros(4, 3, dtype=HALF), 0, BIAS, OUT),
+        (zeros(2, 4, dtype=DOUBLE), WEIGHT, 0, BIAS, False, None, OUT),
         ValueError,
     ),
-    "linear, floats said to be halves": (kernels.linear, (X, WEIGHT, 1, BIAS, OUT), ValueError),
-    "linear, no sizes": (kernels.linear, (nothing_of_bytes(2, 4), WEIGHT, 0, BIAS, OUT), ValueError),
-    "linear, flat weight": (kernels.linear, (X, zeros(12), 0, BIAS, OUT), ValueError),
-    "linear, long x": (kernels.linear, (zeros(9), WEIGHT, 0, BIAS, OUT), ValueError),
-    "linear, more rows": (kernels.linear, (zeros(3, 4), WEIGHT, 0, BIAS, OUT), ValueError),
-    "linear, short bias": (kernels.linear, (X, WEIGHT, 0, zeros(2), OUT), ValueError),
-    "linear, no bias": (kernels.linear, (X, WEIGHT, 0, None, OUT), TypeError),
-    "linear, long out": (kernels.linear, (X, WEIGHT, 0, BIAS, zeros(2, 4)), ValueError),
-    "linear, short out": (kernels.linear, (X, WEIGHT, 0, BIAS, zeros(5)), ValueError),
-    "linear, no depth": (kernels.linear, (zeros(2, 0), zeros(0, 3), 0, BIAS, OUT), ValueError),
-    "linear, out to read": (kernels.linear, (X, WEIGHT, 0, BIAS, read_only(2, 3)), ValueError),
-    "linear, out of bytes": (kernels.linear, (X, WEIGHT, 0, BIAS, bytes(24)), BufferError),
-    "linear, weight turned": (kernels.linear, (X, zeros(3, 4).T, 0, BIAS, OUT), ValueError),
-    "linear, x with gaps": (kernels.linear, (zeros(2, 8)[:, ::2], WEIGHT, 0, BIAS, OUT), ValueError),
-    "linear, out with gaps": (kernels.linear, (X, WEIGHT, 0, BIAS, zeros(2, 6)[:, ::2]), ValueError),
+    "linear, x of halves": (
+        kernels.linear,
+        (zeros(2, 4, dtype=HALF), WEIGHT, 0, BIAS, False, None, OUT),
+        ValueError,
+    ),
+    "linear, halves said to be floats": (
+        kernels.linear,
+        (X, zeros(4, 3, dtype=HALF), 0, BIAS, False, None, OUT),
+        ValueError,
+    ),
+    "linear, floats said to be halves": (kernels.linear, (X, WEIGHT, 1, BIAS, False, None, OUT), ValueError),
+    "linear, no sizes": (
+        kernels.linear,
+        (nothing_of_bytes(2, 4), WEIGHT, 0, BIAS, False, None, OUT),
+        ValueError,
+    ),
+    "linear, flat weight": (kernels.linear, (X, zeros(12), 0, BIAS, False, None, OUT), ValueError),
+    "linear, long x": (kernels.linear, (zeros(9), WEIGHT, 0, BIAS, False, None, OUT), ValueError),
+    "linear, more rows": (kernels.linear, (zeros(3, 4), WEIGHT, 0, BIAS, False, None, OUT), ValueError),
+    "linear, short bias": (kernels.linear, (X, WEIGHT, 0, zeros(2), False, None, OUT), ValueError),
+    "linear, no bias": (kernels.linear, (X, WEIGHT, 0, None, False, None, OUT), TypeError),
+    "linear, long out": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, zeros(2, 4)), ValueError),
+    "linear, short out": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, zeros(5)), ValueError),
+    "linear, no depth": (kernels.linear, (zeros(2, 0), zeros(0, 3), 0, BIAS, False, None, OUT), ValueError),
+    "linear, out to read": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, read_only(2, 3)), ValueError),
+    "linear, out of bytes": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, bytes(24)), BufferError),
+    "linear, weight turned": (kernels.linear, (X, zeros(3, 4).T, 0, BIAS, False, None, OUT), ValueError),
+    "linear, x with gaps": (
+        kernels.linear,
+        (zeros(2, 8)[:, ::2], WEIGHT, 0, BIAS, False, None, OUT),
+        ValueError,
+    ),
+    "linear, out with gaps": (
+        kernels.linear,
+        (X, WEIGHT, 0, BIAS, False, None, zeros(2, 6)[:, ::2]),
+        ValueError,
+    ),
     "linear, view with gaps": (
         kernels.linear,
-        (memoryview(bytearray(64)).cast("f")[::2], WEIGHT, 0, BIAS, OUT),
+        (memoryview(bytearray(64)).cast("f")[::2], WEIGHT, 0, BIAS, False, None, OUT),
         BufferError,
     ),
-    "linear, unaligned x": (kernels.linear, (unaligned(2, 4), WEIGHT, 0, BIAS, OUT), ValueError),
-    "linear, unaligned out": (kernels.linear, (X, WEIGHT, 0, BIAS, unaligned(2, 3)), ValueError),
+    "linear, unaligned x": (kernels.linear, (unaligned(2, 4), WEIGHT, 0, BIAS, False, None, OUT), ValueError),
+    "linear, unaligned out": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, unaligned(2, 3)), ValueError),
     "head, too few": (kernels.head, (X, zeros(3, 4), 0), TypeError),
     "head, weight of linear": (kernels.head, (X, zeros(4, 3), 0, OUT), ValueError),
     "head, long out": (kernels.head, (X, zeros(3, 4), 0, zeros(7)), ValueError),
     "int8, too few": (kernels.linear_int8, (X, PANELS, SCALES, None, None), TypeError),
-    "int8, panels of floats": (kernels.linear_int8, (X, WEIGHT, SCALES, None, None, OUT), ValueError),
+    "int8, panels of floats": (
+        kernels.linear_int8,
+        (X, WEIGHT, SCALES, None, None, False, None, OUT),
+        ValueError,
+    ),
     "int8, few panels": (
         kernels.linear_int8,
-        (X, PANELS[..., :2].copy(), SCALES, None, None, OUT),
+        (X, PANELS[..., :2].copy(), SCALES, None, None, False, None, OUT),
         ValueError,
     ),
-    "int8, few scales": (kernels.linear_int8, (X, PANELS, zeros(3), None, None, OUT), ValueError),
-    "int8, few totals": (kernels.linear_int8, (X, PANELS, SCALES, zeros(3), None, OUT), ValueError),
-    "int8, another depth": (kernels.linear_int8, (zeros(2, 5), PANELS, SCALES, None, None, OUT), ValueError),
-    "int8, more columns": (kernels.linear_int8, (X, PANELS, SCALES, None, None, zeros(2, 33)), ValueError),
-    "int8, more rows": (kernels.linear_int8, (zeros(3, 4), PANELS, SCALES, None, None, OUT), ValueError),
-    "int8, long bias": (kernels.linear_int8, (X, PANELS, SCALES, None, zeros(4), OUT), ValueError),
+    "int8, few scales": (
+        kernels.linear_int8,
+        (X, PANELS, zeros(3), None, None, False, None, OUT),
+        ValueError,
+    ),
+    "int8, few totals": (
+        kernels.linear_int8,
+        (X, PANELS, SCALES, zeros(3), None, False, None, OUT),
+        ValueError,
+    ),
+    "int8, another depth": (
+        kernels.linear_int8,
+        (zeros(2, 5), PANELS, SCALES, None, None, False, None, OUT),
+        ValueError,
+    ),
+    "int8, more columns": (
+        kernels.linear_int8,
+        (X, PANELS, SCALES, None, None, False, None, zeros(2, 33)),
+        ValueError,
+    ),
+    "int8, more rows": (
+        kernels.linear_int8,
+        (zeros(3, 4), PANELS, SCALES, None, None, False, None, OUT),
+        ValueError,
+    ),
+    "int8, long bias": (
+        kernels.linear_int8,
+        (X, PANELS, SCALES, None, zeros(4), False, None, OUT),
+        ValueError,
+    ),
     "int8, bias of doubles": (
         kernels.linear_int8,
-        (X, PANELS, SCALES, None, zeros(3, dtype=DOUBLE), OUT),
+        (X, PANELS, SCALES, None, zeros(3, dtype=DOUBLE), False, None, OUT),
         ValueError,
     ),
-    "int8, no axes": (kernels.linear_int8, (np.float32(1), PANELS, SCALES, None, None, OUT), ValueError),
-    "int8, no depth": (kernels.linear_int8, (zeros(2, 0), PANELS, SCALES, None, None, OUT), ValueError),
+    "int8, no axes": (
+        kernels.linear_int8,
+        (np.float32(1), PANELS, SCALES, None, None, False, None, OUT),
+        ValueError,
+    ),
+    "int8, no depth": (
+        kernels.linear_int8,
+        (zeros(2, 0), PANELS, SCALES, None, None, False, None, OUT),
+        ValueError,
+    ),
     "pack, flat weight": (kernels.pack, (zeros(12), PANELS, SCALES, SCALES.copy()), ValueError),
     "pack, few panels": (kernels.pack, (zeros(5, 3), PANELS, SCALES, SCALES.copy()), ValueError),
     "pack, few scales": (kernels.pack, (WEIGHT, PANELS, zeros(31), SCALES), ValueError),
@@ -280,42 +336,49 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     "statistics, an id below": (kernels.token_statistics, (WEIGHT, IDS - 1, None, TABLE), ValueError),
     "statistics, long word starts": (kernels.token_statistics, (WEIGHT, IDS, zeros(4), TABLE), ValueError),
     "statistics, short out": (kernels.token_statistics, (WEIGHT, IDS, None, TABLE[:3]), ValueError),
-    "attention, three axes": (kernels.attention, (Q[0], K, K, 1.0, Q), ValueError),
-    "attention, fewer keys": (kernels.attention, (K, Q, Q, 1.0, K.copy()), ValueError),
-    "attention, fewer values": (kernels.attention, (Q, K, K[:, :, :4], 1.0, Q), ValueError),
-    "attention, other heads": (
-        kernels.attention,
-        (Q, zeros(1, 3, 5, 4), zeros(1, 3, 5, 4), 1.0, Q),
+    "linear, activation 2": (kernels.linear, (X, WEIGHT, 0, BIAS, 2, None, OUT), ValueError),
+    "linear, activation -1": (kernels.linear, (X, WEIGHT, 0, BIAS, -1, None, OUT), ValueError),
+    "linear, activation by name": (kernels.linear, (X, WEIGHT, 0, BIAS, "g", None, OUT), TypeError),
+    "linear, short residual": (kernels.linear, (X, WEIGHT, 0, BIAS, False, zeros(5), OUT), ValueError),
+    "int8, long residual": (
+        kernels.linear_int8,
+        (X, PANELS, SCALES, None, None, False, zeros(7), OUT),
         ValueError,
     ),
-    "attention, other batch": (
-        kernels.attention,
-        (Q, zeros(2, 2, 5, 4), zeros(2, 2, 5, 4), 1.0, Q),
-        ValueError,
-    ),
-    "attention, other width": (
-        kernels.attention,
-        (Q, zeros(1, 2, 5, 3), zeros(1, 2, 5, 3), 1.0, Q),
-        ValueError,
-    ),
-    "attention, other out": (kernels.attention, (Q, K, K, 1.0, K), ValueError),
-    "attention, values lie otherwise": (
-        kernels.attention,
-        (Q, K, zeros(1, 5, 2, 4).transpose(0, 2, 1, 3), 1.0, Q),
-        ValueError,
-    ),
-    "attention, width with gaps": (
-        kernels.attention,
-        (zeros(1, 2, 3, 8)[..., ::2], K, K, 1.0, Q),
-        ValueError,
-    ),
-    "attention, five bytes apart": (
-        kernels.attention,
-        (apart(1, 2, 3, 1), K[..., :1], K[..., :1], 1.0, Q),
-        ValueError,
-    ),
-    "attention, scale by name": (kernels.attention, (Q, K, K, "1", Q), TypeError),
-    "attention, out to read": (kernels.attention, (Q, K, K, 1.0, read_only(1, 2, 3, 4)), ValueError),
+    **{
+        f"attention, {name}": (kernels.attention, arguments, error)
+        for name, arguments, error in (
+            ("too few", (QKV, 2, K, K.copy(), 2, 0, 1.0), TypeError),
+            ("flat qkv", (QKV[0], 2, None, None, 0, 0, 1.0, ATTENDED), ValueError),
+            ("no heads", (QKV, 0, None, None, 0, 0, 1.0, ATTENDED), ValueError),
+            ("heads of no width", (QKV, 3, None, None, 0, 0, 1.0, ATTENDED), ValueError),
+            ("heads beyond any", (QKV, 1 << 62, None, None, 0, 0, 1.0, ATTENDED), ValueError),
+            ("heads by name", (QKV, "2", None, None, 0, 0, 1.0, ATTENDED), TypeError),
+            ("qkv with gaps", (zeros(1, 3, 48)[..., ::2], 2, None, None, 0, 0, 1.0, ATTENDED), ValueError),
+            ("a past that nothing holds", (QKV, 2, None, None, 1, 0, 1.0, ATTENDED), ValueError),
+            ("a past before the first", (QKV, 2, K, K.copy(), -1, 0, 1.0, ATTENDED), ValueError),
+            ("no room", (QKV, 2, K, K.copy(), 3, 0, 1.0, ATTENDED), ValueError),
+            ("a past beyond any", (QKV, 2, K, K.copy(), (1 << 63) - 1, 0, 1.0, ATTENDED), ValueError),
+            ("keys alone", (QKV, 2, K, None, 2, 0, 1.0, ATTENDED), TypeError),
+            ("keys of three axes", (QKV, 2, K[0], K.copy(), 2, 0, 1.0, ATTENDED), ValueError),
+            ("values of other heads", (QKV, 2, K, zeros(1, 3, 5, 4), 2, 0, 1.0, ATTENDED), ValueError),
+            ("another batch", (QKV, 2, *zeros(2, 2, 2, 5, 4), 2, 0, 1.0, ATTENDED), ValueError),
+            ("fewer values", (QKV, 2, K, K.copy()[:, :, :4], 2, 0, 1.0, ATTENDED), ValueError),
+            (
+                "values that lie otherwise",
+                (QKV, 2, K, zeros(1, 5, 2, 4).transpose(0, 2, 1, 3), 2, 0, 1.0, ATTENDED),
+                ValueError,
+            ),
+            ("keys with gaps", (QKV, 2, *zeros(2, 1, 2, 5, 8)[..., ::2], 2, 0, 1.0, ATTENDED), ValueError),
+            ("keys to read", (QKV, 2, read_only(1, 2, 5, 4), K, 2, 0, 1.0, ATTENDED), ValueError),
+            ("keys five bytes apart", (QKV, 2, *[apart(1, 2, 5, 4)] * 2, 2, 0, 1.0, ATTENDED), ValueError),
+            ("a first beyond the last", (QKV, 2, None, None, 0, 4, 1.0, ATTENDED), ValueError),
+            ("a first below none", (QKV, 2, None, None, 0, -1, 1.0, ATTENDED), ValueError),
+            ("scale by name", (QKV, 2, None, None, 0, 0, "1", ATTENDED), TypeError),
+            ("long out", (QKV, 2, None, None, 0, 1, 1.0, ATTENDED), ValueError),
+            ("out to read", (QKV, 2, None, None, 0, 0, 1.0, read_only(1, 3, 8)), ValueError),
+        )
+    },
     "norm, too few": (kernels.layer_norm, (X, zeros(4), zeros(4), 1e-5), TypeError),
     "norm, no width": (kernels.layer_norm, (zeros(0), zeros(0), zeros(0), 1e-5, zeros(0)), ValueError),
     "norm, rows that end early": (
@@ -326,9 +389,6 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     "norm, short bias": (kernels.layer_norm, (X, zeros(4), zeros(3), 1e-5, zeros(2, 4)), ValueError),
     "norm, short out": (kernels.layer_norm, (X, zeros(4), zeros(4), 1e-5, OUT), ValueError),
     "norm, epsilon by name": (kernels.layer_norm, (X, zeros(4), zeros(4), "e", zeros(2, 4)), TypeError),
-    "gelu, short out": (kernels.gelu_tanh, (X, OUT), ValueError),
-    "gelu, doubles": (kernels.gelu_tanh, (zeros(8, dtype=DOUBLE), zeros(8, dtype=DOUBLE)), ValueError),
-    "gelu, out to read": (kernels.gelu_tanh, (X, read_only(2, 4)), ValueError),
     "threads by name": (kernels.set_threads, ("two",), TypeError),
     "threads beyond numbers": (kernels.set_threads, (10**30,), OverflowError),
     "instructions that are none": (kernels.use, ("mmx",), ValueError),
@@ -364,26 +424,27 @@ def test_products_of_sizes_beyond_any_number_are_refused() -> None:
     except MemoryError:
         pytest.skip("there is no room for 16 GiB of addresses")
     with pytest.raises(ValueError, match="do not fit together"):
-        kernels.linear(many, many.reshape(1, -1), 0, many, nothing)
+        kernels.linear(many, many.reshape(1, -1), 0, many, False, None, nothing)
     with pytest.raises(ValueError, match="do not fit together"):
         kernels.head(many, many.reshape(-1, 1), 0, nothing)
 
 
-def test_what_is_done_number_by_number_or_row_by_row_may_be_done_in_place() -> None:
+def test_a_norm_may_be_written_where_its_rows_were() -> None:
     x, weight, bias = random(9, 33), random(33, seed=1), random(33, seed=2)
-    for compute in (lambda y, out: kernels.layer_norm(y, weight, bias, 1e-5, out), kernels.gelu_tanh):
-        expected, place = own.filled(9, 33), x.copy()
-        compute(x, expected)
-        compute(place, place)
-        np.testing.assert_array_equal(place, expected)
+    expected, place = own.filled(9, 33), x.copy()
+    kernels.layer_norm(x, weight, bias, 1e-5, expected)
+    kernels.layer_norm(place, weight, bias, 1e-5, place)
+    np.testing.assert_array_equal(place, expected)
 
 
 def test_axes_of_one_may_have_any_stride() -> None:
-    queries, keys, values = random(2, 1, 3, 1), random(2, 1, 5, 1, seed=1), random(2, 1, 5, 1, seed=2)
-    expected = own.attention(queries, keys, values)
+    qkv, held = random(2, 3, 3), [random(2, 1, 5, 1, seed=seed) for seed in (1, 2)]
     strided = [
-        np.lib.stride_tricks.as_strided(part, strides=(part.strides[0], 52 * index, 4, 8 * index))
-        for index, part in enumerate((queries, keys, values), 1)
+        np.lib.stride_tricks.as_strided(part.copy(), strides=(part.strides[0], 52 * index, 4, 8 * index))
+        for index, part in enumerate(held, 1)
     ]
-    queries, keys, values = strided
-    np.testing.assert_array_equal(own.attention(queries, keys, values), expected)
+    expected, out = own.filled(2, 3, 1), own.filled(2, 3, 1)
+    kernels.attention(qkv, 1, *held, 2, 0, 0.3, expected)
+    kernels.attention(qkv, 1, *strided, 2, 0, 0.3, out)
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(strided, held)

@@ -20,7 +20,7 @@ FLAGS = ("-std=gnu11", "-g", "-pthread", "-Wno-psabi", f"-I{SOURCES}", "-fno-san
 ADDRESSES = "-fsanitize=address,undefined,float-cast-overflow"
 THREADS = "-fsanitize=thread"
 # The compiler is kept waiting by the longest, so that comes first.
-ALL = ("avx512", "avx2", "generic", "dispatch", "pool")
+ALL = ("avx512", "avx2", "generic", "dispatch", "kv_cache", "pool")
 
 pytestmark = pytest.mark.skipif(not shutil.which(COMPILER[0]), reason=f"there is no {COMPILER[0]}")
 
@@ -62,5 +62,5 @@ def test_kernels_touch_no_memory_but_their_own_and_rely_on_nothing_undefined(tmp
 def test_threads_share_nothing_that_one_of_them_changes(tmp_path: Path) -> None:
     # The pool and the division of the work are the same for each set of instructions.
     alike = [f"-D{name}=kernels_generic" for name in ("kernels_avx2", "kernels_avx512")]
-    program = build(tmp_path, ("generic", "dispatch", "pool"), THREADS, *alike)
+    program = build(tmp_path, ("generic", "dispatch", "kv_cache", "pool"), THREADS, *alike)
     assert run([str(program), "few"]).startswith("generic")

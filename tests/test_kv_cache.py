@@ -28,12 +28,17 @@ def keys(ops: Ops[Any], batch: int, time: int, first: float = 0.0) -> Any:
     return ops.weight(StoredTensor("F32", numbers.reshape(shape)))
 
 
+def append(cache: KVCache[Any], layer: int, new_keys: Any, new_values: Any) -> tuple[Any, Any]:
+    """Store behind what a layer has seen, as the backends do that attend to it."""
+    return cache.layer(layer, new_keys.shape[2]).append(new_keys, new_values)
+
+
 def test_what_was_appended_comes_back_in_order(ops: Ops[Any]) -> None:
     cache = KVCache(CONFIG, ops, 2, 8)
     for time, first in ((3, 0.0), (1, 100.0), (2, 200.0)):
         for layer in range(CONFIG.n_layer):
             new = keys(ops, 2, time, first + layer)
-            past_keys, past_values = cache.append(layer, new, new + 0.5)
+            past_keys, past_values = append(cache, layer, new, new + 0.5)
             assert past_keys.shape[2] == cache.length + time
             np.testing.assert_array_equal(ops.to_numpy(past_keys)[:, :, cache.length :], ops.to_numpy(new))
             np.testing.assert_array_equal(ops.to_numpy(past_values), ops.to_numpy(past_keys) + 0.5)
@@ -43,18 +48,18 @@ def test_what_was_appended_comes_back_in_order(ops: Ops[Any]) -> None:
 
 def test_the_length_moves_only_when_told(ops: Ops[Any]) -> None:
     cache = KVCache(CONFIG, ops, 1, 4)
-    cache.append(0, keys(ops, 1, 2), keys(ops, 1, 2))
+    append(cache, 0, keys(ops, 1, 2), keys(ops, 1, 2))
     assert cache.length == 0
 
 
 def test_an_overflow_is_refused_and_changes_nothing(ops: Ops[Any]) -> None:
     cache = KVCache(CONFIG, ops, 1, 4)
-    before = ops.to_numpy(cache.append(0, keys(ops, 1, 4), keys(ops, 1, 4))[0]).copy()
+    before = ops.to_numpy(append(cache, 0, keys(ops, 1, 4), keys(ops, 1, 4))[0]).copy()
     cache.advance(3)
     with pytest.raises(ValueError, match="5 positions do not fit a cache of 4"):
-        cache.append(0, keys(ops, 1, 2, 50.0), keys(ops, 1, 2, 50.0))
+        append(cache, 0, keys(ops, 1, 2, 50.0), keys(ops, 1, 2, 50.0))
     cache.length = 0
-    after = ops.to_numpy(cache.append(0, keys(ops, 1, 0), keys(ops, 1, 0))[0])
+    after = ops.to_numpy(append(cache, 0, keys(ops, 1, 0), keys(ops, 1, 0))[0])
     assert after.shape[2] == 0
     assert cache.capacity == before.shape[2]
 
@@ -68,16 +73,16 @@ def test_selected_rows_are_copies_in_the_given_order(ops: Ops[Any]) -> None:
     cache = KVCache(CONFIG, ops, 3, 8)
     new = keys(ops, 3, 2)
     for layer in range(CONFIG.n_layer):
-        cache.append(layer, new, new)
+        append(cache, layer, new, new)
     cache.advance(2)
     chosen = cache.select([2, 0, 2, 1])
     assert (chosen.length, chosen.capacity) == (2, 8)
     for layer in range(CONFIG.n_layer):
-        after, _ = chosen.append(layer, keys(ops, 4, 1, 900.0), keys(ops, 4, 1, 900.0))
+        after, _ = append(chosen, layer, keys(ops, 4, 1, 900.0), keys(ops, 4, 1, 900.0))
         np.testing.assert_array_equal(ops.to_numpy(after)[:, :, :2], ops.to_numpy(new)[[2, 0, 2, 1]])
     chosen.advance(1)
     assert cache.length == 2
-    untouched, _ = cache.append(0, keys(ops, 3, 1), keys(ops, 3, 1))
+    untouched, _ = append(cache, 0, keys(ops, 3, 1), keys(ops, 3, 1))
     np.testing.assert_array_equal(ops.to_numpy(untouched)[:, :, :2], ops.to_numpy(new))
 
 
@@ -88,13 +93,13 @@ def test_a_truncated_cache_is_one_that_never_saw_more(ops: Ops[Any], kept: int) 
     for cache, parts in ((cut, (first, second)), (fresh, (first,))):
         for part in parts:
             for layer in range(CONFIG.n_layer):
-                cache.append(layer, part, part)
+                append(cache, layer, part, part)
             cache.advance(part.shape[2])
     cut.truncate(kept)
     assert cut.length == fresh.length == kept
     for layer in range(CONFIG.n_layer):
         for after, expected in zip(
-            cut.append(layer, third, third), fresh.append(layer, third, third), strict=True
+            append(cut, layer, third, third), append(fresh, layer, third, third), strict=True
         ):
             np.testing.assert_array_equal(ops.to_numpy(after), ops.to_numpy(expected))
 
@@ -103,11 +108,11 @@ def test_truncated_positions_can_be_counted_again_until_they_are_overwritten(ops
     cache = KVCache(CONFIG, ops, 1, 8)
     new = keys(ops, 1, 4)
     for layer in range(CONFIG.n_layer):
-        cache.append(layer, new, new)
+        append(cache, layer, new, new)
     cache.advance(4)
     cache.truncate(1)
     cache.advance(2)
-    after, _ = cache.append(0, keys(ops, 1, 1, 900.0), keys(ops, 1, 1, 900.0))
+    after, _ = append(cache, 0, keys(ops, 1, 1, 900.0), keys(ops, 1, 1, 900.0))
     np.testing.assert_array_equal(ops.to_numpy(after)[:, :, :3], ops.to_numpy(new)[:, :, :3])
 
 

@@ -16,7 +16,7 @@ from transformers.activations import ACT2CLS, ACT2FN
 
 from gpt2cli.backend import open_backend
 from gpt2cli.config import ACTIVATION_FUNCTIONS
-from gpt2cli.ops import Ops, StoredTensor
+from gpt2cli.ops import LayerCache, Ops, StoredTensor
 from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
 from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE
 from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
@@ -53,7 +53,12 @@ def test_every_activation_of_transformers_is_covered_or_has_weights() -> None:
 def test_an_activation_equals_that_of_transformers(ops: Ops[Any], name: str) -> None:
     extremes = torch.tensor([-1e4, -100.0, -11.0, -6.0, -3.0, 0.0, 3.0, 6.0, 11.0, 100.0, 1e4])
     x = torch.cat([torch.linspace(-9, 9, 4001), extremes])
-    check(ops, ops.activation(name, own(ops, x)), ACT2FN[name](x), 2e-6)
+    one, nothing = own(ops, torch.ones(1, 1)), own(ops, torch.zeros(1))
+    residual = random(len(x), 1)
+    activated = ops.linear(own(ops, x[:, None]), one, nothing, activation=name)
+    check(ops, activated, ACT2FN[name](x)[:, None], 2e-6)
+    added = ops.linear(own(ops, x[:, None]), one, nothing, name, own(ops, residual))
+    np.testing.assert_array_equal(ops.to_numpy(added), ops.to_numpy(activated) + residual.numpy())
 
 
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))
@@ -75,27 +80,26 @@ def test_a_layer_norm_leaves_its_input_alone(ops: Ops[Any]) -> None:
 @pytest.mark.parametrize("time", [1, 2, QUERIES_AT_ONCE, QUERIES_AT_ONCE + 1, 2 * QUERIES_AT_ONCE + 3])
 @pytest.mark.parametrize("past", [0, 1, 5])
 def test_attention_is_causal_with_and_without_a_past(ops: Ops[Any], time: int, past: int) -> None:
-    queries = random(2, 3, time, 4)
-    keys, values = random(2, 3, past + time, 4, seed=1), random(2, 3, past + time, 4, seed=2)
+    qkv = random(2, past + time, 3 * 12)
+    queries, keys, values = (
+        part.view(2, past + time, 3, 4).transpose(1, 2) for part in torch.tensor_split(qkv, 3, dim=-1)
+    )
     hidden = torch.ones(time, past + time, dtype=torch.bool).triu(past + 1)
-    scores = (0.3 * queries @ keys.transpose(-1, -2)).masked_fill(hidden, -torch.inf)
-    expected = scores.softmax(-1) @ values
-    check(ops, ops.attention(own(ops, queries), own(ops, keys), own(ops, values), 0.3), expected)
+    scores = (0.3 * queries[:, :, past:] @ keys.transpose(-1, -2)).masked_fill(hidden, -torch.inf)
+    expected = (scores.softmax(-1) @ values).transpose(1, 2).reshape(2, time, 12)
+    held = LayerCache(own(ops, random(2, 3, 300, 4)), own(ops, random(2, 3, 300, 4)), 0)
+    ops.attention(own(ops, qkv[:, :past]), 3, 0.3, held) if past else None
+    held = held._replace(length=past)
+    check(ops, ops.attention(own(ops, qkv[:, past:]), 3, 0.3, held), expected)
+    check(ops, ops.attention(own(ops, qkv), 3, 0.3, None, past), expected)
+    check(ops, ops.attention(own(ops, qkv[:, past:]), 3, 0.3, held, -1), expected[:, -1:])
+    check(ops, held.keys[:, :, : past + time], keys, 0)
+    check(ops, held.values[:, :, : past + time], values, 0)
 
 
 def test_attention_survives_scores_that_overflow_exp(ops: Ops[Any]) -> None:
-    queries, keys = 100 * random(1, 1, 3, 4), 100 * random(1, 1, 3, 4, seed=1)
-    attended = ops.to_numpy(ops.attention(own(ops, queries), own(ops, keys), own(ops, keys), 1.0))
+    attended = ops.to_numpy(ops.attention(own(ops, 100 * random(1, 3, 12)), 1, 1.0))
     assert np.isfinite(attended).all()
-
-
-def test_splitting_and_merging_heads_are_inverse(ops: Ops[Any]) -> None:
-    qkv = random(2, 3, 24)
-    for part, expected in zip(
-        ops.split_heads(own(ops, qkv), 2), torch.tensor_split(qkv, 3, dim=-1), strict=True
-    ):
-        assert part.shape == (2, 2, 3, 4)
-        check(ops, ops.merge_heads(part), expected, 0)
 
 
 STORED: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Any]]] = {

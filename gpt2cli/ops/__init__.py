@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,22 @@ class StoredTensor:
         return self.packed_shape or self.array.shape
 
 
+class LayerCache(NamedTuple, Generic[A]):
+    """Hold keys and values of one layer, (batch, heads, capacity, head width), `length` of them computed."""
+
+    keys: A
+    values: A
+    length: int
+
+    def append(self, keys: A, values: A) -> tuple[A, A]:
+        """Store (batch, heads, time, head width) behind what is there; return all, past and new."""
+        end = self.length + keys.shape[2]
+        held: tuple[Any, Any] = (self.keys, self.values)
+        held[0][:, :, self.length : end] = keys
+        held[1][:, :, self.length : end] = values
+        return held[0][:, :, :end], held[1][:, :, :end]
+
+
 class Ops(Protocol[A]):
     """Compute on the arrays `A` of one backend.
 
@@ -83,8 +99,11 @@ class Ops(Protocol[A]):
     def layer_norm(self, x: A, weight: A, bias: A, epsilon: float) -> A:
         """Normalize each row of (batch, time, width) to mean 0 and variance 1, then scale and shift."""
 
-    def linear(self, x: A, weight: A, bias: A) -> A:
-        """Return x @ weight + bias, with weight of shape (in, out) as GPT-2 stores it."""
+    def linear(self, x: A, weight: A, bias: A, activation: str | None = None, residual: A | None = None) -> A:
+        """Return x @ weight + bias, with weight of shape (in, out) as GPT-2 stores it.
+
+        The activation that config.json calls so is applied to that, and then the residual added.
+        """
 
     def head(self, x: A, table: A, top: int | None = None) -> A:
         """Return x @ table.T, with table of shape (vocabulary, width).
@@ -92,20 +111,14 @@ class Ops(Protocol[A]):
         Where nobody needs more than the `top` highest of each row, others may be minus infinity.
         """
 
-    def split_heads(self, qkv: A, heads: int) -> tuple[A, A, A]:
-        """Cut (batch, time, 3 * width) into queries, keys, values of (batch, heads, time, head width)."""
+    def attention(
+        self, qkv: A, heads: int, scale: float, past: LayerCache[A] | None = None, first: int = 0
+    ) -> A:
+        """Attend causally with the queries, keys and values of qkv, (batch, time, 3 * width).
 
-    def merge_heads(self, x: A) -> A:
-        """Join (batch, heads, time, head width) into (batch, time, width)."""
-
-    def attention(self, queries: A, keys: A, values: A, scale: float) -> A:
-        """Attend causally: query i of `time` sees the first past + i + 1 keys; shape of queries."""
-
-    def activation(self, name: str, x: A) -> A:
-        """Apply the activation that config.json calls `name`."""
-
-    def add(self, residual: A, update: A) -> A:
-        """Return residual + update."""
+        Query i sees what the past holds and the keys up to i, which are stored there; the result has the
+        shape (batch, time - first, width), as the queries before position `first` are left out.
+        """
 
     def token_statistics(
         self,

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.ops import Storage, StoredTensor, kernels
+from gpt2cli.ops import LayerCache, Storage, StoredTensor, kernels
 from gpt2cli.ops.compiled_weights import Int8Matrix, Table, as_table
 from gpt2cli.ops.head_screen import shortlist
-from gpt2cli.ops.numpy_ops import NumpyOps, widen
+from gpt2cli.ops.numpy_ops import NumpyOps, finish, widen
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -60,43 +60,60 @@ class CompiledOps(NumpyOps):
         kernels.layer_norm(x, weight, bias, epsilon, out)
         return out
 
-    def linear(self, x: Array, weight: Array | Int8Matrix, bias: Array) -> Array:
-        if isinstance(weight, Int8Matrix):
-            return _product(x, weight, len(bias), bias)
+    def linear(
+        self,
+        x: Array,
+        weight: Array | Int8Matrix,
+        bias: Array,
+        activation: str | None = None,
+        residual: Array | None = None,
+    ) -> Array:
+        if activation is not None and activation not in TANH_GELUS:
+            return finish(self.linear(x, weight, bias), activation, residual)
+        gelu = activation is not None
         out = np.empty((*x.shape[:-1], len(bias)), np.float32)
-        kernels.linear(x, weight, STORED[weight.dtype.char], bias, out)
+        if isinstance(weight, Int8Matrix):
+            kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, gelu, residual, out)
+        else:
+            kernels.linear(x, weight, STORED[weight.dtype.char], bias, gelu, residual, out)
         return out
 
     def head(self, x: Array, table: Array | Table | Int8Matrix, top: int | None = None) -> Array:
         x = np.ascontiguousarray(x)
         if isinstance(table, Int8Matrix):
-            return _product(x, table, table.shape[0], None)
+            return _product(x, table)
         table = as_table(table)
         highest = None if top is None else _highest(x, table, top)
         return _dots(x, table.array) if highest is None else highest
 
-    def attention(self, queries: Array, keys: Array, values: Array, scale: float) -> Array:
-        batch, heads, time, head_width = queries.shape
-        # In the order in which the heads are joined, which then is no copy.
-        out = np.empty((batch, time, heads, head_width), np.float32).transpose(0, 2, 1, 3)
-        kernels.attention(queries, keys, values, scale, out)
+    def attention(
+        self,
+        qkv: Array,
+        heads: int,
+        scale: float,
+        past: LayerCache[Array] | None = None,
+        first: int = 0,
+    ) -> Array:
+        batch, time, width = qkv.shape
+        first += time if first < 0 else 0
+        keys, values, length = past or (None, None, 0)
+        out = np.empty((batch, time - first, width // 3), np.float32)
+        kernels.attention(qkv, heads, keys, values, length, first, scale, out)
         return out
+
+    def tail(self, x: Array, first: int) -> Array:
+        # Of several rows, the last positions do not lie together.
+        return np.ascontiguousarray(x[..., first:, :])
 
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
         out = np.empty((4, len(targets)))
         kernels.token_statistics(logits, targets, word_starts, out)
         return out
 
-    def activation(self, name: str, x: Array) -> Array:
-        if name not in TANH_GELUS:
-            return super().activation(name, x)
-        kernels.gelu_tanh(x, x)
-        return x
 
-
-def _product(x: Array, weight: Int8Matrix, columns: int, bias: Array | None) -> Array:
-    out = np.empty((*x.shape[:-1], columns), np.float32)
-    kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, out)
+def _product(x: Array, weight: Int8Matrix) -> Array:
+    out = np.empty((*x.shape[:-1], weight.shape[0]), np.float32)
+    kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, None, False, None, out)
     return out
 
 
@@ -110,7 +127,7 @@ def _highest(x: Array, table: Table, top: int) -> Array | None:
     """Return the products of a single row that may be among the `top` highest, if these are few."""
     if table.screen is None or x.size != x.shape[-1] or table.failures > 0:
         return None
-    logits = _product(x, table.screen, table.shape[0], None)
+    logits = _product(x, table.screen)
     places = shortlist(x.ravel(), logits.ravel(), table.screen.scales[: logits.size], top)
     if places is None:
         table.failures += 1

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.ops import Storage, StoredTensor
+from gpt2cli.ops import LayerCache, Storage, StoredTensor
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -58,41 +58,44 @@ class NumpyOps:
         normed += bias
         return normed
 
-    def linear(self, x: Array, weight: Array, bias: Array) -> Array:
+    def linear(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        activation: str | None = None,
+        residual: Array | None = None,
+    ) -> Array:
         # As one matrix, because matmul of three axes multiplies each batch row by itself.
         product: Array = x.reshape(-1, x.shape[-1]) @ weight
         product += bias
-        return product.reshape(*x.shape[:-1], weight.shape[1])
+        return finish(product.reshape(*x.shape[:-1], weight.shape[1]), activation, residual)
 
     def head(self, x: Array, table: Array, top: int | None = None) -> Array:
         rows = x.reshape(-1, x.shape[-1])
         return (rows @ table.T).reshape(*x.shape[:-1], table.shape[0])
 
-    def split_heads(self, qkv: Array, heads: int) -> tuple[Array, Array, Array]:
+    def attention(
+        self,
+        qkv: Array,
+        heads: int,
+        scale: float,
+        past: LayerCache[Array] | None = None,
+        first: int = 0,
+    ) -> Array:
         batch, time, width = qkv.shape
         parts = qkv.reshape(batch, time, 3, heads, width // (3 * heads)).transpose(2, 0, 3, 1, 4)
-        return parts[0], parts[1], parts[2]
-
-    def merge_heads(self, x: Array) -> Array:
-        batch, heads, time, head_width = x.shape
-        return x.transpose(0, 2, 1, 3).reshape(batch, time, heads * head_width)
-
-    def attention(self, queries: Array, keys: Array, values: Array, scale: float) -> Array:
-        past = keys.shape[2] - queries.shape[2]
-        scaled = queries * np.float32(scale)
-        attended = []
+        queries, keys, values = parts[0, :, :, first:] * np.float32(scale), parts[1], parts[2]
+        if past:
+            keys, values = past.append(keys, values)
+        attended = np.empty((batch, queries.shape[2], heads, parts.shape[-1]), np.float32)
+        before = keys.shape[2] - queries.shape[2]
         for start in range(0, queries.shape[2], QUERIES_AT_ONCE):
-            end = start + QUERIES_AT_ONCE
-            seen = past + end
-            attended.append(_attend(scaled[:, :, start:end], keys[:, :, :seen], values[:, :, :seen]))
-        return attended[0] if len(attended) == 1 else np.concatenate(attended, axis=2)
-
-    def activation(self, name: str, x: Array) -> Array:
-        return ACTIVATIONS[name](x)
-
-    def add(self, residual: Array, update: Array) -> Array:
-        update += residual
-        return update
+            block = queries[:, :, start : start + QUERIES_AT_ONCE]
+            end = start + block.shape[2]
+            seen = slice(before + end)
+            attended[:, start:end] = _attend(block, keys[:, :, seen], values[:, :, seen]).swapaxes(1, 2)
+        return attended.reshape(batch, -1, width // 3)
 
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
         table = np.empty((4, len(targets)))
@@ -108,6 +111,15 @@ class NumpyOps:
 
     def select_rows(self, x: Array, rows: Sequence[int]) -> Array:
         return x[list(rows)]
+
+
+def finish(product: Array, activation: str | None, residual: Array | None) -> Array:
+    """Apply an activation to a product and add a residual, in its place where that can be."""
+    if activation is not None:
+        product = ACTIVATIONS[activation](product)
+    if residual is not None:
+        product += residual
+    return product
 
 
 def widen(numbers: Array) -> Array:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.errors import CheckpointError, Gpt2Error
-from gpt2cli.ops import Storage, StoredTensor
+from gpt2cli.ops import LayerCache, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -122,29 +122,46 @@ class TorchOps:
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
         return F.layer_norm(x, weight.shape, weight, bias, epsilon)
 
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def linear(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: str | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        product = self.product(x, weight, bias)
+        if activation is not None:
+            product = ACTIVATIONS[activation](product)
+        return product if residual is None else residual + self._drop(product)
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return x @ weight + bias."""
         rows = torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight)
         return rows.view(*x.shape[:-1], weight.shape[1])
 
     def head(self, x: Tensor, table: Tensor, top: int | None = None) -> Tensor:
         return F.linear(x, table)
 
-    def split_heads(self, qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-        batch, time, width = qkv.shape
-        parts = qkv.view(batch, time, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
-        return parts[0], parts[1], parts[2]
-
-    def merge_heads(self, x: Tensor) -> Tensor:
-        batch, heads, time, head_width = x.shape
-        return x.transpose(1, 2).reshape(batch, time, heads * head_width)
-
-    def attention(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    def attention(
+        self,
+        qkv: Tensor,
+        heads: int,
+        scale: float,
+        past: LayerCache[Tensor] | None = None,
+        first: int = 0,
+    ) -> Tensor:
+        batch, _, width = qkv.shape
+        parts = qkv.view(batch, -1, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
+        queries, keys, values = parts[0, :, :, first:], parts[1], parts[2]
+        if past:
+            keys, values = past.append(keys, values)
         time, total = queries.shape[2], keys.shape[2]
         mask = None
         if 1 < time < total:
             mask = torch.ones(time, total, dtype=torch.bool, device=self.device)
             mask = mask.tril(total - time)
-        return F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             queries,
             keys,
             values,
@@ -153,12 +170,7 @@ class TorchOps:
             is_causal=1 < time == total,
             scale=scale,
         )
-
-    def activation(self, name: str, x: Tensor) -> Tensor:
-        return ACTIVATIONS[name](x)
-
-    def add(self, residual: Tensor, update: Tensor) -> Tensor:
-        return residual + self._drop(update)
+        return attended.transpose(1, 2).reshape(batch, time, width // 3)
 
     def token_statistics(self, logits: Tensor, targets: Array, word_starts: Array | None) -> Array:
         places = torch.from_numpy(targets).to(self.device)[:, None]

@@ -33,10 +33,10 @@ class AdaptedMatrix:
 class AdaptedOps(TorchOps):
     """Multiply by adapted matrices without ever forming them."""
 
-    def linear(self, x: Tensor, weight: Any, bias: Tensor) -> Tensor:
+    def product(self, x: Tensor, weight: Any, bias: Tensor) -> Tensor:
         if not isinstance(weight, AdaptedMatrix):
-            return super().linear(x, weight, bias)
-        return super().linear(x, weight.matrix, bias) + SCALE * ((x @ weight.down) @ weight.up)
+            return super().product(x, weight, bias)
+        return super().product(x, weight.matrix, bias) + SCALE * ((x @ weight.down) @ weight.up)
 
 
 def initial_adapters(weights: Mapping[str, Tensor], rank: int, seed: int) -> dict[str, Tensor]:

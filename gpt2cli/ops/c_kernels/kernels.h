@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 enum stored { STORED_F32, STORED_F16, STORED_BF16 };
+enum activation { NO_ACTIVATION, GELU_TANH };
 
 /* Columns of an int8 matrix that lie together, so that one pass over memory serves all of them; and the
    longest sums of its products that fit 32 bits. */
@@ -24,10 +25,19 @@ struct attention_shape {
     ptrdiff_t query_stride[3], key_stride[3], out_stride[3];
 };
 
+/* The last two thirds of qkv (batch, time, 3 * heads * width) and where they go: into keys and values (batch, heads,
+   positions, width) from position `past` on. Strides as above. */
+struct appended {
+    const float *qkv;
+    float *keys, *values;
+    ptrdiff_t batch, heads, time, width, past, stride[3];
+};
+
 /* out (rows, columns) of x (rows, depth) and a matrix of one of three kinds: for `linear` weight is
    (depth, columns); for `head` it is (columns, depth); for `linear_int8` it is what `kernels_pack` made,
    with its scales and, if x may be rounded to 8 bits instead of 15, its totals, else NULL. bias is added;
-   for `head` and `linear_int8` it may be NULL. */
+   for `head` and `linear_int8` it may be NULL. Then, but not by `head`, the activation is applied and the
+   residual (rows, columns) added, if there is one. */
 struct product {
     const float *x;
     const void *weight;
@@ -35,6 +45,8 @@ struct product {
     const float *scales, *totals, *bias;
     float *out;
     ptrdiff_t rows, depth, columns;
+    enum activation activation;
+    const float *residual;
 };
 
 /* logits (rows, count) of which those of the targets came; word_starts (count) tells with 1 which tokens begin a
@@ -57,7 +69,6 @@ struct kernels {
                      const struct attention_shape *shape);
     void (*layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, float *out,
                        ptrdiff_t rows, ptrdiff_t width);
-    void (*gelu_tanh)(const float *x, float *out, ptrdiff_t count);
     void (*token_statistics)(const struct statistics *statistics);
 };
 
@@ -68,6 +79,8 @@ extern const struct kernels kernels_avx2, kernels_avx512;
 
 /* Return the fastest that this processor can run, or the one of a name; NULL where it has no such. */
 const struct kernels *kernels_named(const char *name);
+
+void kernels_append(const struct appended *appended);
 
 /* Round weight (depth, columns), whose elements are `step` and `stride` floats apart, to int8 with a scale
    a column, NaN where one of its elements is not finite. Panels of PANEL columns hold 4 elements of depth a

@@ -1,7 +1,8 @@
-/* The kernels as the Python module gpt2cli.ops.kernels; arrays come by the buffer protocol. */
+/* The kernels as the Python module gpt2cli.ops.kernels. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "arguments.h"
+
+#include <string.h>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -10,46 +11,7 @@
 #include "kernels.h"
 #include "pool.h"
 
-enum { MOST_ARRAYS = 6 };
-
 static const struct kernels *kernels;
-
-struct arrays {
-    Py_buffer all[MOST_ARRAYS];
-    int count;
-};
-
-static void release(struct arrays *arrays)
-{
-    while (arrays->count)
-        PyBuffer_Release(&arrays->all[--arrays->count]);
-}
-
-/* Returns 0 where the object's numbers have `size` bytes and are aligned, without gaps if the flags ask that. */
-static int take(struct arrays *arrays, PyObject *object, Py_ssize_t size, int flags)
-{
-    Py_buffer *buffer = &arrays->all[arrays->count];
-    if (PyObject_GetBuffer(object, buffer, flags))
-        return -1;
-    arrays->count++;
-    if (buffer->itemsize != size) {
-        PyErr_Format(PyExc_ValueError, "numbers of %zd bytes, not %zd", buffer->itemsize, size);
-        return -1;
-    }
-    int aligned = !buffer->len || (uintptr_t)buffer->buf % (size_t)size == 0;
-    for (int axis = 0; buffer->strides && axis < buffer->ndim; axis++)
-        aligned = aligned && buffer->strides[axis] % size == 0;
-    if (!aligned)
-        PyErr_SetString(PyExc_ValueError, "numbers that are not aligned");
-    return aligned ? 0 : -1;
-}
-
-static int expect(int holds, const char *what)
-{
-    if (!holds)
-        PyErr_Format(PyExc_ValueError, "%s do not fit together", what);
-    return holds ? 0 : -1;
-}
 
 /* Python's other threads run meanwhile, but the pool has one caller at a time. */
 static PyThreadState *begin(void)
@@ -63,31 +25,6 @@ static void end(PyThreadState *state)
 {
     pool_unlock();
     PyEval_RestoreThread(state);
-}
-
-static PyObject *finish(struct arrays *arrays, int failed)
-{
-    release(arrays);
-    if (failed)
-        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
-    Py_RETURN_NONE;
-}
-
-static int count_arguments(Py_ssize_t given, Py_ssize_t wanted)
-{
-    if (given == wanted)
-        return 0;
-    PyErr_Format(PyExc_TypeError, "%zd arguments, not %zd", given, wanted);
-    return -1;
-}
-
-static Py_ssize_t length(const Py_buffer *buffer) { return buffer->len / buffer->itemsize; }
-
-/* The product may be larger than any number, where the buffer is of another shape. */
-static int holds(const Py_buffer *buffer, Py_ssize_t rows, Py_ssize_t columns)
-{
-    Py_ssize_t product;
-    return !__builtin_mul_overflow(rows, columns, &product) && length(buffer) == product;
 }
 
 /* Fills in the product of x and out, with a weight of (depth, columns) or (columns, depth). */
@@ -115,18 +52,30 @@ static int take_type(PyObject *number, struct product *p)
     return expect(type >= STORED_F32 && type <= STORED_BF16, "the type and the kernels");
 }
 
+/* Takes what is done to the sums of a product. */
+static int take_finish(struct arrays *arrays, PyObject *activation, PyObject *residual, struct product *p)
+{
+    long number = PyLong_AsLong(activation);
+    if (PyErr_Occurred())
+        return -1;
+    p->activation = (enum activation)number;
+    return expect(number >= NO_ACTIVATION && number <= GELU_TANH, "the activation and the kernels") ||
+           take_or_none(arrays, residual, p->rows * p->columns, &p->residual);
+}
+
 static PyObject *linear(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
     struct arrays a = {.count = 0};
     struct product p = {0};
     (void)self;
-    if (count_arguments(count, 5) || take_type(given[2], &p))
+    if (count_arguments(count, 7) || take_type(given[2], &p))
         return NULL;
     int failed = take(&a, given[0], 4, PyBUF_ND) ||
                  take(&a, given[1], p.type == STORED_F32 ? 4 : 2, PyBUF_ND) || take(&a, given[3], 4, PyBUF_ND) ||
-                 take(&a, given[4], 4, PyBUF_ND | PyBUF_WRITABLE) ||
+                 take(&a, given[6], 4, PyBUF_ND | PyBUF_WRITABLE) ||
                  shape_product(&p, &a.all[0], &a.all[1], 0, &a.all[3]) ||
-                 expect(length(&a.all[2]) == p.columns, "weight and bias");
+                 expect(length(&a.all[2]) == p.columns, "weight and bias") ||
+                 take_finish(&a, given[4], given[5], &p);
     if (!failed) {
         p.bias = a.all[2].buf;
         PyThreadState *state = begin();
@@ -168,27 +117,15 @@ static int expect_packed(const Py_buffer *panels, const Py_buffer *scales, Py_ss
                   "panels and scales");
 }
 
-/* Takes an array of `size` floats, or NULL for None. */
-static int take_or_none(struct arrays *arrays, PyObject *object, Py_ssize_t size, const float **to)
-{
-    if (object == Py_None)
-        return 0;
-    if (take(arrays, object, 4, PyBUF_ND))
-        return -1;
-    const Py_buffer *buffer = &arrays->all[arrays->count - 1];
-    *to = buffer->buf;
-    return expect(length(buffer) == size, "the columns and what there is for each");
-}
-
 static PyObject *linear_int8(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
     struct arrays a = {.count = 0};
     struct product p = {0};
     (void)self;
-    if (count_arguments(count, 6))
+    if (count_arguments(count, 8))
         return NULL;
     int failed = take(&a, given[0], 4, PyBUF_ND) || take(&a, given[1], 1, PyBUF_ND) ||
-                 take(&a, given[2], 4, PyBUF_ND) || take(&a, given[5], 4, PyBUF_ND | PyBUF_WRITABLE) ||
+                 take(&a, given[2], 4, PyBUF_ND) || take(&a, given[7], 4, PyBUF_ND | PyBUF_WRITABLE) ||
                  expect(a.all[0].ndim > 0 && a.all[3].ndim > 0, "x and out");
     if (!failed) {
         p.depth = a.all[0].shape[a.all[0].ndim - 1];
@@ -198,7 +135,7 @@ static PyObject *linear_int8(PyObject *self, PyObject *const *given, Py_ssize_t 
         failed = expect_packed(&a.all[1], &a.all[2], p.depth, p.columns) ||
                  expect(holds(&a.all[3], p.rows, p.columns), "x and out") ||
                  take_or_none(&a, given[3], padded(p.columns, PANEL), &p.totals) ||
-                 take_or_none(&a, given[4], p.columns, &p.bias);
+                 take_or_none(&a, given[4], p.columns, &p.bias) || take_finish(&a, given[5], given[6], &p);
     }
     if (!failed) {
         PyThreadState *state = begin();
@@ -230,44 +167,76 @@ static PyObject *pack(PyObject *self, PyObject *const *given, Py_ssize_t count)
     return finish(&a, failed);
 }
 
-static void take_strides(ptrdiff_t to[3], const Py_buffer *from)
+/* The shape of (batch, time, 3 * heads * width), whose strides queries have, and keys and values too unless they go
+   into a cache. */
+static int shape_qkv(struct attention_shape *s, const Py_buffer *qkv, Py_ssize_t heads)
 {
-    for (int axis = 0; axis < 3; axis++)
-        to[axis] = from->strides[axis] / 4;
+    if (expect(qkv->ndim == 3 && heads > 0 && heads <= qkv->shape[2] && qkv->shape[2] % (3 * heads) == 0, "qkv and heads"))
+        return -1;
+    s->batch = qkv->shape[0], s->heads = heads, s->time = s->seen = qkv->shape[1], s->width = qkv->shape[2] / 3 / heads;
+    ptrdiff_t strides[] = {s->time * qkv->shape[2], s->width, qkv->shape[2]};
+    memcpy(s->query_stride, strides, sizeof strides);
+    memcpy(s->key_stride, strides, sizeof strides);
+    return 0;
 }
 
-static int shape_attention(struct attention_shape *s, const Py_buffer *all)
+/* Takes keys and values (batch, heads, positions, width) of the cache, which hold `past` positions. */
+static int take_cache(struct arrays *arrays, PyObject *const *given, struct attention_shape *s, struct appended *a)
 {
-    for (int i = 0; i < 4; i++)
-        if (expect(all[i].ndim == 4 && (all[i].strides[3] == 4 || all[i].shape[3] < 2),
-                   "the axes of queries, keys, values and out"))
-            return -1;
-    const Py_ssize_t *q = all[0].shape, *k = all[1].shape;
-    s->batch = q[0], s->heads = q[1], s->time = q[2], s->seen = k[2], s->width = q[3];
-    int fits = k[0] == q[0] && k[1] == q[1] && k[3] == q[3] && k[2] >= q[2];
+    const Py_buffer *keys = &arrays->all[arrays->count], *values = keys + 1;
+    if (take(arrays, given[0], 4, PyBUF_STRIDES | PyBUF_WRITABLE) ||
+        take(arrays, given[1], 4, PyBUF_STRIDES | PyBUF_WRITABLE) ||
+        expect(keys->ndim == 4 && values->ndim == 4, "the axes of keys and values"))
+        return -1;
+    int fits = keys->shape[0] == s->batch && keys->shape[1] == s->heads && keys->shape[3] == s->width &&
+               keys->shape[2] - s->time >= a->past && (keys->strides[3] == 4 || s->width < 2);
     for (int axis = 0; axis < 4; axis++)
-        fits = fits && all[2].shape[axis] == k[axis] && all[3].shape[axis] == q[axis] &&
-               (all[2].strides[axis] == all[1].strides[axis] || k[axis] < 2);
-    take_strides(s->query_stride, &all[0]);
-    take_strides(s->key_stride, &all[1]);
-    take_strides(s->out_stride, &all[3]);
-    return expect(fits, "queries, keys, values and out");
+        fits = fits && values->shape[axis] == keys->shape[axis] &&
+               (values->strides[axis] == keys->strides[axis] || keys->shape[axis] < 2);
+    for (int axis = 0; axis < 3; axis++)
+        a->stride[axis] = s->key_stride[axis] = keys->strides[axis] / 4;
+    a->keys = keys->buf, a->values = values->buf;
+    s->seen += a->past;
+    return expect(fits, "qkv, keys and values");
+}
+
+/* Leaves out the queries before position `first`. */
+static int take_attended(struct arrays *arrays, PyObject *object, struct attention_shape *s, Py_ssize_t first)
+{
+    const Py_buffer *out = &arrays->all[arrays->count];
+    Py_ssize_t row = s->heads * s->width;
+    if (take(arrays, object, 4, PyBUF_ND | PyBUF_WRITABLE) ||
+        expect(first >= 0 && first <= s->time, "qkv and the first position"))
+        return -1;
+    s->time -= first;
+    ptrdiff_t strides[] = {s->time * row, s->width, row};
+    memcpy(s->out_stride, strides, sizeof strides);
+    return expect(holds(out, s->batch * s->time, row), "qkv and out");
 }
 
 static PyObject *attention(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
     struct arrays a = {.count = 0};
-    struct attention_shape shape;
+    struct attention_shape s;
+    struct appended c = {0};
     (void)self;
-    if (count_arguments(count, 5))
+    if (count_arguments(count, 8))
         return NULL;
-    float scale = (float)PyFloat_AsDouble(given[3]);
-    int failed = PyErr_Occurred() || take(&a, given[0], 4, PyBUF_STRIDES) ||
-                 take(&a, given[1], 4, PyBUF_STRIDES) || take(&a, given[2], 4, PyBUF_STRIDES) ||
-                 take(&a, given[4], 4, PyBUF_STRIDES | PyBUF_WRITABLE) || shape_attention(&shape, a.all);
+    Py_ssize_t heads = PyLong_AsSsize_t(given[1]), first = PyErr_Occurred() ? 0 : PyLong_AsSsize_t(given[5]);
+    c.past = PyErr_Occurred() ? 0 : PyLong_AsSsize_t(given[4]);
+    float scale = PyErr_Occurred() ? 0.0f : (float)PyFloat_AsDouble(given[6]);
+    int is_held = given[2] != Py_None;
+    int failed = PyErr_Occurred() || take(&a, given[0], 4, PyBUF_ND) || shape_qkv(&s, &a.all[0], heads) ||
+                 expect(c.past >= 0 && (is_held || !c.past), "the past and the cache") ||
+                 (is_held && take_cache(&a, given + 2, &s, &c)) || take_attended(&a, given[7], &s, first);
     if (!failed) {
+        ptrdiff_t row = s.heads * s.width;
+        c.qkv = a.all[0].buf, c.batch = s.batch, c.heads = s.heads, c.width = s.width, c.time = s.time + first;
+        const float *keys = is_held ? c.keys : c.qkv + row, *values = is_held ? c.values : c.qkv + 2 * row;
         PyThreadState *state = begin();
-        failed = kernels->attention(a.all[0].buf, a.all[1].buf, a.all[2].buf, scale, a.all[3].buf, &shape);
+        if (is_held)
+            kernels_append(&c);
+        failed = kernels->attention(c.qkv + first * 3 * row, keys, values, scale, a.all[a.count - 1].buf, &s);
         end(state);
     }
     return finish(&a, failed);
@@ -291,22 +260,6 @@ static PyObject *layer_norm(PyObject *self, PyObject *const *given, Py_ssize_t c
             kernels->layer_norm(a.all[0].buf, a.all[1].buf, a.all[2].buf, epsilon, a.all[3].buf, all / width, width);
             end(state);
         }
-    }
-    return finish(&a, failed);
-}
-
-static PyObject *gelu_tanh(PyObject *self, PyObject *const *given, Py_ssize_t count)
-{
-    struct arrays a = {.count = 0};
-    (void)self;
-    if (count_arguments(count, 2))
-        return NULL;
-    int failed = take(&a, given[0], 4, PyBUF_ND) || take(&a, given[1], 4, PyBUF_ND | PyBUF_WRITABLE) ||
-                 expect(a.all[0].len == a.all[1].len, "x and out");
-    if (!failed) {
-        PyThreadState *state = begin();
-        kernels->gelu_tanh(a.all[0].buf, a.all[1].buf, length(&a.all[0]));
-        end(state);
     }
     return finish(&a, failed);
 }
@@ -376,13 +329,12 @@ static PyObject *use(PyObject *self, PyObject *name)
     {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, #name "(" arguments ")"}
 
 static PyMethodDef methods[] = {
-    FAST(linear, "x, weight, type, bias, out"),
+    FAST(linear, "x, weight, type, bias, activation, residual, out"),
     FAST(head, "x, table, type, out"),
-    FAST(linear_int8, "x, panels, scales, totals, bias, out"),
+    FAST(linear_int8, "x, panels, scales, totals, bias, activation, residual, out"),
     FAST(pack, "weight, panels, scales, totals"),
-    FAST(attention, "queries, keys, values, scale, out"),
+    FAST(attention, "qkv, heads, keys, values, past, first, scale, out"),
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
-    FAST(gelu_tanh, "x, out"),
     FAST(token_statistics, "logits, targets, word_starts, out"),
     {"set_threads", set_threads, METH_O, "set_threads(count) -> count"},
     {"threads", threads, METH_NOARGS, "threads() -> count"},
