@@ -6,7 +6,7 @@ SOURCES = ("module", "dispatch", "kv_cache", "pool", "generic", "avx2", "avx512"
 HEADERS = ("arguments.h", "kernels.h", "pool.h", "rounding.h", "vectors.h")
 PARTS = (
     *("kernels", "linear", "head", "int8", "int8_bytes", "int8_pairs"),
-    *("finish", "attention", "elementwise", "statistics"),
+    *("finish", "attention", "attention_tiles", "elementwise", "statistics"),
 )
 
 setup(

@@ -34,8 +34,8 @@ MOST_ROWS = 30
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 23, 24, 25, MOST_ROWS)
 THREADS = range(1, 9)
 WIDTHS = (1, 3, 15, 16, 17, 31, 33, 64)
-# On both sides of 4 and of 32 queries.
-TIMES = (1, 2, 3, 4, 5, 8, 9, 31, 32, 33)
+# On both sides of 4 and of 32 queries, and beyond twice 32.
+TIMES = (1, 2, 3, 4, 5, 8, 9, 31, 32, 33, 69)
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)

@@ -162,15 +162,24 @@ INLINE vec choose(ivec mask, vec yes, vec no)
     return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
 }
 
-INLINE vec larger(vec a, vec b) { return choose(a > b, a, b); }
+/* The second where one is not a number, as the instruction has it. */
+INLINE vec larger(vec a, vec b)
+{
+#if LANES == 16
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
 
 /* e to the x, within 2 units of the last place; 0 below -87.3, where floats become denormal, and infinity
    from 88.4. The polynomial is that of Cephes (Moshier). */
 INLINE vec exponential(vec x)
 {
-    vec bounded = choose(x > 89.0f, splat(89.0f), x);
     /* What is not a number becomes one here, as it has no whole number to be converted to. */
-    bounded = choose(bounded > -88.0f, bounded, splat(-88.0f));
+    vec bounded = -larger(-larger(x, splat(-88.0f)), splat(-89.0f));
     vec scaled = bounded * 1.44269504088896341f;
     /* Adding and subtracting 1.5 * 2**23 rounds to a whole number. */
     vec power = (scaled + 0x1.8p23f) - 0x1.8p23f;
