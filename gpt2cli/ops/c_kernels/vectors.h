@@ -29,7 +29,15 @@ INLINE vec splat(float value) { return value - (vec){0}; }
 
 INLINE vec widen_bf16(const uint16_t *from)
 {
-    return (vec)(__builtin_convertvector(*(const half_memory *)from, uvec) << 16);
+    /* One instruction, of which GCC 12 makes five where it is not named. */
+#if LANES == 16
+    uvec bits = (uvec)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
+#elif LANES == 8
+    uvec bits = (uvec)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)from));
+#else
+    uvec bits = __builtin_convertvector(*(const half_memory *)from, uvec);
+#endif
+    return (vec)(bits << 16);
 }
 
 INLINE vec widen_f16(const uint16_t *from)
