@@ -23,6 +23,9 @@ int pool_set_threads(int threads);
 
 int pool_threads(void);
 
+/* Tell which matrix is about to be read. What follows it is learned, and the next time read while threads are idle. */
+void pool_read(const void *matrix);
+
 /* Call task(context, 0) to task(context, tasks - 1), in any order, and return when all are done. */
 void pool_run(pool_task task, void *context, ptrdiff_t tasks);
 
