@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,8 @@ class StoredTensor:
         return self.packed_shape or self.array.shape
 
 
-class LayerCache(NamedTuple, Generic[A]):
+@dataclass
+class LayerCache(Generic[A]):
     """Hold keys and values of one layer, (batch, heads, capacity, head width), `length` of them computed."""
 
     keys: A

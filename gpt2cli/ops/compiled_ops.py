@@ -96,7 +96,7 @@ class CompiledOps(NumpyOps):
     ) -> Array:
         batch, time, width = qkv.shape
         first += time if first < 0 else 0
-        keys, values, length = past or (None, None, 0)
+        keys, values, length = (past.keys, past.values, past.length) if past else (None, None, 0)
         out = np.empty((batch, time - first, width // 3), np.float32)
         kernels.attention(qkv, heads, keys, values, length, first, scale, out)
         return out
