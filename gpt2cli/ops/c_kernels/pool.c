@@ -87,7 +87,7 @@ static void *serve(void *number)
     int worker = (int)(intptr_t)number;
     struct reading reading = {NULL, 0};
     while (worker <= atomic_load(&wanted_workers)) {
-        /* That which will begin with the first rows or columns. */
+        /* It is the one that will begin with the first rows or columns. */
         if (worker == 1)
             read_ahead(&reading, worker);
         for (int spin = 0; spin < SPINS && is_idle(worker); spin++)
