@@ -5,8 +5,6 @@
 #include "kernels.h"
 #include "pool.h"
 
-enum { FEW_NUMBERS = 1 << 14 }; /* which are copied before another thread has noticed */
-
 static void append_head(void *context, ptrdiff_t task, int worker)
 {
     const struct appended *a = context;
@@ -24,10 +22,5 @@ static void append_head(void *context, ptrdiff_t task, int worker)
 void kernels_append(const struct appended *appended)
 {
     struct appended call = *appended;
-    ptrdiff_t tasks = call.batch * call.heads;
-    if (tasks * call.time * call.width > FEW_NUMBERS)
-        pool_run(append_head, &call, tasks);
-    else
-        for (ptrdiff_t task = 0; task < tasks; task++)
-            append_head(&call, task, 0);
+    pool_run_unless_small(append_head, &call, call.batch * call.heads, call.time * call.width);
 }

@@ -14,6 +14,7 @@ enum {
     LINE_BYTES = 64,
     LINES_AT_ONCE = 8,
     FOLLOWER_BITS = 10,
+    FEW_NUMBERS = 1 << 15,
 };
 
 /* The number of the job in the upper half and its tasks left to take in the lower, in one word: a thread
@@ -192,4 +193,13 @@ void pool_run(pool_task task, void *context, ptrdiff_t tasks)
         if (spin > SPINS)
             sched_yield();
     }
+}
+
+void pool_run_unless_small(pool_task task, void *context, ptrdiff_t tasks, ptrdiff_t each)
+{
+    if (tasks * each >= FEW_NUMBERS)
+        pool_run(task, context, tasks);
+    else
+        for (ptrdiff_t i = 0; i < tasks; i++)
+            task(context, i, 0);
 }
