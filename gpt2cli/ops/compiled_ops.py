@@ -87,12 +87,7 @@ class CompiledOps(NumpyOps):
         return _dots(x, table.array) if highest is None else highest
 
     def attention(
-        self,
-        qkv: Array,
-        heads: int,
-        scale: float,
-        past: LayerCache[Array] | None = None,
-        first: int = 0,
+        self, qkv: Array, heads: int, scale: float, past: LayerCache[Array] | None = None, first: int = 0
     ) -> Array:
         batch, time, width = qkv.shape
         first += time if first < 0 else 0

@@ -76,12 +76,7 @@ class NumpyOps:
         return (rows @ table.T).reshape(*x.shape[:-1], table.shape[0])
 
     def attention(
-        self,
-        qkv: Array,
-        heads: int,
-        scale: float,
-        past: LayerCache[Array] | None = None,
-        first: int = 0,
+        self, qkv: Array, heads: int, scale: float, past: LayerCache[Array] | None = None, first: int = 0
     ) -> Array:
         batch, time, width = qkv.shape
         parts = qkv.reshape(batch, time, 3, heads, width // (3 * heads)).transpose(2, 0, 3, 1, 4)

@@ -144,12 +144,7 @@ class TorchOps:
         return F.linear(x, table)
 
     def attention(
-        self,
-        qkv: Tensor,
-        heads: int,
-        scale: float,
-        past: LayerCache[Tensor] | None = None,
-        first: int = 0,
+        self, qkv: Tensor, heads: int, scale: float, past: LayerCache[Tensor] | None = None, first: int = 0
     ) -> Tensor:
         batch, _, width = qkv.shape
         parts = qkv.view(batch, -1, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)

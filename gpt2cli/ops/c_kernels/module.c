@@ -329,9 +329,9 @@ static PyObject *use(PyObject *self, PyObject *name)
     {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, #name "(" arguments ")"}
 
 static PyMethodDef methods[] = {
-    FAST(linear, "x, weight, type, bias, activation, residual, out"),
+    FAST(linear, "x, weight, type, bias, gelu, residual, out"),
     FAST(head, "x, table, type, out"),
-    FAST(linear_int8, "x, panels, scales, totals, bias, activation, residual, out"),
+    FAST(linear_int8, "x, panels, scales, totals, bias, gelu, residual, out"),
     FAST(pack, "weight, panels, scales, totals"),
     FAST(attention, "qkv, heads, keys, values, past, first, scale, out"),
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
