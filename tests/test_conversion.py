@@ -187,7 +187,7 @@ def test_the_file_holds_what_a_token_is_multiplied_with_and_no_more(
     expected = {*matrices, "lm_head.weight"}
     assert converted.keys() == expected
     scales = {f"{name}.scales" for name in expected} if storage == "int8" else set()
-    scales |= {f"{name}.totals" for name in matrices if storage == "int8" and "c_attn" not in name}
+    scales |= {f"{name}.totals" for name in matrices if storage == "int8"}
     with safe_open(only_file(assets), "pt") as file:
         assert set(file.keys()) == expected | scales
         notes = file.metadata()

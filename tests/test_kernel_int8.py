@@ -145,6 +145,32 @@ def test_a_product_errs_by_half_a_step_of_each_factor(size: float, offset: float
 
 
 @pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("outlier", [1e3, -1e3, 1e30])
+def test_a_row_of_outliers_keeps_15_bits(outlier: float) -> None:
+    for depth in (193, 1024):
+        x, weight = random(7, depth), random(depth, 40)
+        x[:, 5] = outlier
+        matrix = own.packed(weight)
+        np.testing.assert_array_equal(
+            own.linear_int8(x, matrix, None, 40, bits=8), own.linear_int8(x, matrix, None, 40, bits=15)
+        )
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("rows", [2, 5, 12, 13, 40])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_row_is_the_same_beside_rows_of_outliers(rows: int, share: float) -> None:
+    x, weight, bias, residual = random(rows, 97), random(97, 40), random(40, seed=1), random(rows, 40, seed=2)
+    x[np.random.default_rng(rows).random(rows) < share, 5] = 1000
+    x[rows // 2, 3] = np.nan
+    matrix = own.packed(weight)
+    alone = [
+        own.linear_int8(x[i : i + 1], matrix, bias, 40, 8, True, residual[i : i + 1])[0] for i in range(rows)
+    ]
+    np.testing.assert_array_equal(own.linear_int8(x, matrix, bias, 40, 8, True, residual), alone)
+
+
+@pytest.mark.usefixtures("instructions")
 def test_numbers_whose_difference_is_no_float_have_a_middle() -> None:
     most = 0.9 * float(np.finfo(np.float32).max)
     x = np.array([[most, -most, most / 2, 0]], np.float32)

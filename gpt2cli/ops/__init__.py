@@ -28,7 +28,7 @@ class StoredTensor:
     """Hold a tensor as its file stores it; `dtype` is safetensors' name, BF16 comes as uint16.
 
     A matrix in 8 bits comes in the panels of the compiled kernels, with a scale a column and its true shape;
-    where it has totals, the sums of its columns, what it is multiplied with may be rounded to 8 bits too.
+    where it has totals, the sums of its columns, the rows it is multiplied with may be rounded to 8 bits too.
 
     `read_rows` reads rows of a matrix from its file, where a memory map would hold all that is around them.
     A head may have a screen: itself in 8 bits.

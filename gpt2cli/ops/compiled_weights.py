@@ -16,8 +16,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 class Int8Matrix:
     """Hold a matrix of whole numbers with a scale a column, of `shape`, as `kernels.pack` lays it out.
 
-    With totals, the other factor of a product is rounded to 8 bits a number where that is
-    faster than 15, and without them always to 15.
+    With totals, rows of the other factor of a product are rounded to 8 bits a number where that is faster
+    than 15 and little is lost by it, and without them always to 15.
     """
 
     shape: tuple[int, ...]

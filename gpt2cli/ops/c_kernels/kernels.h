@@ -35,7 +35,7 @@ struct appended {
 
 /* out (rows, columns) of x (rows, depth) and a matrix of one of three kinds: for `linear` weight is
    (depth, columns); for `head` it is (columns, depth); for `linear_int8` it is what `kernels_pack` made,
-   with its scales and, if x may be rounded to 8 bits instead of 15, its totals, else NULL. bias is added;
+   with its scales and, if rows of x may be rounded to 8 bits instead of 15, its totals, else NULL. bias is added;
    for `head` and `linear_int8` it may be NULL. Then, but not by `head`, the activation is applied and the
    residual (rows, columns) added, if there is one. */
 struct product {
