@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,15 @@ from gpt2cli.weights import HEAD, POSITIONS, TOKENS
 
 # Far beyond any cache.
 ARRAY_BYTES = 256 << 20
-PASSES = 5
+PASSES = 9
 
 
 def read_bandwidth(threads: int) -> float:
-    """Return the bytes a second of the fastest pass over an array, read in order by so many threads."""
+    """Return the bytes a second of the median pass over an array, read in order by so many threads."""
     # Written to, because memory that never was is not there to be read.
     parts = np.array_split(np.ones(ARRAY_BYTES // 8, np.int64), threads)
     with ThreadPoolExecutor(threads) as pool:
-        return ARRAY_BYTES / min(_pass_seconds(pool, parts) for _ in range(PASSES))
+        return ARRAY_BYTES / median(_pass_seconds(pool, parts) for _ in range(PASSES))
 
 
 def _pass_seconds(pool: ThreadPoolExecutor, parts: list[np.ndarray[Any, Any]]) -> float:
