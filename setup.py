@@ -5,8 +5,8 @@ from setuptools import Extension, setup
 SOURCES = ("module", "dispatch", "kv_cache", "pool", "generic", "avx2", "avx512")
 HEADERS = ("arguments.h", "kernels.h", "pool.h", "rounding.h", "vectors.h")
 PARTS = (
-    *("kernels", "linear", "head", "int8", "int8_bytes", "int8_pairs"),
-    *("finish", "attention", "attention_tiles", "elementwise", "statistics"),
+    *("kernels", "finish", "linear", "linear_parts", "linear_panels", "head"),
+    *("int8", "int8_bytes", "int8_pairs", "attention", "attention_tiles", "elementwise", "statistics"),
 )
 
 setup(

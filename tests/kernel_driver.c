@@ -280,7 +280,7 @@ static void try_empty(void)
 static void try_all(int all)
 {
     static const ptrdiff_t depths[] = {1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777}, columns[] = {1, 31, 32, 33, 65};
-    static const ptrdiff_t rows[] = {1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 24, 30}, widths[] = {1, 15, 16, 17, 64};
+    static const ptrdiff_t rows[] = {1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 24, 30, 47, 89}, widths[] = {1, 15, 16, 17, 64};
     for (int d = all ? 0 : 10; d < COUNT(depths); d++)
         for (int c = all ? 0 : 4; c < COUNT(columns); c++)
             for (int r = all ? (d + c) % 2 : 4; r < COUNT(rows); r += 2) {

@@ -29,9 +29,9 @@ from gpt2cli.ops.numpy_activations import ACTIVATIONS
 # On both sides of 16 lanes, of 32 columns a panel, of 384 rows a slab, of 64 entries a task.
 DEPTHS = (1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777)
 COLUMNS = (1, 31, 32, 33, 64, 257)
-# On both sides of 4, 6, 8, 12 and 24 rows.
-MOST_ROWS = 30
-ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 23, 24, 25, MOST_ROWS)
+# On both sides of 4, 6, 8, 12 and 24 rows, and of 28, 42 and 84, from where a product is made in another way.
+MOST_ROWS = 89
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 23, 24, 25, 27, 28, 30, 41, 42, 47, 83, 84, MOST_ROWS)
 THREADS = range(1, 9)
 WIDTHS = (1, 3, 15, 16, 17, 31, 33, 64)
 # On both sides of 4 and of 32 queries, and beyond twice 32.
