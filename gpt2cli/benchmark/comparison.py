@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gpt2cli.benchmark.engines import Engine
-from gpt2cli.benchmark.measurements import BANDWIDTH, MEASURES, WARM_UP, Measurement, Turn, schedule
+from gpt2cli.benchmark.measurements import BANDWIDTH, MEASURES, REACHED, WARM_UP, Measurement, Turn, schedule
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.errors import Gpt2Error
 
@@ -49,7 +49,7 @@ class Comparison:
 
     def measurements(self, engine: str) -> dict[str, Measurement]:
         """Return the measures of an engine under their names, in the order of MEASURES."""
-        measures = [*MEASURES.values(), BANDWIDTH]
+        measures = [*MEASURES.values(), BANDWIDTH, REACHED]
         return {
             measure.name: Measurement(measure.unit, self._values[engine, measure.name])
             for measure in measures

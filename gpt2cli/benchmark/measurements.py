@@ -38,8 +38,9 @@ MEASURES = {
         Measure("peak_memory", "peak memory", "MB"),
     )
 }
-# Of the machine, not of an engine; taken beside every `decode`.
+# Taken beside every `decode`: of the machine, and how much of it was reached at that moment.
 BANDWIDTH = Measure("bandwidth", "memory bandwidth", "GB/s")
+REACHED = Measure("bandwidth_fraction", "bandwidth reached", "")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpt2cli.benchmark.bandwidth import read_bandwidth
+from gpt2cli.benchmark.bandwidth import bytes_per_token, read_bandwidth
 from gpt2cli.benchmark.compute import Compute
-from gpt2cli.benchmark.measurements import BANDWIDTH, rate_between
+from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED, rate_between
 from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
 from gpt2cli.generation import Generation, GenerationSettings, Prefilled, prefill
 from gpt2cli.hub.model_files import find_model
@@ -49,7 +49,9 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
             threads = compute.threads or available_cores()
             before = read_bandwidth(threads)
             results[name] = worker.measures[name]()
-            results[BANDWIDTH.name] = (before + read_bandwidth(threads)) / 2e9
+            bandwidth = (before + read_bandwidth(threads)) / 2
+            results[BANDWIDTH.name] = bandwidth / 1e9
+            results[REACHED.name] = results[name] * bytes_per_token(model) / bandwidth
         else:
             results[name] = worker.measures[name]()
     return results

@@ -27,7 +27,7 @@ def report_speed(
     comparison: Comparison, facts: Report, weights: int, left_out: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what engines reached; `weights` is the bytes that this package reads for each token."""
-    from gpt2cli.benchmark.measurements import BANDWIDTH
+    from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED
 
     engines: list[dict[str, Any]] = [
         {
@@ -44,7 +44,7 @@ def report_speed(
     ]
     own = engines[0]["measures"]
     bandwidth = own.pop(BANDWIDTH.name, None)
-    reached = bandwidth and weights * own["decode"]["median"] / (bandwidth["median"] * 1e9)
+    reached = own.pop(REACHED.name, None)
     return {
         **_machine(),
         **facts,
@@ -52,14 +52,14 @@ def report_speed(
         "bandwidth": bandwidth,
         "bandwidth_gb_s": bandwidth and bandwidth["median"],
         "bytes_per_token": weights,
-        "bandwidth_fraction": reached,
+        "bandwidth_fraction": reached and reached["median"],
         "left_out": dict(left_out),
     }
 
 
 def speed_table(report: Report) -> Table:
     """Return a row a measure and a column an engine, this package first."""
-    from gpt2cli.benchmark.measurements import BANDWIDTH, MEASURES
+    from gpt2cli.benchmark.measurements import BANDWIDTH, MEASURES, REACHED
 
     engines, settings = report["engines"], report["settings"]
     sizes = {"prefill": "prompt_tokens", "decode": "tokens", "batch": "batch"}
@@ -78,7 +78,7 @@ def speed_table(report: Report) -> Table:
         rows += [
             ("weights read", "MB/token", _number(report["bytes_per_token"] / 1e6), *others),
             (BANDWIDTH.title, BANDWIDTH.unit, _number(report["bandwidth_gb_s"]), *others),
-            ("bandwidth reached", "%", _number(reached), *others),
+            (REACHED.title, "%", _number(reached), *others),
         ]
     return rows
 
