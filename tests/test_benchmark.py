@@ -19,7 +19,9 @@ from checkpoints import TINY, load_checkpoint, save_checkpoint, save_tokenizer
 from gpt2cli.backend import kernels_are_built, open_backend
 from gpt2cli.benchmark import transformers_worker
 from gpt2cli.benchmark.bandwidth import bytes_per_token
+from gpt2cli.benchmark.comparison import Comparison
 from gpt2cli.benchmark.compute import Compute
+from gpt2cli.benchmark.engines import Engine
 from gpt2cli.benchmark.llama_cpp import llama_cpp_engines, read_llama_bench
 from gpt2cli.benchmark.measurements import (
     MEASURES,
@@ -35,6 +37,7 @@ from gpt2cli.benchmark.peers import Contest, find_peers
 from gpt2cli.benchmark.quality import compare_quality
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import HELD_OUT, PROMPT, fit_workload, tokenized_text
+from gpt2cli.cli.bench_report import report_speed
 from gpt2cli.config import ModelConfig
 from gpt2cli.errors import Gpt2Error
 from gpt2cli.generation import Generation, GenerationSettings, prefill
@@ -85,6 +88,31 @@ def test_a_measurement_tells_median_and_range(values: list[float]) -> None:
         "rounds": len(values),
         "unit": "s",
     }
+
+
+NEXT_LINE = """
+import pathlib, sys
+path = pathlib.Path(sys.argv[1])
+first, rest = path.read_text().split("\\n", 1)
+path.write_text(rest)
+print(first)
+"""
+
+
+def test_the_bandwidth_reached_is_compared_in_each_round(tmp_path: Path) -> None:
+    rounds = tmp_path / "rounds"
+    # Where the memory is slow for a while, decoding is too; the medians are of different rounds.
+    with rounds.open("w") as file:
+        for decode, bandwidth, fraction in ((100, 50, 0.8), (60, 30, 0.9), (90, 60, 0.6)):
+            values = {"decode": decode, "bandwidth": bandwidth, "bandwidth_fraction": fraction}
+            file.write(json.dumps(values) + "\n")
+    own = Engine("gpt2cli", None, "float32", {"inside": [sys.executable, "-c", NEXT_LINE, str(rounds)]})
+    comparison = Comparison([own], 3, dict(os.environ))
+    for turn in comparison.turns():
+        comparison.take(turn)
+    report = report_speed(comparison, {}, 400_000_000, {})
+    assert report["engines"][0]["measures"]["decode"]["median"] == 90
+    assert (report["bandwidth_gb_s"], report["bandwidth_fraction"]) == (50, 0.8)
 
 
 def test_a_rate_counts_the_steps_after_the_first() -> None:

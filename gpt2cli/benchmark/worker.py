@@ -42,19 +42,27 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
     assert files is not None, "the model was here when the benchmark began"
     model = load_model(files, ops, screened=True)
     worker = _Worker(model, load_tokenizer(files, model.config), Workload(**task["workload"]))
-    results = {}
+    results: dict[str, float] = {}
     for name in task["measures"]:
+        take = worker.measures[name]
         if name == "decode" and ops.device_name == "cpu":
-            # Others who use the memory come and go, so that it is measured on either side.
-            threads = compute.threads or available_cores()
-            before = read_bandwidth(threads)
-            results[name] = worker.measures[name]()
-            bandwidth = (before + read_bandwidth(threads)) / 2
-            results[BANDWIDTH.name] = bandwidth / 1e9
-            results[REACHED.name] = results[name] * bytes_per_token(model) / bandwidth
+            results |= _beside_memory(take, compute.threads or available_cores(), bytes_per_token(model))
         else:
-            results[name] = worker.measures[name]()
+            results[name] = take()
     return results
+
+
+def _beside_memory(decode: Callable[[], float], threads: int, token_bytes: int) -> dict[str, float]:
+    """Return the tokens decoded a second, the bandwidth of the memory in GB/s, and the share reached."""
+    # Others who use the memory come and go, so that it is measured on either side.
+    before = read_bandwidth(threads)
+    rate = decode()
+    bandwidth = (before + read_bandwidth(threads)) / 2
+    return {
+        "decode": rate,
+        BANDWIDTH.name: bandwidth / 1e9,
+        REACHED.name: rate * token_bytes / bandwidth,
+    }
 
 
 class _Worker:
