@@ -279,7 +279,8 @@ static void try_empty(void)
 
 static void try_all(int all)
 {
-    static const ptrdiff_t depths[] = {1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777}, columns[] = {1, 31, 32, 33, 65};
+    static const ptrdiff_t depths[] = {1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777, 1024};
+    static const ptrdiff_t columns[] = {1, 31, 32, 33, 65};
     static const ptrdiff_t rows[] = {1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 24, 30, 47, 89}, widths[] = {1, 15, 16, 17, 64};
     for (int d = all ? 0 : 10; d < COUNT(depths); d++)
         for (int c = all ? 0 : 4; c < COUNT(columns); c++)
@@ -321,7 +322,7 @@ static void *call_often(void *seed)
         pool_lock();
         if (call % 7 == 0 && pool_set_threads(call % 8 + 1) != call % 8 + 1)
             abort();
-        pool_run(count_task, runs, tasks);
+        (call % 2 ? pool_run_in_shares : pool_run)(count_task, runs, tasks);
         pool_unlock();
         for (ptrdiff_t task = 0; task < MOST_TASKS; task++)
             if (runs[task] != (task < tasks))

@@ -26,8 +26,9 @@ from kernel_arrays import (
 
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
 
-# On both sides of 16 lanes, of 32 columns a panel, of 384 rows a slab, of 64 entries a task.
-DEPTHS = (1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777)
+# On both sides of 16 lanes, of 32 columns a panel, of 384 rows a slab, of 64 entries a task; with the last,
+# rows lie whole pages apart.
+DEPTHS = (1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777, 1024)
 COLUMNS = (1, 31, 32, 33, 64, 257)
 # On both sides of 4, 6, 8, 12 and 24 rows, and of 28, 42 and 84, from where a product is made in another way.
 MOST_ROWS = 89

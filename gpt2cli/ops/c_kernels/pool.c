@@ -195,6 +195,32 @@ void pool_run(pool_task task, void *context, ptrdiff_t tasks)
     }
 }
 
+struct shares {
+    pool_task task;
+    void *context;
+    ptrdiff_t tasks, each;
+    atomic_ptrdiff_t taken[MOST_THREADS];
+};
+
+static void take_shares(void *context, ptrdiff_t first_share, int worker)
+{
+    struct shares *s = context;
+    (void)first_share;
+    for (int i = 0, threads = pool_threads(); i < threads; i++) {
+        /* The first is of worker 1, who reads ahead, and the last of the caller. */
+        int share = (worker + threads - 1 + i) % threads;
+        ptrdiff_t first = share * s->each, end = first + s->each < s->tasks ? first + s->each : s->tasks, task;
+        while ((task = first + atomic_fetch_add(&s->taken[share], 1)) < end)
+            s->task(s->context, task, worker);
+    }
+}
+
+void pool_run_in_shares(pool_task task, void *context, ptrdiff_t tasks)
+{
+    struct shares shares = {task, context, tasks, (tasks + workers) / (workers + 1), {0}};
+    pool_run(take_shares, &shares, workers + 1);
+}
+
 void pool_run_unless_small(pool_task task, void *context, ptrdiff_t tasks, ptrdiff_t each)
 {
     if (tasks * each >= FEW_NUMBERS)

@@ -29,7 +29,10 @@ void pool_read(const void *matrix);
 /* Call task(context, 0) to task(context, tasks - 1), in any order, and return when all are done. */
 void pool_run(pool_task task, void *context, ptrdiff_t tasks);
 
-/* The same, but by the caller alone if all tasks together, of `each` numbers, are done before another has noticed. */
+/* The same, but each thread has neighbouring tasks for itself, which it takes in order; then it helps others. */
+void pool_run_in_shares(pool_task task, void *context, ptrdiff_t tasks);
+
+/* As `pool_run`, but by the caller alone if all tasks together, of `each` numbers, are done before another has noticed. */
 void pool_run_unless_small(pool_task task, void *context, ptrdiff_t tasks, ptrdiff_t each);
 
 #endif
