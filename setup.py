@@ -17,7 +17,7 @@ setup(
             depends=[
                 f"gpt2cli/ops/c_kernels/{name}" for name in (*HEADERS, *(f"{part}.inc" for part in PARTS))
             ],
-            extra_compile_args=["-O3", "-std=gnu11", "-pthread", "-Wno-psabi"],
+            extra_compile_args=["-O3", "-std=gnu11", "-ffp-contract=off", "-pthread", "-Wno-psabi"],
             extra_link_args=["-pthread"],
             # Without a compiler the package installs all the same, and computes on numpy.
             optional=True,

@@ -16,7 +16,10 @@ import pytest
 SOURCES = Path(__file__).parents[1] / "gpt2cli/ops/c_kernels"
 DRIVER = Path(__file__).with_name("kernel_driver.c")
 COMPILER = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-FLAGS = ("-std=gnu11", "-g", "-pthread", "-Wno-psabi", f"-I{SOURCES}", "-fno-sanitize-recover=all")
+FLAGS = (
+    *("-std=gnu11", "-ffp-contract=off", "-g", "-pthread", "-Wno-psabi"),
+    *(f"-I{SOURCES}", "-fno-sanitize-recover=all"),
+)
 ADDRESSES = "-fsanitize=address,undefined,float-cast-overflow"
 THREADS = "-fsanitize=thread"
 # The compiler is kept waiting by the longest, so that comes first.

@@ -8,6 +8,8 @@
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -26,6 +28,21 @@ INLINE void store(float *to, vec value) { *(vec_memory *)to = value; }
 
 /* Minus zero must stay what it is, so zero is subtracted. */
 INLINE vec splat(float value) { return value - (vec){0}; }
+
+/* a * b + c. Compilers that are left to fuse these do so here and not there, so that they are told not to, and a sum
+   is the same wherever it is compiled. */
+INLINE vec multiply_add(vec a, vec b, vec c)
+{
+#if LANES == 16
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif LANES == 8
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
 
 INLINE vec widen_bf16(const uint16_t *from)
 {
@@ -191,15 +208,15 @@ INLINE vec exponential(vec x)
     vec scaled = bounded * 1.44269504088896341f;
     /* Adding and subtracting 1.5 * 2**23 rounds to a whole number. */
     vec power = (scaled + 0x1.8p23f) - 0x1.8p23f;
-    vec rest = bounded - power * 0.693359375f;
-    rest = rest - power * -2.12194440e-4f;
+    vec rest = multiply_add(power, splat(-0.693359375f), bounded);
+    rest = multiply_add(power, splat(2.12194440e-4f), rest);
     vec sum = splat(1.9875691500e-4f);
-    sum = sum * rest + 1.3981999507e-3f;
-    sum = sum * rest + 8.3334519073e-3f;
-    sum = sum * rest + 4.1665795894e-2f;
-    sum = sum * rest + 1.6666665459e-1f;
-    sum = sum * rest + 5.0000001201e-1f;
-    sum = sum * (rest * rest) + rest + 1.0f;
+    sum = multiply_add(sum, rest, splat(1.3981999507e-3f));
+    sum = multiply_add(sum, rest, splat(8.3334519073e-3f));
+    sum = multiply_add(sum, rest, splat(4.1665795894e-2f));
+    sum = multiply_add(sum, rest, splat(1.6666665459e-1f));
+    sum = multiply_add(sum, rest, splat(5.0000001201e-1f));
+    sum = multiply_add(sum, rest * rest, rest) + 1.0f;
     ivec exponent = (__builtin_convertvector(power, ivec) + 127) << 23;
     vec result = sum * (vec)exponent;
     result = choose(x < -87.3f, splat(0.0f), result);
