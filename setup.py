@@ -2,11 +2,11 @@
 
 from setuptools import Extension, setup
 
-SOURCES = ("module", "dispatch", "kv_cache", "pool", "generic", "avx2", "avx512")
+SOURCES = ("module", "dispatch", "kv_cache", "pool", "generic", "avx2", "avx512", "amx")
 HEADERS = ("arguments.h", "kernels.h", "pool.h", "rounding.h", "vectors.h")
 PARTS = (
-    *("kernels", "finish", "linear", "linear_parts", "linear_panels", "head"),
-    *("int8", "int8_bytes", "int8_pairs", "attention", "attention_tiles", "elementwise", "statistics"),
+    *("kernels", "common", "finish", "linear", "linear_parts", "linear_panels", "head"),
+    *("int8", "int8_bytes", "int8_tiles", "int8_pairs", "attention", "attention_tiles", "elementwise", "statistics"),
 )
 
 setup(

@@ -41,7 +41,7 @@ def has_instructions(name: str) -> bool:
     return True
 
 
-INSTRUCTION_SETS = [name for name in ("generic", "avx2", "avx512") if has_instructions(name)]
+INSTRUCTION_SETS = [name for name in ("generic", "avx2", "avx512", "amx") if has_instructions(name)]
 
 
 @contextmanager

@@ -334,7 +334,7 @@ static void *call_often(void *seed)
 
 int main(int count, char **arguments)
 {
-    static const char *const names[] = {"generic", "avx2", "avx512"};
+    static const char *const names[] = {"generic", "avx2", "avx512", "amx"};
     static const int threads[] = {1, 3, 8};
     int all = count > 1 && !strcmp(arguments[1], "all"), seeds[] = {0, 3, 5};
     pthread_t callers[COUNT(seeds)];

@@ -14,6 +14,8 @@ const struct kernels *kernels_named(const char *name)
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     int avx512 = avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    if (avx512 && (!name || !strcmp(name, "amx")) && kernels_amx())
+        return kernels_amx();
     if (avx512 && (!name || !strcmp(name, "avx512")))
         return &kernels_avx512;
     if (avx2 && (!name || !strcmp(name, "avx2")))

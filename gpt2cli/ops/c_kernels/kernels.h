@@ -75,6 +75,9 @@ struct kernels {
 extern const struct kernels kernels_generic;
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const struct kernels kernels_avx2, kernels_avx512;
+
+/* NULL where the processor, the system or the compiler has no tiles. Needs what kernels_avx512 needs. */
+const struct kernels *kernels_amx(void);
 #endif
 
 /* Return the fastest that this processor can run, or the one of a name; NULL where it has no such. */
