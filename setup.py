@@ -6,7 +6,8 @@ SOURCES = ("module", "dispatch", "kv_cache", "pool", "generic", "avx2", "avx512"
 HEADERS = ("arguments.h", "kernels.h", "pool.h", "rounding.h", "vectors.h")
 PARTS = (
     *("kernels", "common", "finish", "linear", "linear_parts", "linear_panels", "head"),
-    *("int8", "int8_bytes", "int8_tiles", "int8_pairs", "attention", "attention_tiles", "elementwise", "statistics"),
+    *("int8", "int8_bytes", "int8_tiles", "int8_pairs"),
+    *("attention", "attention_tiles", "elementwise", "statistics"),
 )
 
 setup(
