@@ -19,7 +19,6 @@ class KVCache(Generic[A]):
     def __init__(self, config: ModelConfig, ops: Ops[A], batch: int, capacity: int) -> None:
         if capacity > config.n_positions:
             raise ValueError(f"capacity {capacity} is beyond the context of {config.n_positions}")
-        # As one array, whose memory comes in large pages where the system has them.
         shape = (config.n_layer, 2, batch, config.n_head, capacity, config.head_width)
         held: Any = ops.empty(shape)
         self._config = config

@@ -93,6 +93,21 @@ def test_the_threads_asked_for_go_before_the_variables() -> None:
     assert run(code, {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}) in ("1 1", "1 None")
 
 
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+MEMORY = "print(int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') >> 20)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has large pages that are asked for")
+@pytest.mark.skipif(
+    LARGE_PAGES.exists() and "[always]" in LARGE_PAGES.read_text(), reason="they come without being asked for"
+)
+def test_memory_that_holds_nothing_yet_is_not_touched() -> None:
+    code = f"import os; {SET}set_blas_threads(1); import numpy; {MEMORY}; "
+    code += f"a = numpy.empty(128 << 20, numpy.uint8); a[:: 16 << 20] = 1; {MEMORY}"
+    before, after = map(int, run(code, {}).split())
+    assert after - before < 4
+
+
 OPEN = "import os; from gpt2cli.backend import compute_threads, open_backend; "
 
 
@@ -107,10 +122,11 @@ OPEN = "import os; from gpt2cli.backend import compute_threads, open_backend; "
     ],
 )
 def test_other_processes_find_the_variables_that_the_user_set(arguments: str) -> None:
-    names = threads.THREAD_VARIABLES
+    names = (*threads.THREAD_VARIABLES, threads.PAGES_VARIABLE)
     code = f"{OPEN}open_backend({arguments}); print(*[os.environ.get(name) for name in {names}])"
-    assert run(code, {}) == "None None None None"
-    assert run(code, {"OMP_NUM_THREADS": "2"}) == "None 2 None None"
+    assert run(code, {}) == "None None None None None"
+    variables = {"OMP_NUM_THREADS": "2", "NUMPY_MADVISE_HUGEPAGE": "1"}
+    assert run(code, variables) == "None 2 None None 1"
 
 
 @needs_kernels
