@@ -44,7 +44,8 @@ def set_blas_threads(count: int | None) -> int | None:
     """Set the number of threads of numpy's BLAS, import numpy with it, and return it.
 
     None asks for one per available core, or leaves the choice to variables such as OMP_NUM_THREADS where
-    any is set, and then returns None.
+    any is set, and then returns None. Imported here, numpy takes memory page by page, unless its own variable
+    says otherwise.
     """
     if count is None and not threads_are_chosen():
         count = available_cores()
@@ -52,8 +53,10 @@ def set_blas_threads(count: int | None) -> int | None:
         # It may have been told another number since it read the variables.
         number = count or threads_from_environment()
     else:
-        pages = {PAGES_VARIABLE: os.environ.get(PAGES_VARIABLE, "0")}
-        with _variables(pages | dict.fromkeys(THREAD_VARIABLES if count else (), str(count))):
+        values = {PAGES_VARIABLE: os.environ.get(PAGES_VARIABLE, "0")}
+        if count:
+            values |= dict.fromkeys(THREAD_VARIABLES, str(count))
+        with _variables(values):
             import_module("numpy")
         # Some BLAS reads the variables only when it is first used.
         number = count
