@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gpt2cli.backend import kernels_are_built
+from gpt2cli.ops.backend import kernels_are_built
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU")
 needs_kernels = pytest.mark.skipif(not kernels_are_built(), reason="the compiled kernels are not built")

@@ -10,13 +10,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gpt2cli.backend import open_backend
-from gpt2cli.config import ModelConfig
-from gpt2cli.conversion import convert
+from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.conversion import convert
+from gpt2cli.checkpoint.weights import load_weights
 from gpt2cli.hub.model_files import find_model
-from gpt2cli.model import Model, load_model
-from gpt2cli.ops import Storage, StoredTensor
-from gpt2cli.weights import load_weights
+from gpt2cli.model.model import Model, load_model
+from gpt2cli.ops.backend import open_backend
+from gpt2cli.ops.operations import Storage, StoredTensor
 
 # Small enough to be made in milliseconds, odd enough that a swapped axis cannot go unseen.
 TINY = {"vocab_size": 131, "n_positions": 48, "n_embd": 24, "n_layer": 3, "n_head": 4}

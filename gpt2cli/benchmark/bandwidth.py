@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.model import Model
-from gpt2cli.weights import HEAD, POSITIONS, TOKENS
+from gpt2cli.checkpoint.weights import HEAD, POSITIONS, TOKENS
+from gpt2cli.model.model import Model
 
 # Far beyond any cache.
 MATRIX_BYTES = 256 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from gpt2cli.backend import open_backend
-from gpt2cli.ops import Ops
+from gpt2cli.ops.backend import open_backend
+from gpt2cli.ops.operations import Ops
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.decoder import hidden_states, logits
 from gpt2cli.errors import Gpt2Error
-from gpt2cli.model import Model
-from gpt2cli.sampling import log_softmax
+from gpt2cli.generation.sampling import log_softmax
+from gpt2cli.model.decoder import hidden_states, logits
+from gpt2cli.model.model import Model
 from gpt2cli.scoring.predictions import Scheme, Window
 
 # Two models' log-probabilities and what is made of them, of 6 MB each with GPT-2's vocabulary.

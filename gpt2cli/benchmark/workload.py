@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt2cli.config import ModelConfig
+from gpt2cli.checkpoint.config import ModelConfig
 
 # Ten words, for a start from cold.
 PROMPT = "It was late in the evening when the old king"

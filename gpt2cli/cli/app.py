@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from gpt2cli import __version__
-from gpt2cli.cli import options
+from gpt2cli.cli.options import shared as options
 from gpt2cli.errors import Gpt2Error
 
 INTERRUPTED = 130
@@ -46,7 +46,7 @@ class Commands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         function = COMMANDS[name]
-        command = getattr(import_module(f"gpt2cli.cli.{name}"), function)
+        command = getattr(import_module(f"gpt2cli.cli.commands.{name}"), function)
         holder = typer.Typer(rich_markup_mode="markdown")
         if isinstance(command, typer.Typer):
             holder.add_typer(command, name=name)

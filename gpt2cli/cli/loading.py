@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpt2cli.cli.download import fetch_with_progress
-from gpt2cli.cli.render import Messages
-from gpt2cli.cli.stopwatch import Stopwatch
-from gpt2cli.config import BUNDLED_MODEL
+from gpt2cli.checkpoint.config import BUNDLED_MODEL
+from gpt2cli.cli.commands.download import fetch_with_progress
+from gpt2cli.cli.output.render import Messages
+from gpt2cli.cli.output.stopwatch import Stopwatch
 from gpt2cli.hub.model_files import ModelFiles, find_model
 
 if TYPE_CHECKING:
-    from gpt2cli.model import Model
-    from gpt2cli.ops import Ops
+    from gpt2cli.model.model import Model
+    from gpt2cli.ops.operations import Ops
     from gpt2cli.text.tokenizer import Tokenizer
 
 DEFAULT_MODEL = "gpt2"
@@ -51,7 +51,7 @@ def load_for_command(
     watch = watch or Stopwatch()
     files = fetch_with_progress(name or _default_name(messages), messages, offline=offline)
     watch.lap("files")
-    from gpt2cli.model import load_model
+    from gpt2cli.model.model import load_model
     from gpt2cli.text.tokenizer import load_tokenizer
 
     with messages.spinner(f"Loading {files.name}"):

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gpt2cli.cli.line_input import line_blocks
-from gpt2cli.cli.scoring_options import Scoring
+from gpt2cli.cli.input.lines import line_blocks
+from gpt2cli.cli.options.scoring import Scoring
 from gpt2cli.errors import UsageError
 
 METRICS = (

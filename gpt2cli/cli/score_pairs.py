@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from gpt2cli.cli.row_writer import RowOutput
-from gpt2cli.cli.scoring_options import Scoring
-from gpt2cli.cli.text_input import read_text, source_name
+from gpt2cli.cli.input.text import read_text, source_name
+from gpt2cli.cli.options.scoring import Scoring
+from gpt2cli.cli.output.rows import RowOutput
 
 if TYPE_CHECKING:
     from gpt2cli.scoring.pairs import RegionScore, Sentence

@@ -7,10 +7,10 @@ from dataclasses import fields
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpt2cli.cli.render import Messages
-from gpt2cli.cli.row_writer import Record, RowOutput
-from gpt2cli.cli.scoring_options import Scoring
-from gpt2cli.cli.text_input import STDIN, argument_text, read_text
+from gpt2cli.cli.input.text import STDIN, argument_text, read_text
+from gpt2cli.cli.options.scoring import Scoring
+from gpt2cli.cli.output.render import Messages
+from gpt2cli.cli.output.rows import Record, RowOutput
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:

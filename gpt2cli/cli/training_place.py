@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpt2cli.ops import Ops
+    from gpt2cli.ops.operations import Ops
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Place:
         Raises:
             UsageError, Gpt2Error: as `backend.open_backend` does.
         """
-        from gpt2cli.backend import cuda_is_usable, open_backend
+        from gpt2cli.ops.backend import cuda_is_usable, open_backend
 
         device = self.device
         if device == "auto":

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpt2cli.config import ModelConfig
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import InputError, UsageError
-from gpt2cli.training.settings import (
+from gpt2cli.training.plan.settings import (
     LONGEST_DEFAULT_CONTEXT,
     SIZES,
     OptimizerName,

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from gpt2cli.cli.download import fetch_with_progress
-from gpt2cli.cli.render import Messages
+from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.cli.commands.download import fetch_with_progress
+from gpt2cli.cli.output.render import Messages
 from gpt2cli.cli.training_place import Place
 from gpt2cli.cli.training_plan import Request, require_length
 from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer, open_tokenizer
-from gpt2cli.config import ModelConfig
 from gpt2cli.errors import UsageError
-from gpt2cli.training.run_folder import RunFolder
+from gpt2cli.training.run.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
     from gpt2cli.text.tokenizer import Tokenizer
-    from gpt2cli.training.documents import Ids
-    from gpt2cli.training.run import Beginning
-    from gpt2cli.training.settings import TrainingSettings
+    from gpt2cli.training.data.documents import Ids
+    from gpt2cli.training.plan.settings import TrainingSettings
+    from gpt2cli.training.run.training_run import Beginning
 
 # What the activations of one pass may take by default: on a CPU, more is no faster.
 CPU_PASS_BYTES = 200_000_000
@@ -43,9 +43,9 @@ def prepare(
         tokenizer, config = _choose_model(request, texts, parent, offline, messages)
         train, valid, documents = _encode(texts, held_out, tokenizer, config)
     ops = place.open()
-    from gpt2cli.model import load_model
-    from gpt2cli.training.run import Beginning
-    from gpt2cli.training.trainer import initial_weights, suitable_precision
+    from gpt2cli.model.model import load_model
+    from gpt2cli.training.run.training_run import Beginning
+    from gpt2cli.training.step.trainer import initial_weights, suitable_precision
 
     settings = request.settings(config, train.size, suitable_precision(ops.device_name))
     require_length(train.size, valid.size, not held_out, settings.context, texts.names)
@@ -92,7 +92,7 @@ def _encode(
     texts: TrainingTexts, held_out: TrainingTexts | None, tokenizer: Tokenizer, config: ModelConfig
 ) -> tuple[Ids, Ids, int]:
     """Return the ids to train on, those held out, and the number of documents."""
-    from gpt2cli.training.documents import count_documents, hold_out
+    from gpt2cli.training.data.documents import count_documents, hold_out
 
     ids = texts.encode(tokenizer, config.vocab_size)
     documents = count_documents(ids, tokenizer.eos_id)
@@ -106,8 +106,8 @@ def _fit(
     request: Request, config: ModelConfig, settings: TrainingSettings, place: Place, device: str
 ) -> tuple[TrainingSettings, str]:
     """Return settings whose passes fit the memory, and what is to be said about it."""
-    from gpt2cli.training.memory import available_memory, require_memory, suitable_micro_batch
-    from gpt2cli.training.trainer import available_gpu_memory
+    from gpt2cli.training.plan.memory import available_memory, require_memory, suitable_micro_batch
+    from gpt2cli.training.step.trainer import available_gpu_memory
 
     if device.startswith("cuda"):
         available = available_gpu_memory(device)

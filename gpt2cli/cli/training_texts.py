@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gpt2cli.cli.download import fetch_with_progress
-from gpt2cli.cli.render import Messages
-from gpt2cli.cli.text_input import STDIN, read_text, require_stdin, source_name
-from gpt2cli.config import ModelConfig, known_model
+from gpt2cli.checkpoint.config import ModelConfig, known_model
+from gpt2cli.cli.commands.download import fetch_with_progress
+from gpt2cli.cli.input.text import STDIN, read_text, require_stdin, source_name
+from gpt2cli.cli.output.render import Messages
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
-    from gpt2cli.training.documents import Ids
+    from gpt2cli.training.data.documents import Ids
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 BYTES_PER_TOKEN = 4
@@ -48,14 +48,14 @@ class TrainingTexts:
         Raises:
             InputError, CheckpointError: the ids do not fit the model.
         """
-        from gpt2cli.training.documents import join_documents
+        from gpt2cli.training.data.documents import join_documents
 
         parts: list[Ids | list[int]] = [*self.rows]
         parts += [tokenizer.encode(text) for text in self.documents]
         return join_documents(parts, tokenizer.eos_id, vocab_size)
 
     def _read(self, source: str, document: Literal["marker", "file"], field: str | None) -> None:
-        from gpt2cli.training.documents import (
+        from gpt2cli.training.data.documents import (
             TOKEN_SUFFIXES,
             parse_json_lines,
             read_token_file,

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt2cli.checkpoint.safetensors_header import read_metadata
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.checkpoint_files import WEIGHTS
-from gpt2cli.tensor_header import read_metadata
 
 SUFFIX = ".safetensors"
 # The keys of the notes in a file's header.

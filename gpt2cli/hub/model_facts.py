@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from gpt2cli.config import ModelConfig, known_model
+from gpt2cli.checkpoint.config import ModelConfig, known_model
+from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.hub.model_files import ModelFiles
-from gpt2cli.weights import expected_shapes, load_weights
 
 PARTS = {
     r"wte\.": "token_embedding",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt2cli.config import BUNDLED_MODEL, ModelConfig, known_model
+from gpt2cli.checkpoint.config import BUNDLED_MODEL, ModelConfig, known_model
 from gpt2cli.errors import CheckpointError, HubError, UsageError
 from gpt2cli.hub import cache as hub_cache
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS, files_among, files_in, tokenizer_in

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt2cli.config import BUNDLED_MODEL, KNOWN_MODELS, known_model
+from gpt2cli.checkpoint.config import BUNDLED_MODEL, KNOWN_MODELS, known_model
 from gpt2cli.errors import HubError
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "data" / BUNDLED_MODEL

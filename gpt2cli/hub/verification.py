@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt2cli.config import ModelConfig
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
 from gpt2cli.hub.checkpoint_files import weights_index
@@ -56,7 +56,7 @@ def _problem(path: Path) -> str:
 
 
 def _malformation(path: Path) -> str:
-    from gpt2cli.tensor_file import read_safetensors
+    from gpt2cli.checkpoint.safetensors import read_safetensors
 
     try:
         if path.suffix == ".safetensors":
@@ -71,7 +71,7 @@ def _malformation(path: Path) -> str:
 
 
 def _misfit(files: ModelFiles) -> str:
-    from gpt2cli.weights import load_weights
+    from gpt2cli.checkpoint.weights import load_weights
 
     try:
         load_weights(files.weights, ModelConfig.from_json(files.config))

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.ops import LayerCache, Storage, StoredTensor, kernels
+from gpt2cli.ops import kernels
 from gpt2cli.ops.compiled_weights import Int8Matrix, Table, as_table
 from gpt2cli.ops.head_screen import shortlist
 from gpt2cli.ops.numpy_ops import NumpyOps, finish, widen
+from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.ops import ReadRows
+from gpt2cli.ops.operations import ReadRows
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.ops import LayerCache, Storage, StoredTensor
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
+from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

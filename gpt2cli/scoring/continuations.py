@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.decoder import hidden_states, logits
-from gpt2cli.generation import Prefilled
-from gpt2cli.model import Model
-from gpt2cli.ops import A
-from gpt2cli.sampling import log_softmax
+from gpt2cli.generation.engine import Prefilled
+from gpt2cli.generation.sampling import log_softmax
+from gpt2cli.model.decoder import hidden_states, logits
+from gpt2cli.model.model import Model
+from gpt2cli.ops.operations import A
 
 CONTINUATIONS_AT_ONCE = 16
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from gpt2cli.completion import token_text
 from gpt2cli.errors import UsageError
+from gpt2cli.generation.completion import token_text
 from gpt2cli.scoring.rows import NATS_PER, Unit
 from gpt2cli.scoring.scored_text import ScoredToken, Text
 

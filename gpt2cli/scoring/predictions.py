@@ -8,10 +8,10 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from gpt2cli.decoder import hidden_states, logits
 from gpt2cli.errors import Gpt2Error, UsageError
-from gpt2cli.model import Model
-from gpt2cli.ops import A
+from gpt2cli.model.decoder import hidden_states, logits
+from gpt2cli.model.model import Model
+from gpt2cli.ops.operations import A
 
 Key = TypeVar("Key")
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]

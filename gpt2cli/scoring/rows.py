@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gpt2cli.completion import token_text
+from gpt2cli.generation.completion import token_text
 from gpt2cli.scoring.scored_text import ScoredToken, Text, lines_of, without_line_end
 
 Unit = Literal["bits", "nats"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from gpt2cli.model import Model
+from gpt2cli.model.model import Model
 from gpt2cli.scoring.predictions import Predictions, Scheme, score_texts
 from gpt2cli.scoring.rows import Summary, Totals, Unit
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens

@@ -1,0 +1,87 @@
+"""CTranslate2 under the same work; `python -m gpt2cli.benchmark.peers.ctranslate2_worker TASK`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+def convert(checkpoint: str, folder: str, precision: str) -> None:
+    """Write a checkpoint as a model of CTranslate2 into a folder that is not there yet."""
+    transformers = import_module("ctranslate2.converters.transformers")
+    transformers.TransformersConverter(checkpoint).convert(folder, quantization=precision)
+
+
+def generate(task: Mapping[str, Any], tokens: int) -> str:
+    """Continue the prompt greedily, as a script that starts from nothing does."""
+    from tokenizers import Tokenizer
+
+    generator = _open(task)
+    tokenizer = Tokenizer.from_file(str(Path(task["checkpoint"]) / "tokenizer.json"))
+    prompt = tokenizer.encode(task["prompt"], add_special_tokens=False).tokens
+    kept = prompt[-max(1, task["workload"]["context"] - tokens) :]
+    written: str = tokenizer.decode(_continue(generator, [kept], tokens)[0].sequences_ids[0])
+    return written
+
+
+def measure(task: Mapping[str, Any]) -> dict[str, float]:
+    """Take the measures of a task and return them under their names, in their units."""
+    # Only this process pays for what they import.
+    from gpt2cli.benchmark.measurements import rate_between
+    from gpt2cli.benchmark.workload import Workload
+
+    workload = Workload(**task["workload"])
+    generator = _open(task)
+    vocabulary = json.loads((Path(task["folder"]) / "vocabulary.json").read_bytes())
+    short = [vocabulary[token_id] for token_id in workload.short_ids]
+    long = [vocabulary[token_id] for token_id in workload.prompt_ids]
+    results = {}
+    for name, rows in (("decode", 1), ("batch", workload.batch)):
+        if name in task["measures"]:
+            _continue(generator, [short] * rows, 2)
+            times: list[float] = []
+            _continue(generator, [short] * rows, workload.tokens + 1, times)
+            results[name] = rate_between(times, rows)
+    if "prefill" in task["measures"]:
+        _continue(generator, [long], 1)
+        start = time.perf_counter()
+        _continue(generator, [long], 1)
+        results["prefill"] = len(long) / (time.perf_counter() - start)
+    return results
+
+
+def _open(task: Mapping[str, Any]) -> Any:
+    generator = import_module("ctranslate2").Generator
+    return generator(task["folder"], compute_type=task["precision"], intra_threads=task["threads"] or 0)
+
+
+def _continue(
+    generator: Any, prompts: Sequence[Sequence[str]], tokens: int, times: list[float] | None = None
+) -> Any:
+    def note_time(_: object) -> bool:
+        assert times is not None
+        times.append(time.perf_counter())
+        return False
+
+    return generator.generate_batch(
+        prompts,
+        max_length=tokens,
+        min_length=tokens,
+        # Else the prompt is read token by token.
+        include_prompt_in_result=False,
+        callback=None if times is None else note_time,
+    )
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    if "convert" in asked:
+        convert(**asked["convert"])
+    else:
+        tokens = asked.get("generate")
+        sys.stdout.write(json.dumps(measure(asked)) if tokens is None else generate(asked, tokens))

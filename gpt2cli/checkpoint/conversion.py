@@ -1,0 +1,182 @@
+"""A checkpoint's matrices in a narrower type, made once and kept for the next start."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
+from gpt2cli.checkpoint.safetensors_header import read_metadata
+from gpt2cli.checkpoint.weights import HEAD, TOKENS, expected_shapes
+from gpt2cli.errors import CheckpointError
+from gpt2cli.hub import converted_files as kept
+from gpt2cli.ops.numpy_ops import widen
+from gpt2cli.ops.operations import Storage, StoredTensor
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+STORED_AS = {"float16": "F16", "bfloat16": "BF16"}
+KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
+# Raised whenever the kernels ask for another layout, so that older files are made again.
+LAYOUT = "4"
+SCALES, TOTALS = ".scales", ".totals"
+HEAD_SCREEN = "int8-head"
+MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
+# Reading a smaller head takes little time anyway.
+SCREENED_FROM_BYTES = 32 << 20
+BFLOAT16_NAN = 0x7FC0
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Hold the matrices of a model in another type, and why they could not be kept, if so."""
+
+    weights: Mapping[str, StoredTensor]
+    problem: str = ""
+
+
+def convert(
+    stored: Mapping[str, StoredTensor], files: Sequence[Path], config: ModelConfig, storage: Storage
+) -> Conversion:
+    """Return the matrices that a token is multiplied with in the type `storage`, mapped from a kept file.
+
+    A tied head comes under a name of its own, because embeddings stay as they are. The file is made where it
+    is missing, damaged, or older than a change of the checkpoint's files.
+    """
+    sources = {
+        name: stored[TOKENS if name == HEAD and HEAD not in stored else name]
+        for name in _product_names(config)
+    }
+    if all(source.dtype == STORED_AS.get(storage) for source in sources.values()):
+        return Conversion({})
+    return _convert_once(sources, files, config, storage, storage)
+
+
+def screen_head(
+    stored: Mapping[str, StoredTensor], files: Sequence[Path], config: ModelConfig, storage: Storage | None
+) -> dict[str, StoredTensor]:
+    """Return a large head of a model in the type `storage` together with its screen, kept as by `convert`.
+
+    Where that cannot be, the screen is made again for each start. A small head gets none.
+    """
+    name = HEAD if HEAD in stored else TOKENS
+    head = stored[name]
+    if head.scales is not None or head.array.nbytes < SCREENED_FROM_BYTES:
+        return {}
+    # The bounds are those of the very numbers that the head holds.
+    kind = f"{storage}-{HEAD_SCREEN}" if storage else HEAD_SCREEN
+    screen = _convert_once({HEAD: head}, files, config, "int8", kind).weights[HEAD]
+    return {name: replace(head, screen=screen)}
+
+
+def _convert_once(
+    sources: Mapping[str, StoredTensor],
+    files: Sequence[Path],
+    config: ModelConfig,
+    storage: Storage,
+    kind: str,
+) -> Conversion:
+    shapes = {name: source.shape for name, source in sources.items()}
+    path = kept.converted_path(files, kind)
+    notes = {
+        kept.SOURCE: kept.identity(files),
+        kept.LAYOUT: LAYOUT,
+        kept.TYPE: kind,
+        kept.HEAD: TOKENS if config.tie_word_embeddings else HEAD,
+    }
+    weights = _read(path, notes, shapes, storage)
+    if weights is not None:
+        return Conversion(weights)
+    arrays = dict(_converted(sources, storage))
+    try:
+        _keep(path, arrays, {**notes, kept.MODEL: str(kept.model_path(files))})
+    except OSError as error:
+        return Conversion(_described(arrays, shapes, storage), f"{path}: {error.strerror or error}")
+    # Mapped, they share their memory with other processes.
+    return Conversion(_read(path, notes, shapes, storage) or _described(arrays, shapes, storage))
+
+
+def _product_names(config: ModelConfig) -> list[str]:
+    return [*(name for name in expected_shapes(config) if MATRIX.fullmatch(name)), HEAD]
+
+
+def _read(
+    path: Path, notes: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], storage: Storage
+) -> dict[str, StoredTensor] | None:
+    """Return the weights in a file that was made from what the notes say, None if it is of no use."""
+    try:
+        if not notes.items() <= read_metadata(path).items():
+            return None
+        tensors = read_safetensors(path)
+        if {tensor.dtype for tensor in tensors.values()} - KEPT_TYPES[storage]:
+            return None
+        return _described({name: tensor.array for name, tensor in tensors.items()}, shapes, storage)
+    except (CheckpointError, KeyError):
+        return None
+
+
+def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Another process may be making the same file.
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    write_safetensors(own, arrays, notes)
+    own.replace(path)
+
+
+def _converted(sources: Mapping[str, StoredTensor], storage: Storage) -> Iterator[tuple[str, Array]]:
+    for name, source in sources.items():
+        numbers = widen(source.array)
+        if storage == "float16":
+            with np.errstate(over="ignore"):
+                yield name, numbers.astype(np.float16)
+        elif storage == "bfloat16":
+            yield name, _rounded_to_bfloat16(numbers)
+        else:
+            panels, scales, totals = _packed(numbers.T if name == HEAD else numbers)
+            yield name, panels
+            yield name + SCALES, scales
+            # What the head is multiplied with is rounded to 15 bits: its logits are compared with each other.
+            if name != HEAD:
+                yield name + TOTALS, totals
+
+
+def _packed(weight: Array) -> tuple[Array, Array, Array]:
+    from gpt2cli.ops import kernels
+
+    depth, columns = weight.shape
+    padded = -(-columns // kernels.PANEL) * kernels.PANEL
+    panels = np.empty((padded // kernels.PANEL, -(-depth // 4), kernels.PANEL, 4), np.uint8)
+    scales, totals = np.empty((2, padded), np.float32)
+    kernels.pack(weight, panels, scales, totals)
+    return panels, scales, totals
+
+
+def _rounded_to_bfloat16(numbers: Array) -> Array:
+    bits = np.ascontiguousarray(numbers).view(np.uint32)
+    # To the nearest, and of two equally near to the even one; in place, for a table may have 150 MB.
+    rounded = bits >> 16
+    rounded &= 1
+    rounded += 0x7FFF
+    rounded += bits
+    rounded >>= 16
+    # The sum carries some of these into the sign.
+    rounded[np.isnan(numbers)] = BFLOAT16_NAN
+    return rounded.astype(np.uint16)
+
+
+def _described(
+    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], storage: Storage
+) -> dict[str, StoredTensor]:
+    if storage != "int8":
+        return {name: StoredTensor(STORED_AS[storage], arrays[name]) for name in shapes}
+    return {
+        name: StoredTensor("U8", arrays[name], arrays[name + SCALES], arrays.get(name + TOTALS), shape)
+        for name, shape in shapes.items()
+    }

@@ -1,0 +1,138 @@
+"""Safetensors files, as Hugging Face describes the format: mapped into memory, and written."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gpt2cli.checkpoint.safetensors_header import LENGTH_BYTES, METADATA, damaged, read_header
+from gpt2cli.checkpoint.whole_file import whole_file
+from gpt2cli.ops.operations import StoredTensor
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Arrays: TypeAlias = Mapping[str, Array]
+
+# BF16 is read as the integers that hold its bits, because numpy has no such type.
+STORED_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8", "U8": "u1"}
+STORED_NAMES = {"float32": "F32", "float16": "F16", "float64": "F64", "uint16": "BF16", "uint8": "U8"}
+# Tensors begin on a cache line, so that mapped weights are used without a copy.
+ALIGNMENT = 64
+# Less is read, because the system maps whole blocks around all that is touched.
+MAPPED_FROM_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class _OpenFile:
+    """Keep a file open for as long as this is referenced."""
+
+    path: Path
+    descriptor: int
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Read rows of a matrix of `shape` that begins at a byte of a file; see `StoredTensor.read_rows`."""
+
+    file: _OpenFile
+    begin: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, int]
+
+    def __call__(self, places: Array) -> Array:
+        """Return the rows at the places (count,), of shape (count, width).
+
+        Raises:
+            IndexError: there is no such row.
+            CheckpointError: the file has become shorter.
+        """
+        count, width = self.shape
+        rows = places.tolist()
+        if rows and not 0 <= min(rows) <= max(rows) < count:
+            raise IndexError(f"rows {min(rows)} to {max(rows)} of {count}")
+        descriptor, begin, size = self.file.descriptor, self.begin, width * self.dtype.itemsize
+        data = b"".join([os.pread(descriptor, size, begin + row * size) for row in rows])
+        if len(data) < len(rows) * size:
+            raise damaged(self.file.path, "it was cut short while it was read")
+        return np.frombuffer(data, self.dtype).reshape(len(rows), width)
+
+
+def read_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """Map a safetensors file into memory, but for its small tensors, which are read.
+
+    The tensors stay valid as long as they are referenced.
+
+    Raises:
+        CheckpointError: the file is unreadable, damaged or cut short.
+    """
+    header, start, size = read_header(path)
+    needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if needed > size:
+        raise damaged(path, f"it holds {size:,} of {needed:,} bytes")
+    file = _OpenFile(path, os.open(path, os.O_RDONLY))
+    # A private map is writable for torch's sake and never changes the file.
+    mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        tensors[name] = _view(file, name, entry, mapped, start + begin, end - begin)
+    return tensors
+
+
+def _view(
+    file: _OpenFile, name: str, entry: Mapping[str, Any], mapped: mmap.mmap, begin: int, length: int
+) -> StoredTensor:
+    path, kind, shape = file.path, entry["dtype"], tuple(entry["shape"])
+    try:
+        if kind not in STORED_TYPES:
+            # Old mask buffers are bool or uint8; they are dropped by name later.
+            return StoredTensor(kind, np.broadcast_to(np.uint8(0), shape))
+        dtype = np.dtype(STORED_TYPES[kind])
+        count = math.prod(shape)
+        if count * dtype.itemsize != length:
+            raise damaged(path, f"{name} has {length:,} bytes where {list(shape)} {kind} is declared")
+        if length < MAPPED_FROM_BYTES:
+            array = np.frombuffer(bytearray(os.pread(file.descriptor, length, begin)), dtype, count)
+        else:
+            array = np.frombuffer(mapped, dtype, count, begin)
+        array = array.reshape(shape)
+    except (OverflowError, ValueError) as error:
+        raise damaged(path, f"{name} cannot have the shape {list(shape)}") from error
+    # Unaligned numbers would be copied again by every product.
+    array = np.require(array, requirements=["ALIGNED", "WRITEABLE"])
+    read_rows = FileRows(file, begin, dtype, shape) if len(shape) == 2 else None
+    return StoredTensor(kind, array, read_rows=read_rows)
+
+
+def write_safetensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    """Write arrays one after the other, without holding a second copy of any.
+
+    Raises:
+        OSError: the file cannot be written or the disk is full.
+    """
+    header: dict[str, Any] = {METADATA: dict(metadata)}
+    offset = 0
+    for name, array in arrays.items():
+        end = offset + array.nbytes
+        header[name] = {
+            "dtype": STORED_NAMES[str(array.dtype)],
+            "shape": list(array.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    described = json.dumps(header).encode()
+    described += b" " * (-(LENGTH_BYTES + len(described)) % ALIGNMENT)
+    with whole_file(path) as file:
+        file.write(len(described).to_bytes(LENGTH_BYTES, "little") + described)
+        for array in arrays.values():
+            file.write(np.require(array, requirements=["C"]).data)

@@ -1,0 +1,72 @@
+"""Lines of files and of standard input, as bytes, no sooner and no later than they come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from gpt2cli.cli.input.text import STDIN, source_name
+from gpt2cli.errors import InputError
+
+BLOCK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Hold a line with its end, its text without, and where it stands."""
+
+    data: bytes
+    text: str
+    source: str
+    number: int
+
+
+def line_blocks(sources: Sequence[str]) -> Iterator[list[Line]]:
+    """Yield the lines of sources, `-` being standard input, in blocks of those that are there.
+
+    Raises:
+        InputError: a source cannot be read, or a line is not UTF-8.
+    """
+    for source in sources:
+        number = 1
+        try:
+            with _open(source) as file:
+                for block in _blocks(file):
+                    yield [_line(data, source, number + index) for index, data in enumerate(block)]
+                    number += len(block)
+        except OSError as error:
+            raise InputError(f"{source_name(source)}: {error.strerror}.") from error
+
+
+def _open(source: str) -> AbstractContextManager[IO[bytes]]:
+    if source != STDIN:
+        return Path(source).open("rb")
+    if sys.stdin is None:
+        raise InputError("standard input is closed.")
+    return nullcontext(sys.stdin.buffer)
+
+
+def _blocks(file: IO[bytes]) -> Iterator[list[bytes]]:
+    rest = b""
+    # Unlike read, read1 returns what a pipe holds, so that a slow writer's lines do not wait for more.
+    while data := file.read1(BLOCK_BYTES):  # type: ignore[attr-defined]
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield [line + b"\n" for line in lines]
+    if rest:
+        yield [rest]
+
+
+def _line(data: bytes, source: str, number: int) -> Line:
+    text = data[:-2] if data.endswith(b"\r\n") else data.removesuffix(b"\n")
+    try:
+        return Line(data, text.decode("utf-8"), source, number)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{source_name(source)}, line {number}: the byte 0x{data[error.start]:02x} is not valid UTF-8.",
+            "Text must be UTF-8; iconv converts it.",
+        ) from error

@@ -1,0 +1,112 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from gpt2cli.checkpoint.config import BUNDLED_MODEL, KNOWN_MODELS
+
+COMPUTE = "Computing"
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the model names that a shell may complete to: the known ones, then what is here already."""
+    from gpt2cli.hub.model_files import cached_models
+
+    names = [BUNDLED_MODEL, *(model.name for model in KNOWN_MODELS)]
+    names += [model.name for model in cached_models() if model.name not in names]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def flag(*names: str, **settings: Any) -> Any:
+    """Return an option that takes no value; help then shows none."""
+    return typer.Option(*names, metavar="", **settings)
+
+
+def _enable_debugging(wanted: bool) -> bool:
+    if wanted:
+        os.environ["GPT2_DEBUG"] = "1"
+    return wanted
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="GPT2_MODEL",
+        autocompletion=model_names,
+        show_default=False,
+        help="A known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, "
+        "a folder or a .safetensors file. Default: gpt2 if it is here already, else stories.",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        rich_help_panel=COMPUTE,
+        help="Compute there; auto takes CUDA where it is.",
+    ),
+]
+Backend = Annotated[
+    Literal["auto", "compiled", "numpy", "torch"],
+    typer.Option(
+        "--backend",
+        rich_help_panel=COMPUTE,
+        help="auto takes the compiled kernels on a CPU, numpy where they were not built, torch elsewhere.",
+    ),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "float16", "bfloat16"],
+    typer.Option(
+        "--dtype",
+        rich_help_panel=COMPUTE,
+        help="Compute in this type, or on a CPU keep the weights in it; auto is float32.",
+    ),
+]
+Quantize = Annotated[
+    Literal["none", "int8"],
+    typer.Option(
+        "--quantize",
+        rich_help_panel=COMPUTE,
+        help="On a CPU, keep the weights in 8 bits: faster, and close to float32.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        show_default="one a core",
+        rich_help_panel=COMPUTE,
+        help="Compute with N threads on a CPU.",
+    ),
+]
+Color = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option("--color", help="Colour the output; auto does so on a terminal, unless NO_COLOR is set."),
+]
+Offline = Annotated[bool, flag("--offline", help="Never open a connection; also set by HF_HUB_OFFLINE=1.")]
+Quiet = Annotated[bool, flag("--quiet", "-q", help="Print nothing on stderr but errors.")]
+Verbose = Annotated[bool, flag("--verbose", "-v", help="Print details on stderr.")]
+Json = Annotated[bool, flag("--json", help="Print JSON, one object a line.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, complete or not at all."),
+]
+Special = Annotated[bool, flag("--special", help="Read <|endoftext|> in the text as the special token.")]
+Debug = Annotated[
+    bool,
+    flag(
+        "--debug",
+        callback=_enable_debugging,
+        help="Show tracebacks of errors; also set by GPT2_DEBUG=1.",
+    ),
+]

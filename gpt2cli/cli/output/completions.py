@@ -1,0 +1,126 @@
+"""How completions are written: as running text, sample after sample, or as objects of JSON."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from gpt2cli.cli.output.render import json_line
+from gpt2cli.generation.completion import Completion, Piece, Timing, logprobs_table
+from gpt2cli.text.tokenizer import Tokenizer
+
+Write = Callable[[bytes], object]
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+class CompletionWriter(Protocol):
+    """Take the pieces of all samples as they are made."""
+
+    def add(self, piece: Piece) -> None:
+        """Take the next piece."""
+
+    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+        """Take a batch's samples, now that all are complete."""
+
+    def interrupt(self) -> None:
+        """Leave the output in order, because no more will come."""
+
+
+class TextWriter:
+    """Write samples in their order, each with a final line end; the first unfinished one as it grows."""
+
+    def __init__(self, write: Write, samples: int, prompt: str, color: bool) -> None:
+        self._write = write
+        self._samples = samples
+        self._prompt = _styled(prompt, BOLD, color)
+        self._color = color
+        self._current = -1
+        self._waiting: defaultdict[int, str] = defaultdict(str)
+        self._finished: set[int] = set()
+        self._begin_next()
+
+    def add(self, piece: Piece) -> None:
+        """Write a piece now, or keep it until its sample's turn."""
+        self._waiting[piece.sample] += piece.text
+        if piece.finish_reason:
+            self._finished.add(piece.sample)
+        self._write_current()
+        while self._current in self._finished:
+            self._print("\n")
+            self._begin_next()
+            self._write_current()
+
+    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+        """Have nothing left to write."""
+
+    def interrupt(self) -> None:
+        """End the line that is being written."""
+        if self._current < self._samples:
+            self._print("\n")
+
+    def _begin_next(self) -> None:
+        self._current += 1
+        if self._current < self._samples:
+            if self._samples > 1:
+                header = f"=== sample {self._current + 1} of {self._samples} ==="
+                self._print(_styled(header, DIM, self._color) + "\n")
+            self._print(self._prompt)
+
+    def _write_current(self) -> None:
+        self._print(self._waiting.pop(self._current, ""))
+
+    def _print(self, text: str) -> None:
+        if text:
+            self._write(text.encode("utf-8"))
+
+
+class JsonWriter:
+    """Write one JSON object a sample; `prompt` opens its text, `report` holds what all samples share.
+
+    `phases` are the seconds that came before the first token.
+    """
+
+    def __init__(
+        self,
+        write: Write,
+        prompt: str,
+        tokenizer: Tokenizer,
+        report: Mapping[str, Any],
+        phases: Mapping[str, float],
+    ) -> None:
+        self._write = write
+        self._prompt = prompt
+        self._tokenizer = tokenizer
+        self._report = report
+        self._phases = phases
+
+    def add(self, piece: Piece) -> None:
+        """Wait for the end of the batch."""
+
+    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+        """Write the objects of a batch's samples."""
+        for sample, completion in completions.items():
+            self._write(json_line(self._object(sample, completion, timing)))
+
+    def interrupt(self) -> None:
+        """Leave out what is not complete."""
+
+    def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
+        tokens = completion.tokens
+        has_logprobs = any(token.logprob is not None for token in tokens)
+        return {
+            "index": sample,
+            "text": self._prompt + completion.text,
+            "token_ids": [token.id for token in tokens],
+            "finish_reason": completion.finish_reason,
+            **self._report,
+            "usage": {**self._report["usage"], **completion.usage},
+            "timing": {**{f"{name}_seconds": took for name, took in self._phases.items()}, **asdict(timing)},
+            "logprobs": logprobs_table(tokens, self._tokenizer) if has_logprobs else None,
+        }
+
+
+def _styled(text: str, style: str, color: bool) -> str:
+    return f"{style}{text}{PLAIN}" if color and text else text

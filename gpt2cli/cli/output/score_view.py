@@ -1,0 +1,98 @@
+"""Text shaded by surprisal, on a terminal or as a picture in a file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2cli.cli.options.scoring import Scoring
+from gpt2cli.cli.output.render import wants_color
+from gpt2cli.cli.output.rows import Write
+from gpt2cli.cli.score_sources import Sources
+from gpt2cli.scoring.rows import TokenRow, Unit, token_rows
+from gpt2cli.scoring.scored_text import ScoredToken, Split, Text, split_texts
+from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, lines_of, parts_of, shade
+from gpt2cli.scoring.words import WordRow, word_rows
+
+# Under a text without colours, as tall as it is surprising.
+BARS = " ▁▂▃▄▅▆▇█"
+BLACK, PLAIN = "\x1b[38;5;16m", "\x1b[0m"
+
+
+@dataclass(frozen=True)
+class View:
+    """Choose what is shaded: the tokens or the words of sources, with what scores them."""
+
+    scoring: Scoring
+    sources: Sources
+    words: bool
+    split: Split | None
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the parts of all texts, with an empty line between two of them."""
+        sources, split, words = self.sources, self.split, self.words
+        texts = ((name, text) for name, content in sources for text in split_texts(content, split))
+        rows: Callable[[Iterable[ScoredToken], Unit], Iterable[TokenRow | WordRow]]
+        rows = word_rows if words else token_rows
+        for index, (_, text, tokens) in enumerate(self.scoring.scorer.tokens(texts, words)):
+            if index:
+                yield Part("\n\n")
+            # Bits whatever the unit of rows, because shades have one scale.
+            yield from parts_of(text.content, (_stretch(row, text) for row in rows(tokens, "bits")))
+
+    @property
+    def title(self) -> str:
+        """What makes the shades of two pictures comparable."""
+        told = self.scoring.metadata
+        return (
+            f"{told['model']}: surprisal of {'words' if self.words else 'tokens'}, "
+            f"{'with' if told['bos'] else 'without'} BOS, window {told['window']}, stride {told['stride']}"
+        )
+
+
+def show_view(view: View, output: Path | None, color: str, write: Write) -> None:
+    """Write a picture of the kind that the file's name asks for, or lines for a terminal."""
+    kind = output.suffix.lower() if output else ""
+    if kind in (".html", ".svg", ".png"):
+        from gpt2cli.scoring import pictures
+
+        draw = {".html": pictures.html_page, ".svg": pictures.svg_drawing, ".png": pictures.png_image}[kind]
+        write(draw(list(view.parts()), view.title))
+        return
+    for line in terminal_lines(view.parts(), output is None and wants_color(color)):
+        write(line)
+
+
+def terminal_lines(parts: Iterable[Part], color: bool) -> Iterator[bytes]:
+    """Yield lines as wide as the terminal: shaded, or with bars below the text."""
+    for line in lines_of(parts, shutil.get_terminal_size().columns):
+        if color:
+            yield "".join(map(_shaded, line)).encode() + b"\n"
+        else:
+            text = "".join(_visible(placed.part.text) for placed in line)
+            yield f"{text}\n{''.join(map(_bar, line)).rstrip()}\n".encode()
+
+
+def _stretch(row: TokenRow | WordRow, text: Text) -> Shaded:
+    note = "not scored" if row.surprisal is None else f"{row.surprisal:.2f} bits"
+    return Shaded(row.start - text.start, row.end - text.start, row.surprisal, note)
+
+
+def _shaded(placed: Placed) -> str:
+    text = _visible(placed.part.text)
+    if placed.part.bits is None:
+        return text
+    red, green, blue = shade(placed.part.bits)
+    return f"{BLACK}\x1b[48;2;{red};{green};{blue}m{text}{PLAIN}"
+
+
+def _bar(placed: Placed) -> str:
+    height = round(min((placed.part.bits or 0.0) / FULL_SHADE, 1.0) * (len(BARS) - 1))
+    return BARS[height] * int(placed.width)
+
+
+def _visible(text: str) -> str:
+    # What a terminal would obey is not shown to it.
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

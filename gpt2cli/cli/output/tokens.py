@@ -1,0 +1,192 @@
+"""The forms in which `gpt2 tokenize` writes the ids of its sources, as they come."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable
+from functools import cache
+from json import dumps
+from typing import IO
+
+from gpt2cli.cli.input.text import source_name
+from gpt2cli.cli.output.render import json_line
+from gpt2cli.errors import Gpt2Error, InputError
+from gpt2cli.text.token_files import DecimalText, TokenFile
+from gpt2cli.text.tokenizer import Tokenizer
+
+Write = Callable[[bytes], object]
+
+COPIED_BYTES = 1 << 20
+
+
+class TokenWriter:
+    """Write sources one after the other: `start`, any number of `add`, `end`; after the last, `close`."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._source: str | None = None
+        self._count = 0
+
+    def start(self, source: str | None) -> None:
+        """Begin a source, named as the user named it, if at all."""
+        self._source = source
+        self._count = 0
+
+    def add(self, ids: array[int]) -> None:
+        """Write the next ids of the source."""
+        self._count += len(ids)
+
+    def end(self, error: Gpt2Error | None = None) -> None:
+        """Complete the source; with an error, as far as it went."""
+
+    def close(self) -> None:
+        """Complete the whole."""
+
+
+class IdLines(TokenWriter):
+    """Write a line of ids for each source."""
+
+    def __init__(self, write: Write, tokenizer: Tokenizer) -> None:
+        super().__init__(write)
+        self._decimal = DecimalText(tokenizer.id_limit)
+
+    def add(self, ids: array[int]) -> None:
+        if not ids:
+            return
+        separator = b" " if self._count else b""
+        super().add(ids)
+        self._write(separator + self._decimal.spell(ids)[:-1])
+
+    def end(self, error: Gpt2Error | None = None) -> None:
+        if self._count or not error:
+            self._write(b"\n")
+
+
+class Counts(TokenWriter):
+    """Write counts like those of wc, with a total of several sources, or as JSON."""
+
+    def __init__(self, write: Write, as_json: bool, with_total: bool) -> None:
+        super().__init__(write)
+        self._as_json = as_json
+        self._with_total = with_total
+        self._total = 0
+
+    def end(self, error: Gpt2Error | None = None) -> None:
+        if error:
+            return
+        self._total += self._count
+        if self._as_json:
+            self._write(json_line({"file": self._source, "count": self._count}))
+        else:
+            self._write(_count_line(self._source, self._count))
+
+    def close(self) -> None:
+        if self._with_total and not self._as_json:
+            self._write(_count_line("total", self._total))
+
+
+class Pieces(TokenWriter):
+    """Write a line for each token: its id, a tab, its text as a JSON string."""
+
+    def __init__(self, write: Write, tokenizer: Tokenizer) -> None:
+        super().__init__(write)
+        piece = _json_pieces(tokenizer)
+        self._line = cache(lambda token_id: f"{token_id}\t{piece(token_id)}\n")
+
+    def add(self, ids: array[int]) -> None:
+        self._write("".join(map(self._line, ids)).encode())
+
+
+class JsonRecords(TokenWriter):
+    """Write an object for each source, on a line; `error` is in it if the source broke off.
+
+    Pieces, if any, are kept in the file that is given for them.
+    """
+
+    def __init__(self, write: Write, tokenizer: Tokenizer, pieces: IO[bytes] | None) -> None:
+        super().__init__(write)
+        self._decimal = DecimalText(tokenizer.id_limit)
+        self._piece = _json_pieces(tokenizer)
+        self._pieces = pieces
+
+    def add(self, ids: array[int]) -> None:
+        if not ids:
+            return
+        lead = b", " if self._count else self._head()
+        super().add(ids)
+        self._write(lead + self._decimal.spell(ids)[:-1].replace(b" ", b", "))
+        if self._pieces:
+            separator = b", " if self._pieces.tell() else b""
+            self._pieces.write(separator + ", ".join(map(self._piece, ids)).encode())
+
+    def end(self, error: Gpt2Error | None = None) -> None:
+        if error and not self._count:
+            return
+        self._write(b"" if self._count else self._head())
+        self._write(b'], "count": %d' % self._count)
+        self._end_pieces()
+        if error:
+            self._write(b', "error": ' + _json_text(str(error)))
+        self._write(b"}\n")
+
+    def _head(self) -> bytes:
+        return b'{"file": %b, "ids": [' % _json_text(self._source)
+
+    def _end_pieces(self) -> None:
+        if self._pieces:
+            self._pieces.seek(0)
+            self._write(b', "pieces": [')
+            while pieces := self._pieces.read(COPIED_BYTES):
+                self._write(pieces)
+            self._write(b"]")
+            self._pieces.seek(0)
+            self._pieces.truncate()
+
+
+class DecodedText(TokenWriter):
+    """Write the bytes that ids stand for."""
+
+    def __init__(self, write: Write, tokenizer: Tokenizer) -> None:
+        super().__init__(write)
+        self._tokenizer = tokenizer
+
+    def add(self, ids: array[int]) -> None:
+        try:
+            text = self._tokenizer.decode(ids)
+        except InputError as error:
+            where = f"{source_name(self._source)}: " if self._source else ""
+            raise InputError(where + error.message) from error
+        self._write(text)
+
+
+class BinaryIds(TokenWriter):
+    """Write the ids of all sources, one after the other, to a binary file."""
+
+    def __init__(self, file: TokenFile) -> None:
+        super().__init__(lambda _: None)
+        self._file = file
+
+    def add(self, ids: array[int]) -> None:
+        self._file.write(ids)
+
+    def close(self) -> None:
+        self._file.finish()
+
+
+def _json_pieces(tokenizer: Tokenizer) -> Callable[[int], str]:
+    """Return what gives a token's text as JSON, bytes that are not UTF-8 by themselves as \\xNN."""
+
+    def piece(token_id: int) -> str:
+        text = tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace")
+        return dumps(text, ensure_ascii=False)
+
+    return cache(piece)
+
+
+def _json_text(value: str | None) -> bytes:
+    return dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _count_line(name: str | None, count: int) -> bytes:
+    return f"{count}\n".encode() if name is None else b"%d %s\n" % (count, os.fsencode(name))

@@ -1,0 +1,197 @@
+"""Continue a prompt: prefill, decode loop, batches, the end of the context; ids in, ids out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal
+
+import numpy as np
+
+from gpt2cli.errors import UsageError
+from gpt2cli.generation.sampling import Sampler, Scores, log_softmax
+from gpt2cli.generation.speculation import Drafts, ReadAhead
+from gpt2cli.model.decoder import hidden_states, logits
+from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.model import Model
+from gpt2cli.ops.operations import A
+
+FinishReason = Literal["stop", "length"]
+Truncation = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """Choose how far to go; `slide` drops the older half of a full context and goes on.
+
+    `speculate` reads drafts, which change no token, while there is one sample alone.
+    """
+
+    max_tokens: int = 128
+    end_id: int | None = None
+    slide: bool = False
+    logprobs: int | None = None
+    speculate: bool = False
+
+
+@dataclass(frozen=True)
+class Token:
+    """Report one chosen token of one sample; log-probabilities are the model's own, in nats."""
+
+    sample: int
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Prefilled(Generic[A]):
+    """Hold a prompt that the model has read; `scores` are the logits (vocabulary,) of what follows."""
+
+    ids: tuple[int, ...]
+    cache: KVCache[A]
+    scores: Scores
+
+
+def fit_prompt(
+    ids: Sequence[int], context: int, max_tokens: int, truncate: Truncation | None
+) -> tuple[Sequence[int], bool]:
+    """Return the ids that fit the context, and whether some were dropped.
+
+    A truncated prompt leaves room for the new tokens, though it always keeps half of the context.
+
+    Raises:
+        UsageError: the ids do not fit, and truncating was not asked for.
+    """
+    if len(ids) <= context:
+        return ids, False
+    if truncate is None:
+        raise UsageError(
+            f"The prompt has {len(ids):,} tokens and the model's context holds {context:,}.",
+            "Shorten it, or use --truncate left (keeps the end) or right (keeps the beginning).",
+        )
+    kept = max(context + 1 - max_tokens, context // 2, 1)
+    kept = min(kept, context)
+    return (ids[-kept:] if truncate == "left" else ids[:kept]), True
+
+
+def top_needed(sampler: Sampler, settings: GenerationSettings, count: int) -> int | None:
+    """Return how many of the highest logits are needed after `count` ids, None if all are."""
+    return sampler.top_needed(count) if settings.logprobs is None else None
+
+
+def prefill(model: Model[A], ids: Sequence[int], max_tokens: int, top: int | None = None) -> Prefilled[A]:
+    """Read a prompt of one token or more, with room in the cache for `max_tokens` new ones.
+
+    Of the scores, only the `top` highest are sure to be there, all if it is None.
+
+    Raises:
+        ValueError: the prompt is empty or longer than the context.
+    """
+    if not ids:
+        raise ValueError("there is nothing to continue")
+    # The last new token is never read, so it needs no room.
+    capacity = min(len(ids) + max(max_tokens - 1, 0), model.config.n_positions)
+    cache = KVCache(model.config, model.ops, 1, max(capacity, len(ids)))
+    return Prefilled(tuple(ids), cache, _read(model, [ids], cache, top)[0])
+
+
+class Generation(Generic[A]):
+    """Continue a prompt as several samples at once, in steps that yield one token of each.
+
+    A sample's tokens depend on the sampler's seed and the sample's own number, not on its company.
+    `drafts` counts for each sample what was read ahead of it, if the settings ask for that.
+    """
+
+    def __init__(
+        self,
+        model: Model[A],
+        prompt: Prefilled[A],
+        sampler: Sampler,
+        settings: GenerationSettings,
+        samples: Sequence[int] = (0,),
+    ) -> None:
+        self.finish_reasons: dict[int, FinishReason] = {}
+        self.drafts = {sample: Drafts() for sample in samples} if settings.speculate else {}
+        self._ahead: ReadAhead[A] | None = None
+        self._model = model
+        self._prompt = prompt
+        self._sampler = sampler
+        self._settings = settings
+        self._rows = {sample: list(prompt.ids) for sample in samples}
+
+    def stop(self, sample: int) -> None:
+        """Ask for no more tokens of a sample, because a stop string was found in its text."""
+        self.finish_reasons[sample] = "stop"
+
+    def __iter__(self) -> Iterator[Token]:
+        """Yield the tokens of all samples, step by step; the end token is not among them."""
+        scores = [self._prompt.scores] * len(self._rows)
+        cache = self._prompt.cache.select([0] * len(self._rows))
+        for _ in range(self._settings.max_tokens):
+            for (sample, ids), row in zip(self._rows.items(), scores, strict=True):
+                yield from self._choose(sample, ids, row)
+            if cache.length == self._model.config.n_positions and not self._settings.slide:
+                break
+            cache = self._drop_finished(cache)
+            if not self._rows or self._remaining() == 0:
+                break
+            scores, cache = self._advance(cache)
+        for sample in self._rows:
+            self.finish_reasons.setdefault(sample, "length")
+
+    def _choose(self, sample: int, ids: list[int], scores: Scores) -> Iterator[Token]:
+        chosen = self._sampler.choose(scores, ids, len(self._prompt.ids), sample)
+        if chosen == self._settings.end_id:
+            self.stop(sample)
+            return
+        ids.append(chosen)
+        yield _token(sample, chosen, scores, self._settings.logprobs)
+
+    def _drop_finished(self, cache: KVCache[A]) -> KVCache[A]:
+        going = [index for index, sample in enumerate(self._rows) if sample not in self.finish_reasons]
+        if len(going) == len(self._rows):
+            return cache
+        self._rows = {sample: ids for sample, ids in self._rows.items() if sample not in self.finish_reasons}
+        return cache.select(going)
+
+    def _remaining(self) -> int:
+        ids = next(iter(self._rows.values()))
+        return len(self._prompt.ids) + self._settings.max_tokens - len(ids)
+
+    def _advance(self, cache: KVCache[A]) -> tuple[list[Scores], KVCache[A]]:
+        rows = list(self._rows.values())
+        context = self._model.config.n_positions
+        if cache.length < context:
+            # Of several rows, each would accept another part of its draft.
+            if self._settings.speculate and len(rows) == 1:
+                return [self._read_ahead(cache)], cache
+            return _read(self._model, [ids[-1:] for ids in rows], cache, self._top_needed()), cache
+        # Positions are absolute in GPT-2, so the newest half must be read again from position 0.
+        kept = max(context // 2, 1)
+        cache = KVCache(self._model.config, self._model.ops, len(rows), context)
+        return _read(self._model, [ids[-kept:] for ids in rows], cache, self._top_needed()), cache
+
+    def _top_needed(self) -> int | None:
+        return top_needed(self._sampler, self._settings, len(next(iter(self._rows.values()))))
+
+    def _read_ahead(self, cache: KVCache[A]) -> Scores:
+        ((sample, ids),) = self._rows.items()
+        if self._ahead is None:
+            self._ahead = ReadAhead(self._model, self.drafts[sample])
+        return self._ahead.read(ids, cache, self._remaining() - 1, self._top_needed())
+
+
+def _read(model: Model[A], rows: Sequence[Sequence[int]], cache: KVCache[A], top: int | None) -> list[Scores]:
+    ops = model.ops
+    hidden = hidden_states(model, ops.token_ids(rows), cache, first=-1)
+    return list(ops.to_numpy(logits(model, hidden, top))[:, 0])
+
+
+def _token(sample: int, chosen: int, scores: Scores, count: int | None) -> Token:
+    if count is None:
+        return Token(sample, chosen)
+    logprobs = log_softmax(scores)
+    order: np.ndarray[Any, np.dtype[np.int64]] = np.argsort(-logprobs, kind="stable")[:count]
+    top = tuple((int(token), float(logprobs[token])) for token in order)
+    return Token(sample, chosen, float(logprobs[chosen]), top)

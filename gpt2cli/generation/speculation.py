@@ -1,0 +1,105 @@
+"""Speculative decoding: guess the next tokens from earlier text and check them in one forward pass.
+
+Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023), with the drafts of
+Saxena, "Prompt Lookup Decoding" (2023). A draw here is a function of seed, sample and step, so a guess is
+kept only where it is what would have been drawn, and the text is the same as without guesses, up to the
+rounding of matrix products whose sums depend on the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+from gpt2cli.generation.sampling import Scores
+from gpt2cli.model.decoder import hidden_states, logits
+from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.model import Model
+from gpt2cli.ops.operations import A
+
+# Shorter runs come back by chance too often, and a refused draft costs numpy one or two passes more.
+SHORTEST_MATCH = 3
+# Together with the token before it, a block of 16 rows.
+LONGEST_DRAFT = 15
+
+
+@dataclass
+class Drafts:
+    """Count forward passes, the draft tokens that they read, and those of them that were chosen."""
+
+    passes: int = 0
+    proposed: int = 0
+    accepted: int = 0
+
+
+class PromptLookup:
+    """Draft what followed the latest earlier occurrence of the newest ids, as long as that occurrence is.
+
+    So a draft doubles with each one that is accepted, and a refused one is followed by none until the text
+    repeats itself again.
+    """
+
+    def __init__(self) -> None:
+        self._followers: dict[tuple[int, ...], int] = {}
+        self._seen = SHORTEST_MATCH
+
+    def propose(self, ids: Sequence[int], most: int) -> list[int]:
+        """Return at most `most` ids that may follow `ids`, which continue those of the last call."""
+        self._index(ids)
+        start = self._followers.get(tuple(ids[-SHORTEST_MATCH:]))
+        if start is None:
+            return []
+        count = min(_match_length(ids, start), most)
+        # An occurrence that ends close by leads into what is being drafted, round and round.
+        period = len(ids) - start
+        return [ids[start + step % period] for step in range(count)]
+
+    def _index(self, ids: Sequence[int]) -> None:
+        for position in range(self._seen, len(ids)):
+            self._followers[tuple(ids[position - SHORTEST_MATCH : position])] = position
+        self._seen = max(self._seen, len(ids))
+
+
+def _match_length(ids: Sequence[int], start: int) -> int:
+    length = SHORTEST_MATCH
+    while length < min(start, LONGEST_DRAFT) and ids[start - 1 - length] == ids[-1 - length]:
+        length += 1
+    return length
+
+
+class ReadAhead(Generic[A]):
+    """Read one row of tokens, each with a draft of those after it, and count what became of the drafts."""
+
+    def __init__(self, model: Model[A], drafts: Drafts) -> None:
+        self._model = model
+        self._drafts = drafts
+        self._lookup = PromptLookup()
+        self._draft: deque[int] = deque()
+        self._scores: deque[Scores] = deque()
+
+    def read(self, ids: Sequence[int], cache: KVCache[A], most: int, top: int | None) -> Scores:
+        """Return the logits (vocabulary,) of what follows `ids`, of which the cache lacks the last.
+
+        The cache then holds all of `ids`, and nothing else. A draft has at most `most` tokens. Of the logits,
+        only the `top` highest are sure to be there, all if it is None.
+        """
+        if self._draft and self._draft.popleft() == ids[-1]:
+            self._drafts.accepted += 1
+            cache.advance(1)
+        else:
+            self._read(ids, cache, min(most, cache.capacity - cache.length - 1), top)
+        return self._scores.popleft()
+
+    def _read(self, ids: Sequence[int], cache: KVCache[A], most: int, top: int | None) -> None:
+        ops, before = self._model.ops, cache.length
+        draft = self._lookup.propose(ids, most)
+        hidden = hidden_states(self._model, ops.token_ids([[ids[-1], *draft]]), cache)
+        # The draft's keys and values stay behind the length, where `advance` finds them if it is right.
+        cache.truncate(before + 1)
+        self._draft = deque(draft)
+        # After a draft, tokens depend on more of them than this one does.
+        self._scores = deque(ops.to_numpy(logits(self._model, hidden, None if draft else top))[0])
+        self._drafts.passes += 1
+        self._drafts.proposed += len(draft)

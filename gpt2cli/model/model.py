@@ -1,0 +1,55 @@
+"""A checkpoint ready to compute: its shape, its weights and the backend they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic
+
+from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.weights import TABLES, load_weights
+from gpt2cli.ops.operations import A, Ops
+
+if TYPE_CHECKING:
+    from gpt2cli.hub.model_files import ModelFiles
+
+
+@dataclass(frozen=True)
+class Model(Generic[A]):
+    """Hold all that a forward pass needs; the weights are named as in the checkpoint.
+
+    `not_kept` tells why converted weights could not be kept for the next start, if they could not.
+    """
+
+    config: ModelConfig
+    weights: Mapping[str, A]
+    ops: Ops[A]
+    not_kept: str = ""
+
+
+def load_model(files: ModelFiles, ops: Ops[A], screened: bool = False) -> Model[A]:
+    """Open a checkpoint on a backend; on numpy, float32 weights are used where the file lies mapped.
+
+    A screened head, where the backend has such, is faster when only the highest logits of a row are read.
+
+    Raises:
+        CheckpointError: the files are damaged or do not fit together.
+    """
+    config = ModelConfig.from_json(files.config)
+    stored = load_weights(files.weights, config)
+    problem = ""
+    if ops.storage:
+        # It reads the kernels, which need not be there.
+        from gpt2cli.checkpoint.conversion import convert
+
+        conversion = convert(stored, files.weights, config, ops.storage)
+        stored |= conversion.weights
+        problem = conversion.problem
+    if screened and ops.uses_screens:
+        from gpt2cli.checkpoint.conversion import screen_head
+
+        stored |= screen_head(stored, files.weights, config, ops.storage)
+    weights = {
+        name: ops.table(tensor) if name in TABLES else ops.weight(tensor) for name, tensor in stored.items()
+    }
+    return Model(config, weights, ops, problem)

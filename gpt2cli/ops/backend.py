@@ -1,0 +1,165 @@
+"""The choice of where to compute: a device, a backend and a type of number."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.ops.operations import Ops, Storage
+from gpt2cli.ops.threads import available_cores, blas_threads, set_blas_threads, threads_from_environment
+
+BACKENDS = ("auto", "compiled", "numpy", "torch")
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+QUANTIZATIONS = ("none", "int8")
+STORAGES: dict[str, Storage] = {"float16": "float16", "bfloat16": "bfloat16", "int8": "int8"}
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+# The second is where Windows shows its driver to Linux.
+DRIVER_FILES = (("/dev", "nvidia[0-9]*"), ("/usr/lib/wsl/lib", "libcuda.so*"), ("/dev", "nvhost-gpu"))
+
+
+def open_backend(
+    device: str = "auto",
+    backend: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+    quantize: str = "none",
+) -> Ops[Any]:
+    """Return the operations of a backend on a device: auto takes CUDA where it is, else the CPU.
+
+    On the CPU auto takes the compiled kernels, or numpy where the package was built without them. The dtype
+    auto is float32 on every device. Torch is imported only where it may compute.
+
+    Raises:
+        UsageError: a name is unknown, or the choices contradict each other.
+        Gpt2Error: the device is not usable here, PyTorch cannot be imported, or there are no kernels.
+    """
+    _check_names(device, backend, dtype, threads, quantize)
+    if backend == "auto" and (device == "cpu" or (device == "auto" and not cuda_is_usable())):
+        backend, device = _cpu_backend(dtype, quantize), "cpu"
+    if backend == "compiled":
+        return _open_compiled(dtype if quantize == "none" else quantize, threads)
+    if quantize != "none":
+        raise UsageError(f"--quantize {quantize} is for a CPU.", "Leave it out, or use --device cpu.")
+    # In this order, because BLAS counts its threads while numpy or torch is imported.
+    count = set_blas_threads(threads)
+    if backend == "numpy":
+        from gpt2cli.ops.numpy_ops import NumpyOps
+
+        return NumpyOps()
+    return _open_torch(device, dtype, count)
+
+
+def kernels_are_built() -> bool:
+    """Tell whether the package was installed with its compiled kernels; numpy is not imported."""
+    try:
+        import_module("gpt2cli.ops.kernels")
+    except ImportError:
+        return False
+    return True
+
+
+def instruction_set() -> str | None:
+    """Return what the compiled kernels use of this processor, such as avx512; None without kernels."""
+    if not kernels_are_built():
+        return None
+    from gpt2cli.ops import kernels
+
+    return kernels.use(None)
+
+
+def compute_threads(ops: Ops[Any]) -> int | None:
+    """Return the number of threads that compute on the CPU, None where numpy's BLAS does not tell."""
+    if ops.name == "compiled":
+        from gpt2cli.ops import kernels
+
+        return kernels.threads()
+    if ops.name == "numpy":
+        return blas_threads()
+    return int(_import_torch_ops().threads())
+
+
+def cuda_is_usable() -> bool:
+    """Tell whether PyTorch can compute on an NVIDIA GPU; without its driver, PyTorch is not imported."""
+    if not nvidia_driver_is_present():
+        return False
+    try:
+        return bool(_import_torch_ops().cuda_is_usable())
+    except Gpt2Error:
+        return False
+
+
+def nvidia_driver_is_present() -> bool:
+    """Tell whether the operating system shows an NVIDIA GPU, by its files alone."""
+    return any(any(Path(folder).glob(pattern)) for folder, pattern in DRIVER_FILES)
+
+
+def _check_names(device: str, backend: str, dtype: str, threads: int | None, quantize: str) -> None:
+    if not DEVICE.fullmatch(device):
+        raise UsageError(f"{device!r} is not a device.", "Use auto, cpu, cuda, cuda:N or mps.")
+    choices = (
+        ("backend", backend, BACKENDS),
+        ("dtype", dtype, DTYPES),
+        ("quantization", quantize, QUANTIZATIONS),
+    )
+    for kind, name, names in choices:
+        if name not in names:
+            raise UsageError(f"{name!r} is not a {kind}.", f"Use {', '.join(names[:-1])} or {names[-1]}.")
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} threads cannot compute.", "Use 1 or more.")
+    if quantize != "none" and dtype != "auto":
+        raise UsageError(f"--quantize {quantize} leaves no choice of dtype.", "Leave out --dtype.")
+    if backend in ("compiled", "numpy") and device not in ("auto", "cpu"):
+        raise UsageError(f"{backend} cannot compute on {device}.", "Use --backend torch.")
+    if backend == "numpy" and (dtype not in ("auto", "float32") or quantize != "none"):
+        kind = dtype if quantize == "none" else quantize
+        raise UsageError(f"numpy cannot compute in {kind}.", "Use --backend compiled or torch.")
+    if backend == "torch" and quantize != "none":
+        raise UsageError(f"torch cannot compute in {quantize}.", "Use --backend compiled.")
+
+
+def _cpu_backend(dtype: str, quantize: str) -> str:
+    if kernels_are_built() or quantize != "none":
+        return "compiled"
+    return "numpy" if dtype in ("auto", "float32") else "torch"
+
+
+def _open_compiled(storage: str, threads: int | None) -> Ops[Any]:
+    if not kernels_are_built():
+        raise Gpt2Error(
+            "gpt2cli was installed without its compiled kernels.",
+            "Install it again where there is a C compiler, or use --backend numpy.",
+        )
+    count = threads or threads_from_environment() or available_cores()
+    # The kernels have threads of their own, and BLAS has nothing to do.
+    set_blas_threads(1)
+    from gpt2cli.ops import kernels
+    from gpt2cli.ops.compiled_ops import CompiledOps
+
+    kernels.set_threads(count)
+    return CompiledOps(STORAGES.get(storage))
+
+
+def _open_torch(device: str, dtype: str, threads: int | None) -> Ops[Any]:
+    torch_ops = _import_torch_ops()
+    if device == "auto":
+        device = "cuda" if torch_ops.cuda_is_usable() else "cpu"
+    torch_ops.require_device(device)
+    if threads is not None:
+        torch_ops.set_threads(threads)
+    ops: Ops[Any] = torch_ops.TorchOps(device, torch_ops.DTYPES["float32" if dtype == "auto" else dtype])
+    return ops
+
+
+def _import_torch_ops() -> ModuleType:
+    try:
+        return import_module("gpt2cli.ops.torch_ops")
+    # A broken installation fails in many ways: missing libraries, an incompatible numpy.
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise Gpt2Error(
+            f"PyTorch cannot be imported: {reason}.", "Install it, or use --device cpu."
+        ) from error

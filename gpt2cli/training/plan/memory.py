@@ -1,0 +1,110 @@
+"""How much memory training takes, estimated before it starts."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.weights import expected_shapes
+from gpt2cli.errors import UsageError
+from gpt2cli.training.plan.settings import TrainingSettings
+
+MUON_BYTES, ADAMW_BYTES = 4, 8
+# What a block keeps for each token until the gradients are known, in units of its width and beside twice the
+# inner width: norms, queries, keys, values, the attended, both residuals.
+KEPT_WIDTHS = 11
+LOGITS_COPIES = 3
+# With dropout, PyTorch writes out the attention of each head on each position.
+ATTENTION_COPIES = 4
+# The interpreter, PyTorch and the allocator's slack.
+BASE_BYTES = 350_000_000
+LORA_RANK = 8
+
+
+def estimate_memory(config: ModelConfig, settings: TrainingSettings) -> int:
+    """Return about how many bytes training takes at its peak."""
+    shapes = expected_shapes(config)
+    total = sum(map(math.prod, shapes.values()))
+    trained = {name: shape for name, shape in shapes.items() if not settings.freezes(name)}
+    if settings.lora:
+        matrices = [shape for name, shape in shapes.items() if name.startswith("h.") and len(shape) == 2]
+        trained = {str(number): (settings.lora, sum(shape)) for number, shape in enumerate(matrices)}
+    fixed = 4 * total + sum(_bytes_each(name, settings) * math.prod(shape) for name, shape in trained.items())
+    reduced = 2 * total if settings.precision == "bfloat16" else 0
+    return BASE_BYTES + fixed + reduced + settings.micro_batch * window_bytes(config, settings)
+
+
+def window_bytes(config: ModelConfig, settings: TrainingSettings) -> int:
+    """Return about how many bytes the activations of one window take."""
+    size = 2 if settings.precision == "bfloat16" else 4
+    kept = size * (KEPT_WIDTHS * config.n_embd + 2 * config.inner_width)
+    if settings.dropout:
+        kept += ATTENTION_COPIES * 4 * config.n_head * settings.context
+    blocks = config.n_layer - settings.freeze
+    return settings.context * (max(0, blocks) * kept + LOGITS_COPIES * 4 * config.vocab_size)
+
+
+def suitable_micro_batch(config: ModelConfig, settings: TrainingSettings, budget: int) -> int:
+    """Return how many windows of a step may go through the model at once within so many bytes."""
+    return max(1, min(settings.batch_size, budget // window_bytes(config, settings)))
+
+
+def require_memory(config: ModelConfig, settings: TrainingSettings, available: int) -> int:
+    """Return the estimate in bytes.
+
+    Raises:
+        UsageError: it is more than there is; the hint names an option that would help.
+    """
+    needed = estimate_memory(config, settings)
+    if needed <= available:
+        return needed
+    raise UsageError(
+        f"Training would take about {_gigabytes(needed)} of memory, and {_gigabytes(available)} are free.",
+        _what_helps(config, settings, available),
+    )
+
+
+def available_memory() -> int:
+    """Return the bytes of main memory that this process may still take."""
+    return min(_free_memory())
+
+
+def _bytes_each(name: str, settings: TrainingSettings) -> int:
+    """Return the bytes of a trained number's gradient and of what the optimizer remembers of it."""
+    muon = settings.optimizer == "muon" and name.startswith("h.")
+    return 4 + (MUON_BYTES if muon else ADAMW_BYTES)
+
+
+def _what_helps(config: ModelConfig, settings: TrainingSettings, available: int) -> str:
+    single = replace(settings, micro_batch=1)
+    lora = replace(single, lora=LORA_RANK, optimizer="adamw")
+    short = replace(lora, context=min(128, settings.context))
+    for remedy, changed in (
+        ("--micro-batch 1", single),
+        (f"--micro-batch 1 --lora {LORA_RANK}", lora),
+        (f"--micro-batch 1 --lora {LORA_RANK} --context {short.context}", short),
+    ):
+        if estimate_memory(config, changed) <= available:
+            return f"{remedy} would need about {_gigabytes(estimate_memory(config, changed))}."
+    return "Choose a smaller model."
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
+
+
+def _free_memory() -> Iterator[int]:
+    pages = Path("/proc/meminfo")
+    if pages.is_file():
+        values = dict(line.split(":", 1) for line in pages.read_text().splitlines())
+        yield 1024 * int(values["MemAvailable"].split()[0])
+    else:
+        yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+        yield max(0, int(limit.read_text()) - int(used.read_text()))

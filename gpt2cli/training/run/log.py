@@ -1,0 +1,43 @@
+"""A run's records as lines of JSON, one for each step and each evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpt2cli.checkpoint.whole_file import whole_file
+
+
+class TrainingLog:
+    """Append records to a file, each at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
+        # Opened anew each time: one write of one line, which a kill can hardly cut.
+        with self._path.open("ab", buffering=0) as file:
+            file.write(line)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all whole records."""
+        if not self._path.is_file():
+            return []
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"}\n")]
+
+    def keep_until(self, step: int, evaluated_step: int) -> None:
+        """Forget the records after a step and those after an evaluated step, which will come again."""
+        records = self.read()
+        with whole_file(self._path) as file:
+            for record in records:
+                if record["step"] <= (evaluated_step if "valid_loss" in record else step):
+                    file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")

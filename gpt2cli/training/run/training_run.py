@@ -1,0 +1,216 @@
+"""A run from its first step to its last: train, evaluate, save, stop; yields a record for each event."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.safetensors import write_safetensors
+from gpt2cli.checkpoint.saving import (
+    TOKENIZER_FILE,
+    save_description,
+    save_model,
+    save_weights,
+)
+from gpt2cli.checkpoint.weights import expected_shapes
+from gpt2cli.checkpoint.whole_file import whole_file
+from gpt2cli.errors import Gpt2Error
+from gpt2cli.hub.model_files import ModelFiles
+from gpt2cli.text.tokenizer import load_tokenizer
+from gpt2cli.training.data.documents import Ids
+from gpt2cli.training.plan.settings import TrainingSettings
+from gpt2cli.training.run.evaluation import EvaluationRecord, bits_per_byte, mean_loss, write_sample
+from gpt2cli.training.run.log import TrainingLog
+from gpt2cli.training.run.loss_chart import loss_chart
+from gpt2cli.training.run.run_folder import RunFolder
+from gpt2cli.training.run.state import Progress, read_tensors, restore_state, save_state, to_arrays
+from gpt2cli.training.step.data_parallel import Ranks
+from gpt2cli.training.step.trainer import StepRecord, Trainer
+
+# Between evaluations, which save in any case.
+SAVE_SECONDS = 300.0
+
+Record = StepRecord | EvaluationRecord
+Outcome = Literal["finished", "no longer improving", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Hold what a run starts from; `options` is kept for whoever continues it."""
+
+    config: ModelConfig
+    weights: Mapping[str, Tensor]
+    tokenizer_json: str
+    train: Ids
+    valid: Ids
+    settings: TrainingSettings
+    options: Mapping[str, Any]
+
+
+def begin_run(folder: RunFolder, beginning: Beginning) -> None:
+    """Write all that `TrainingRun` opens, as if the run had been stopped before its first step.
+
+    Raises:
+        InputError: the disk has no room for the checkpoints.
+        OSError: the folder cannot be written.
+    """
+    trainer = Trainer(beginning.config, beginning.weights, beginning.settings)
+    folder.require_space(_space_needed(trainer, beginning))
+    folder.save_ids(beginning.train, beginning.valid)
+    folder.save_options({"settings": asdict(beginning.settings), **beginning.options})
+    save_description(folder.path, beginning.config, beginning.tokenizer_json)
+    write_safetensors(folder.frozen, to_arrays(trainer.frozen), {})
+    save_state(folder.state, trainer, Progress())
+
+
+class TrainingRun:
+    """Go on with a run from where its folder says it stopped."""
+
+    def __init__(
+        self, folder: RunFolder, device: str = "cpu", ranks: Ranks | None = None, compiled: bool = False
+    ) -> None:
+        """Open a run.
+
+        Raises:
+            UsageError, CheckpointError: the folder holds none, or a damaged one.
+        """
+        folder.require_run()
+        self.folder = folder
+        self.ranks = ranks or Ranks()
+        self.settings = TrainingSettings(**folder.load_options()["settings"])
+        self.config = ModelConfig.from_json(folder.config)
+        self.outcome: Outcome | None = None
+        self.tokenizer = load_tokenizer(
+            ModelFiles(str(folder.path), None, folder.config, (), (folder.path / TOKENIZER_FILE,)),
+            self.config,
+        )
+        self._train, self._valid = folder.load_ids()
+        self._trainer = _open_trainer(folder, self.config, self.settings, self.ranks, device, compiled)
+        self.progress = restore_state(folder.state, self._trainer)
+        self._log = TrainingLog(folder.log)
+        self._stop_wanted = False
+        self._stop_agreed = False
+        self._saved_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Ask for an end after the step that is under way; may be called from a signal handler."""
+        self._stop_wanted = True
+        self._stop_agreed = self.ranks.count == 1
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield a record of each step and each evaluation; at the end `outcome` tells why it is one.
+
+        Raises:
+            Gpt2Error: the loss is no number any more, or another process ended.
+            OSError: a checkpoint cannot be written; the one before is whole.
+        """
+        if self.ranks.is_first:
+            self._log.keep_until(self.progress.step, self.progress.evaluated_step)
+        while self.outcome is None:
+            if self._evaluation_is_due():
+                yield self._evaluate()
+                self._save()
+            self.outcome = self._why_end()
+            if self.outcome is None:
+                yield self._step()
+        self._save()
+
+    def bits_per_byte(self, loss: float) -> float:
+        """Return what a loss of the held-out text, in nats a token, is in bits a byte."""
+        lengths = np.zeros(max(self.config.vocab_size, self.tokenizer.vocab_size))
+        used, counts = np.unique(self._valid[1:], return_counts=True)
+        for token in used:
+            # The marks between documents are no text.
+            if token != self.tokenizer.eos_id:
+                lengths[token] = len(self.tokenizer.token_bytes(int(token)))
+        return bits_per_byte(loss, self._valid.size - 1, int(lengths[used] @ counts))
+
+    def _evaluation_is_due(self) -> bool:
+        step, settings = self.progress.step, self.settings
+        wanted = step % settings.evaluate_every == 0 or step == settings.steps
+        return wanted and self.progress.evaluated_step != step
+
+    def _why_end(self) -> Outcome | None:
+        if self.settings.patience and self.progress.evaluations_since_best >= self.settings.patience:
+            return "no longer improving"
+        if self.progress.step >= self.settings.steps:
+            return "finished"
+        return "interrupted" if self._stop_agreed else None
+
+    def _step(self) -> StepRecord:
+        record, self._stop_agreed = self._trainer.train_step(self._train, self._stop_wanted)
+        if not math.isfinite(record.loss):
+            raise Gpt2Error(f"The loss of step {record.step} is {record.loss}.", "Lower --learning-rate.")
+        self.progress.step = record.step
+        if self.ranks.is_first:
+            self._log.append(asdict(record))
+            if time.monotonic() - self._saved_at > SAVE_SECONDS:
+                self._save()
+        return record
+
+    def _evaluate(self) -> EvaluationRecord:
+        progress, settings = self.progress, self.settings
+        model = self._trainer.plain_model()
+        loss = mean_loss(model, self._valid, settings.context, settings.micro_batch, self.ranks)
+        is_best = loss < progress.best_loss
+        progress.evaluated_step = progress.step
+        progress.evaluations_since_best += 1
+        if is_best:
+            progress.best_loss, progress.best_step = loss, progress.step
+            progress.evaluations_since_best = 0
+        sample = ""
+        if self.ranks.is_first:
+            if is_best:
+                save_weights(self.folder.weights, to_arrays(model.weights))
+            ids = write_sample(model, self._valid, self.tokenizer.eos_id, settings.seed)
+            sample = self.tokenizer.decode(ids).decode("utf-8", "replace")
+        record = EvaluationRecord(
+            progress.step, loss, math.exp(min(loss, 700.0)), self.bits_per_byte(loss), is_best, sample
+        )
+        if self.ranks.is_first:
+            self._log.append(asdict(record))
+        return record
+
+    def _save(self) -> None:
+        if not self.ranks.is_first:
+            return
+        weights = to_arrays(self._trainer.merged_weights())
+        save_model(self.folder.last, self.config, weights, (self.folder.path / TOKENIZER_FILE).read_text())
+        save_state(self.folder.state, self._trainer, self.progress)
+        with whole_file(self.folder.chart) as file:
+            file.write(loss_chart(self._log.read()).encode())
+        self._saved_at = time.monotonic()
+
+
+def _open_trainer(
+    folder: RunFolder,
+    config: ModelConfig,
+    settings: TrainingSettings,
+    ranks: Ranks,
+    device: str,
+    compiled: bool,
+) -> Trainer:
+    frozen = read_tensors(folder.frozen)
+    weights = {
+        name: (frozen[name] if settings.freezes(name) else torch.zeros(shape)).to(device)
+        for name, shape in expected_shapes(config).items()
+    }
+    return Trainer(config, weights, settings, ranks, compiled)
+
+
+def _space_needed(trainer: Trainer, beginning: Beginning) -> int:
+    """Return the bytes of the best model, the last one, the state, and the largest of them once more."""
+    sizes = [weight.nbytes for weight in beginning.weights.values()]
+    trained = sum(weight.nbytes for weight in trainer.trainable.values())
+    state = 3 * trained
+    frozen = sum(weight.nbytes for weight in trainer.frozen.values())
+    ids = beginning.train.nbytes + beginning.valid.nbytes
+    return 2 * sum(sizes) + state + frozen + ids + max(state, sum(sizes))

@@ -1,0 +1,110 @@
+"""What config.json may say, and what it may not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import GPT2Config
+
+from gpt2cli.checkpoint.config import KNOWN_MODELS, ModelConfig, known_model
+from gpt2cli.errors import CheckpointError
+
+JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
+
+
+def test_transformers_defaults_are_ours() -> None:
+    assert ModelConfig.from_dict(GPT2Config().to_dict()) == ModelConfig(
+        bos_token_id=50256, eos_token_id=50256
+    )
+
+
+def test_a_config_survives_writing_and_reading(tmp_path: Path) -> None:
+    config = ModelConfig(vocab_size=7, n_inner=5, tie_word_embeddings=False, eos_token_id=0)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()))
+    assert ModelConfig.from_json(path) == config
+
+
+def test_transformers_reads_what_is_written() -> None:
+    ours = ModelConfig(vocab_size=7, n_embd=12, n_head=3, scale_attn_weights=False)
+    theirs = GPT2Config.from_dict(ours.to_dict())
+    assert ModelConfig.from_dict(theirs.to_dict()) == ours
+
+
+def test_the_old_name_of_the_context_is_read() -> None:
+    assert ModelConfig.from_dict({"n_ctx": 33}).n_positions == 33
+    assert ModelConfig.from_dict({"n_ctx": 33, "n_positions": 44}).n_positions == 44
+
+
+def test_the_first_of_several_end_tokens_counts() -> None:
+    assert ModelConfig.from_dict({"eos_token_id": [3, 4]}).eos_token_id == 3
+    assert ModelConfig.from_dict({"eos_token_id": []}).eos_token_id is None
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"model_type": "llama"}, "model_type 'llama'"),
+        ({"n_layer": 0}, "n_layer must be a positive whole number, not 0"),
+        ({"n_layer": "12"}, "n_layer must be a positive whole number, not '12'"),
+        ({"vocab_size": True}, "vocab_size must be"),
+        ({"n_embd": 10, "n_head": 3}, "n_embd 10 is not a multiple of n_head 3"),
+        ({"n_inner": 0}, "n_inner must be null or a width"),
+        ({"eos_token_id": -1}, "eos_token_id must be null or a token id"),
+        ({"eos_token_id": ["x"]}, "eos_token_id must be null or a token id"),
+        ({"layer_norm_epsilon": None}, "layer_norm_epsilon must be a number"),
+        ({"layer_norm_epsilon": -1e-5}, "layer_norm_epsilon must be a number"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings must be true or false"),
+        ({"activation_function": "xielu"}, "activation_function 'xielu' is not supported"),
+        ({"activation_function": ["gelu"]}, "activation_function"),
+    ],
+)
+def test_a_senseless_value_is_named(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        ModelConfig.from_dict(values)
+    assert complaint in caught.value.message
+
+
+@given(st.dictionaries(st.sampled_from(list(ModelConfig.__dataclass_fields__)), JSON_VALUES))
+def test_any_json_is_either_a_config_or_a_checkpoint_error(values: dict[str, Any]) -> None:
+    try:
+        config = ModelConfig.from_dict(values)
+    except CheckpointError:
+        return
+    assert config.head_width * config.n_head == config.n_embd
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is not valid JSON"),
+        (b'{"n_layer": 1', "is not valid JSON"),
+        (b"\xff\xfe\x00", "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b"[]", "does not hold a JSON object"),
+    ],
+)
+def test_a_damaged_config_file_is_named(tmp_path: Path, content: bytes, complaint: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=complaint) as caught:
+        ModelConfig.from_json(path)
+    assert str(path) in caught.value.message
+
+
+def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No such file"):
+        ModelConfig.from_json(tmp_path / "config.json")
+
+
+def test_every_name_of_a_known_model_means_it_alone() -> None:
+    for model in KNOWN_MODELS:
+        for name in (model.name, model.repo, *model.aliases):
+            assert known_model(name) is model
+            assert known_model(name.upper()) is model
+    assert known_model("gpt3") is None

@@ -1,0 +1,201 @@
+"""What may import what: start-up loads nothing heavy, and the library knows nothing of the command line."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from checkpoints import save_checkpoint, save_tokenizer
+
+from gpt2cli.cli.app import COMMANDS, app
+
+PACKAGE = Path(__file__).parents[2] / "gpt2cli"
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+LIBRARY = [name for name in MODULES if not name.startswith(("gpt2cli.cli", "gpt2cli.__main__"))]
+HEAVY = {"torch", "transformers", "numpy", "tokenizers", "huggingface_hub"}
+USES_TORCH = {
+    f"gpt2cli.{name}"
+    for name in (
+        "ops.torch_ops",
+        "benchmark.peers.transformers_worker",
+        *(f"training.step.{module}" for module in ("data_parallel", "lora", "optimizers", "trainer")),
+        *(f"training.run.{module}" for module in ("evaluation", "state", "training_run")),
+    )
+}
+# Each row may import only from the rows above it; the modules of a package may import one another.
+LAYERS = (
+    {"errors"},
+    {"checkpoint.config", "checkpoint.whole_file", "checkpoint.safetensors_header"},
+    {"ops.operations", "ops.numpy_activations", "ops.threads"},
+    {"ops.numpy_ops", "ops.torch_ops", "checkpoint.safetensors"},
+    {"ops.compiled_ops"},
+    {"model.kv_cache", "checkpoint.weights", "ops.backend"},
+    {"hub.*"},
+    {"checkpoint.conversion"},
+    {"text.*", "model.model"},
+    {"model.decoder", "generation.sampling"},
+    {"generation.speculation"},
+    {"generation.engine"},
+    {"generation.completion"},
+    {"scoring.*", "checkpoint.saving"},
+    {"training.*"},
+    {"benchmark.*"},
+)
+LONGEST_MODULE = 300
+
+RUN = """
+import atexit, sys
+from gpt2cli.__main__ import main
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+sys.argv[0] = "gpt2"
+main()
+"""
+
+
+def command_lines(command: Any, words: Sequence[str] = ()) -> Iterator[list[str]]:
+    """Yield the words of a command and of all commands below it."""
+    yield list(words)
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from command_lines(inner, [*words, name])
+
+
+def loaded_by(arguments: Sequence[str], environment: dict[str, str]) -> set[str]:
+    """Return the modules in memory at the end of a command that succeeds."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def imports(name: str, anywhere: bool = True) -> set[str]:
+    """Return the names of the modules that a module imports at run time, in functions too if anywhere."""
+    tree = ast.parse(MODULES[name].read_text())
+    return set(_imports(tree.body, anywhere))
+
+
+def _imports(body: Sequence[ast.AST], anywhere: bool) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        elif anywhere or not isinstance(node, ast.FunctionDef | ast.Lambda):
+            yield from _imports(list(ast.iter_child_nodes(node)), anywhere)
+
+
+def packages(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "words", list(command_lines(typer.main.get_command(app))), ids=lambda words: " ".join(["gpt2", *words])
+)
+def test_help_loads_nothing_heavy(environment: dict[str, str], words: list[str]) -> None:
+    assert not HEAVY & loaded_by([*words, "--help"], environment)
+
+
+def test_a_command_loads_no_other_but_download() -> None:
+    code = (
+        "import sys; from gpt2cli.cli.app import app; app(['rank', '--help'], standalone_mode=False); "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    # Loading a model may have to fetch it.
+    assert {name for name in COMMANDS if f"gpt2cli.cli.commands.{name}" in loaded} == {"rank", "download"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["generate", "-m", "MODEL", "-n", "2", "Once"], ["tokenize", "--text", "Once"], ["info"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_on_the_cpu_runs_without_torch(
+    environment: dict[str, str], tmp_path: Path, arguments: list[str]
+) -> None:
+    save_checkpoint(tmp_path, vocab_size=300)
+    save_tokenizer(tmp_path, 300)
+    words = [str(tmp_path) if word == "MODEL" else word for word in arguments]
+    device = ["--device", "cpu"] if words[0] == "generate" else []
+    assert not {"torch", "transformers", "huggingface_hub"} & loaded_by([*words, *device], environment)
+
+
+def test_a_few_tokens_after_a_short_prompt_load_nothing_that_they_do_not_need(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path, vocab_size=300)
+    save_tokenizer(tmp_path, 300)
+    arguments = ["generate", "-m", str(tmp_path), "-n", "2", "--device", "cpu", "Once upon a time"]
+    loaded = loaded_by(arguments, environment)
+    assert "numpy" in loaded
+    assert not {"tokenizers", "numpy.random", "pydantic", "rich", "huggingface_hub", "secrets"} & loaded
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    code = "import sys; before = set(sys.modules); import gpt2cli; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["gpt2cli"]
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_the_library_knows_nothing_of_the_command_line(name: str) -> None:
+    found = imports(name)
+    assert not packages(found) & {"typer", "rich"}
+    assert not any(module.startswith("gpt2cli.cli") for module in found)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - USES_TORCH))
+def test_only_two_modules_import_torch_and_no_other_loads_them_at_once(name: str) -> None:
+    assert "torch" not in packages(imports(name))
+    assert not USES_TORCH & imports(name, anywhere=False)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("gpt2cli.cli.")))
+def test_a_command_loads_at_once_only_what_is_light(name: str) -> None:
+    own = {"gpt2cli", *sys.stdlib_module_names, "typer"}
+    assert packages(imports(name, anywhere=False)) <= own
+
+
+@pytest.mark.parametrize("level", range(len(LAYERS)))
+def test_the_arrows_point_down(level: int) -> None:
+    below = [members(entry) for entries in LAYERS[level + 1 :] for entry in entries]
+    for entry in LAYERS[level]:
+        beside = [members(other) for other in LAYERS[level] - {entry}]
+        assert members(entry)
+        for module in members(entry):
+            assert not imports(module) & set().union(*below, *beside), module
+
+
+def members(entry: str) -> set[str]:
+    """Return the modules that a row of LAYERS names: one, or with .* a whole package."""
+    name = f"gpt2cli.{entry.removesuffix('.*')}"
+    return {
+        module for module in MODULES if module == name or (entry.endswith(".*") and module.startswith(name))
+    }
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {name: (imports(name) & MODULES.keys()) - {"gpt2cli"} for name in MODULES}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_short_enough_to_read(name: str) -> None:
+    assert len(MODULES[name].read_text().splitlines()) < LONGEST_MODULE

@@ -1,0 +1,245 @@
+"""The choice of where to compute."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from backends import CPU_DEFAULT, needs_cuda, needs_kernels
+
+from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.ops import backend, torch_ops
+from gpt2cli.ops.backend import compute_threads, instruction_set, open_backend
+
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make any import of torch's operations fail the test."""
+
+    def fail() -> None:
+        raise AssertionError("torch was imported")
+
+    monkeypatch.setattr(backend, "_import_torch_ops", fail)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return a folder in which a driver's file is looked for."""
+    monkeypatch.setattr(backend, "DRIVER_FILES", ((str(tmp_path), "nvidia[0-9]*"),))
+    return tmp_path
+
+
+@pytest.fixture
+def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package be as it is where there was no compiler."""
+    monkeypatch.setitem(sys.modules, "gpt2cli.ops.kernels", None)
+
+
+ON_THE_CPU = [{}, {"device": "cpu"}, {"dtype": "float32"}]
+
+
+@needs_kernels
+@pytest.mark.usefixtures("no_torch", "driver")
+@pytest.mark.parametrize(
+    "arguments", [*ON_THE_CPU, {"backend": "compiled"}, {"backend": "compiled", "device": "cpu"}]
+)
+def test_the_kernels_compute_on_the_cpu_without_torch(arguments: dict[str, Any]) -> None:
+    ops = open_backend(**arguments)
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("compiled", "cpu", "float32")
+    assert ops.storage is None
+
+
+@needs_kernels
+@pytest.mark.usefixtures("no_torch", "driver")
+@pytest.mark.parametrize("backend", ["auto", "compiled"])
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [({"dtype": "float16"}, "float16"), ({"dtype": "bfloat16"}, "bfloat16"), ({"quantize": "int8"}, "int8")],
+    ids=str,
+)
+def test_the_kernels_compute_on_small_weights(
+    backend: str, device: str, choice: dict[str, Any], name: str
+) -> None:
+    ops = open_backend(device, backend, **choice)
+    assert (ops.name, ops.device_name, ops.dtype_name, ops.storage) == ("compiled", "cpu", name, name)
+
+
+@pytest.mark.usefixtures("no_torch", "driver", "no_kernels")
+@pytest.mark.parametrize("arguments", ON_THE_CPU)
+def test_numpy_computes_where_there_are_no_kernels(arguments: dict[str, Any]) -> None:
+    ops = open_backend(**arguments)
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("numpy", "cpu", "float32")
+
+
+@pytest.mark.usefixtures("no_torch", "driver")
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_numpy_computes_on_the_cpu_if_asked_for(device: str) -> None:
+    ops = open_backend(device, "numpy")
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("numpy", "cpu", "float32")
+
+
+@pytest.mark.usefixtures("driver", "no_kernels")
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_torch_computes_in_short_numbers_where_there_are_no_kernels(device: str, dtype: str) -> None:
+    ops = open_backend(device, dtype=dtype)
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cpu", dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_torch_computes_in_short_numbers_on_the_cpu_if_asked_for(dtype: str) -> None:
+    ops = open_backend("cpu", "torch", dtype)
+    assert (ops.name, ops.device_name, ops.dtype_name, ops.storage) == ("torch", "cpu", dtype, None)
+
+
+@pytest.mark.usefixtures("no_torch", "driver", "no_kernels")
+@pytest.mark.parametrize("arguments", [{"backend": "compiled"}, {"quantize": "int8"}])
+def test_kernels_that_are_asked_for_must_be_there(arguments: dict[str, Any]) -> None:
+    with pytest.raises(Gpt2Error, match="was installed without its compiled kernels") as caught:
+        open_backend(**arguments)
+    assert caught.value.exit_code == 1
+    assert "--backend numpy" in caught.value.hint
+
+
+@needs_kernels
+def test_the_threads_asked_for_are_those_of_the_kernels() -> None:
+    for count in (2, 1):
+        assert compute_threads(open_backend("cpu", "compiled", threads=count)) == count
+
+
+def test_the_threads_of_other_backends_are_told_too() -> None:
+    assert compute_threads(open_backend("cpu", "numpy", threads=1)) in (1, None)
+    assert compute_threads(open_backend("cpu", "torch", threads=1)) == 1
+
+
+@needs_kernels
+def test_the_instruction_set_is_one_that_the_kernels_know() -> None:
+    assert instruction_set() in ("amx", "avx512", "avx2", "generic")
+
+
+@pytest.mark.usefixtures("no_kernels")
+def test_without_kernels_there_is_no_instruction_set() -> None:
+    assert instruction_set() is None
+
+
+def test_torch_computes_on_the_cpu_if_asked_for() -> None:
+    ops = open_backend("cpu", "torch")
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cpu", "float32")
+
+
+@without_cuda
+def test_a_driver_without_a_usable_gpu_leaves_the_cpu(driver: Path) -> None:
+    (driver / "nvidia0").touch()
+    assert open_backend().name == CPU_DEFAULT
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_numpy_is_used_beside_a_gpu_if_asked_for(driver: Path) -> None:
+    (driver / "nvidia0").touch()
+    assert open_backend(backend="numpy").name == "numpy"
+
+
+def test_a_gpu_is_used_where_there_is_one(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (driver / "nvidia0").touch()
+    asked: list[str] = []
+    monkeypatch.setattr(torch_ops, "cuda_is_usable", lambda: True)
+    monkeypatch.setattr(torch_ops, "require_device", asked.append)
+    ops = open_backend()
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cuda", "float32")
+    assert asked == ["cuda"]
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_a_real_gpu_is_the_default() -> None:
+    ops = open_backend()
+    assert (ops.name, ops.device_name, ops.dtype_name) == ("torch", "cuda", "float32")
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"device": "gpu"}, "'gpu' is not a device"),
+        ({"device": "cuda:"}, "'cuda:' is not a device"),
+        ({"device": "cuda:-1"}, "'cuda:-1' is not a device"),
+        ({"device": "CUDA"}, "'CUDA' is not a device"),
+        ({"device": ""}, "'' is not a device"),
+        ({"backend": "jax"}, "'jax' is not a backend"),
+        ({"dtype": "int8"}, "'int8' is not a dtype"),
+        ({"threads": 0}, "0 threads cannot compute"),
+        ({"backend": "numpy", "device": "cuda"}, "numpy cannot compute on cuda"),
+        ({"backend": "numpy", "device": "mps"}, "numpy cannot compute on mps"),
+        ({"backend": "numpy", "dtype": "float16"}, "numpy cannot compute in float16"),
+        ({"backend": "compiled", "device": "cuda"}, "compiled cannot compute on cuda"),
+        ({"quantize": "int4"}, "'int4' is not a quantization"),
+        ({"quantize": "int8", "dtype": "float32"}, "--quantize int8 leaves no choice of dtype"),
+        ({"quantize": "int8", "backend": "numpy"}, "numpy cannot compute in int8"),
+        ({"quantize": "int8", "backend": "torch"}, "torch cannot compute in int8"),
+        ({"quantize": "int8", "device": "cuda"}, "--quantize int8 is for a CPU"),
+        ({"quantize": "int8", "device": "cuda:1"}, "--quantize int8 is for a CPU"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_backend(**arguments)
+    assert complaint in caught.value.message
+    assert caught.value.hint
+
+
+@without_cuda
+@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
+def test_an_absent_gpu_is_an_error_with_its_reason(device: str) -> None:
+    with pytest.raises(Gpt2Error, match=f"No {device.upper()} device is usable here: ") as caught:
+        open_backend(device)
+    assert caught.value.exit_code == 1
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_an_ordinal_beyond_the_gpus_is_an_error() -> None:
+    with pytest.raises(Gpt2Error, match=r"No CUDA:77 device is usable here: .*invalid device ordinal"):
+        open_backend("cuda:77")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is an MPS device")
+def test_an_absent_mps_is_an_error() -> None:
+    with pytest.raises(Gpt2Error, match="No MPS device is usable here: "):
+        open_backend("mps")
+
+
+BROKEN_TORCH = """
+import sys
+from gpt2cli.ops.backend import open_backend
+from gpt2cli.errors import Gpt2Error
+try:
+    open_backend("cpu", "torch")
+except Gpt2Error as error:
+    print(type(error).__name__, error)
+print(open_backend().name)
+"""
+
+
+def test_a_torch_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so: cannot open\\nshared object')")
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_TORCH],
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "Gpt2Error PyTorch cannot be imported: libtorch.so: cannot open shared object. "
+        "Install it, or use --device cpu.",
+        CPU_DEFAULT,
+    ]

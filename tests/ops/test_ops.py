@@ -1,0 +1,166 @@
+"""The operations of each backend, one by one, against PyTorch's own and transformers'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from backends import BACKENDS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers.activations import ACT2CLS, ACT2FN
+
+from gpt2cli.checkpoint.config import ACTIVATION_FUNCTIONS
+from gpt2cli.ops.backend import open_backend
+from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
+from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE
+from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor
+from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
+
+WITH_WEIGHTS = {"prelu", "xielu"}
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def ops(request: pytest.FixtureRequest) -> Ops[Any]:
+    backend, device = request.param
+    return open_backend(device, backend)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def own(ops: Ops[Any], tensor: Tensor) -> Any:
+    """Return a tensor as an array of the backend that no other shares."""
+    return ops.weight(StoredTensor("F32", tensor.numpy().copy()))
+
+
+def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float = 1e-5) -> None:
+    np.testing.assert_allclose(ops.to_numpy(actual), expected.numpy(), rtol=tolerance, atol=tolerance)
+
+
+def test_every_activation_of_transformers_is_covered_or_has_weights() -> None:
+    assert set(ACT2CLS) - WITH_WEIGHTS == set(ACTIVATION_FUNCTIONS)
+    for table in (NUMPY_ACTIVATIONS, TORCH_ACTIVATIONS):
+        assert set(table) == set(ACTIVATION_FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", ACTIVATION_FUNCTIONS)
+def test_an_activation_equals_that_of_transformers(ops: Ops[Any], name: str) -> None:
+    extremes = torch.tensor([-1e4, -100.0, -11.0, -6.0, -3.0, 0.0, 3.0, 6.0, 11.0, 100.0, 1e4])
+    x = torch.cat([torch.linspace(-9, 9, 4001), extremes])
+    one, nothing = own(ops, torch.ones(1, 1)), own(ops, torch.zeros(1))
+    residual = random(len(x), 1)
+    activated = ops.linear(own(ops, x[:, None]), one, nothing, activation=name)
+    check(ops, activated, ACT2FN[name](x)[:, None], 2e-6)
+    added = ops.linear(own(ops, x[:, None]), one, nothing, name, own(ops, residual))
+    np.testing.assert_array_equal(ops.to_numpy(added), ops.to_numpy(activated) + residual.numpy())
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_a_layer_norm_equals_that_of_torch(batch: int, time: int, width: int, seed: int) -> None:
+    x, weight, bias = random(batch, time, width, seed=seed) * 50 + 7, random(width), random(width, seed=1)
+    expected = torch.nn.functional.layer_norm(x, (width,), weight, bias, 1e-5)
+    numpy_ops = open_backend("cpu", "numpy")
+    check(numpy_ops, numpy_ops.layer_norm(x.numpy(), weight.numpy(), bias.numpy(), 1e-5), expected, 2e-4)
+
+
+def test_a_layer_norm_leaves_its_input_alone(ops: Ops[Any]) -> None:
+    x = random(2, 3, 8)
+    given_x = own(ops, x)
+    ops.layer_norm(given_x, own(ops, random(8)), own(ops, random(8)), 1e-5)
+    check(ops, given_x, x, 0)
+
+
+@pytest.mark.parametrize("time", [1, 2, QUERIES_AT_ONCE, QUERIES_AT_ONCE + 1, 2 * QUERIES_AT_ONCE + 3])
+@pytest.mark.parametrize("past", [0, 1, 5])
+def test_attention_is_causal_with_and_without_a_past(ops: Ops[Any], time: int, past: int) -> None:
+    qkv = random(2, past + time, 3 * 12)
+    queries, keys, values = (
+        part.view(2, past + time, 3, 4).transpose(1, 2) for part in torch.tensor_split(qkv, 3, dim=-1)
+    )
+    hidden = torch.ones(time, past + time, dtype=torch.bool).triu(past + 1)
+    scores = (0.3 * queries[:, :, past:] @ keys.transpose(-1, -2)).masked_fill(hidden, -torch.inf)
+    expected = (scores.softmax(-1) @ values).transpose(1, 2).reshape(2, time, 12)
+    held = LayerCache(own(ops, random(2, 3, 300, 4)), own(ops, random(2, 3, 300, 4)), 0)
+    if past:
+        ops.attention(own(ops, qkv[:, :past]), 3, 0.3, held)
+    held.length = past
+    check(ops, ops.attention(own(ops, qkv[:, past:]), 3, 0.3, held), expected)
+    check(ops, ops.attention(own(ops, qkv), 3, 0.3, None, past), expected)
+    check(ops, ops.attention(own(ops, qkv[:, past:]), 3, 0.3, held, -1), expected[:, -1:])
+    check(ops, held.keys[:, :, : past + time], keys, 0)
+    check(ops, held.values[:, :, : past + time], values, 0)
+
+
+def test_attention_survives_scores_that_overflow_exp(ops: Ops[Any]) -> None:
+    attended = ops.to_numpy(ops.attention(own(ops, 100 * random(1, 3, 12)), 1, 1.0))
+    assert np.isfinite(attended).all()
+
+
+STORED: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Any]]] = {
+    "F64": (Tensor.double, Tensor.numpy),
+    "F32": (Tensor.float, Tensor.numpy),
+    "F16": (Tensor.half, Tensor.numpy),
+    "BF16": (Tensor.bfloat16, lambda x: x.view(torch.uint16).numpy()),
+}
+
+
+@pytest.mark.parametrize("dtype", STORED)
+def test_a_weight_of_any_stored_type_keeps_its_numbers(ops: Ops[Any], dtype: str) -> None:
+    convert, as_array = STORED[dtype]
+    tensor = convert(random(5, 3))
+    check(ops, ops.weight(StoredTensor(dtype, as_array(tensor))), tensor.float(), 0)
+
+
+@pytest.mark.parametrize("vocabulary", [2, 15, 16, 17, 257, 1000])
+def test_what_logits_tell_of_a_token_is_that_of_their_distribution(ops: Ops[Any], vocabulary: int) -> None:
+    scores = random(19, vocabulary) * 4
+    # A row of equals, one with an impossible token, and one that is all but certain.
+    scores[1] = 0.5
+    scores[2, 0] = -torch.inf
+    scores[3, 1] = 300.0
+    targets = torch.randint(1, vocabulary, (19,), generator=torch.Generator().manual_seed(1))
+    starts = random(vocabulary, seed=2) > 0
+    starts[0] = True
+    found = ops.token_statistics(own(ops, scores), targets.numpy(), starts.float().numpy())
+    logprobs = scores.double().log_softmax(-1)
+    chosen = logprobs.gather(1, targets[:, None])
+    np.testing.assert_allclose(found[0], chosen[:, 0], rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(found[1], torch.special.entr(logprobs.exp()).sum(-1), rtol=1e-5, atol=2e-6)
+    np.testing.assert_array_equal(found[2], 1 + (logprobs > chosen).sum(-1))
+    likely = (logprobs.exp() @ starts.double()).log().clamp(min=np.log(np.finfo(np.float32).tiny))
+    np.testing.assert_allclose(found[3], likely, rtol=1e-5, atol=2e-6)
+    assert (found[[0, 3]] <= 0).all()
+    assert (found[1] >= 0).all()
+    unasked = ops.token_statistics(own(ops, scores), targets.numpy(), None)
+    assert np.isnan(unasked[3]).all()
+    np.testing.assert_array_equal(unasked[:3], found[:3])
+
+
+def test_logits_that_are_not_numbers_tell_nothing(ops: Ops[Any]) -> None:
+    for special in (torch.nan, torch.inf):
+        for place in (0, 20, 39):
+            scores = random(3, 40)
+            scores[1, place] = special
+            found = ops.token_statistics(own(ops, scores), np.array([0, 1, 39]), None)
+            assert np.isnan(found[0]).tolist() == [False, True, False]
+
+
+def test_rows_are_selected_as_copies(ops: Ops[Any]) -> None:
+    x = random(3, 2)
+    given_x = own(ops, x)
+    rows = ops.select_rows(given_x, [2, 0, 2])
+    check(ops, rows, x[[2, 0, 2]], 0)
+    rows += 1
+    check(ops, given_x, x, 0)
+
+
+def test_a_ragged_batch_is_refused(ops: Ops[Any]) -> None:
+    with pytest.raises(ValueError, match=r"inhomogeneous|expected sequence"):
+        ops.token_ids([[1, 2], [3]])

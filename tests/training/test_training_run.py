@@ -1,0 +1,207 @@
+"""A run in its folder: what it yields, keeps and takes up again, its picture, and the memory it takes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import save_tokenizer
+from test_training import CONFIG, SETTINGS
+from transformers import GPT2LMHeadModel
+
+from gpt2cli.errors import CheckpointError, Gpt2Error, InputError, UsageError
+from gpt2cli.training.data.documents import Ids
+from gpt2cli.training.plan.memory import (
+    available_memory,
+    estimate_memory,
+    require_memory,
+    suitable_micro_batch,
+)
+from gpt2cli.training.plan.settings import TrainingSettings
+from gpt2cli.training.run.evaluation import EvaluationRecord
+from gpt2cli.training.run.loss_chart import loss_chart
+from gpt2cli.training.run.run_folder import RunFolder
+from gpt2cli.training.run.state import read_tensors
+from gpt2cli.training.run.training_run import Beginning, TrainingRun, begin_run
+from gpt2cli.training.step.trainer import StepRecord, initial_weights
+
+RUN = replace(SETTINGS, steps=10, evaluate_every=4, dropout=0.1, micro_batch=2)
+IDS: Ids = np.random.default_rng(0).integers(1, 320, 900).astype(np.uint16)
+TRAIN, VALID = IDS[:800], IDS[800:]
+
+
+def begin(path: Path, settings: TrainingSettings = RUN, train: Ids = TRAIN) -> RunFolder:
+    folder = RunFolder(path)
+    path.parent.mkdir(exist_ok=True)
+    save_tokenizer(path.parent, CONFIG.vocab_size)
+    description = (path.parent / "tokenizer.json").read_text()
+    weights = initial_weights(CONFIG, settings.seed)
+    with folder.created():
+        begin_run(folder, Beginning(CONFIG, weights, description, train, VALID, settings, {}))
+    return folder
+
+
+def logged(folder: RunFolder) -> list[dict[str, Any]]:
+    lines = folder.log.read_text().splitlines()
+    return [{**json.loads(line), "seconds": None} for line in lines]
+
+
+def test_a_run_yields_its_steps_and_evaluations_in_order(tmp_path: Path) -> None:
+    run = TrainingRun(begin(tmp_path / "run"))
+    records = list(run)
+    kinds = ["e" if isinstance(record, EvaluationRecord) else "s" for record in records]
+    assert "".join(kinds) == "e" + "ssss" + "e" + "ssss" + "e" + "ss" + "e"
+    assert [record.step for record in records if isinstance(record, StepRecord)] == [*range(1, 11)]
+    assert run.outcome == "finished"
+    assert [line["step"] for line in logged(run.folder)] == [record.step for record in records]
+
+
+def test_the_held_out_loss_is_that_of_transformers_over_all_ids_but_the_first(tmp_path: Path) -> None:
+    run = TrainingRun(begin(tmp_path / "run"))
+    first = next(iter(run))
+    assert isinstance(first, EvaluationRecord)
+    model = GPT2LMHeadModel.from_pretrained(run.folder.path).eval()
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, VALID.size - 1, RUN.context):
+            window = torch.from_numpy(VALID[start : start + RUN.context + 1].astype(np.int64))[None]
+            total += model(window, labels=window).loss.item() * (window.numel() - 1)
+    assert first.valid_loss == pytest.approx(total / (VALID.size - 1), rel=1e-5)
+    assert first.perplexity == pytest.approx(math.exp(first.valid_loss))
+    text_bytes = len(run.tokenizer.decode(VALID[1:].tolist()))
+    assert first.bits_per_byte == pytest.approx(total / math.log(2) / text_bytes, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken"),
+    [
+        *((RUN, taken) for taken in (0, 1, 6, 12)),
+        (replace(RUN, lora=2, optimizer="adamw"), 8),
+        (replace(RUN, freeze=1), 8),
+    ],
+)
+def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(
+    tmp_path: Path, settings: TrainingSettings, taken: int
+) -> None:
+    whole = TrainingRun(begin(tmp_path / "whole", settings))
+    expected = list(whole)
+    folder = begin(tmp_path / "parts", settings)
+    first = TrainingRun(folder)
+    seen = list(itertools.islice(first, taken))
+    first.stop()
+    rest = list(TrainingRun(folder))
+    assert (seen + rest)[-1] == expected[-1]
+    assert logged(folder) == logged(whole.folder)
+    for name in ("model.safetensors", "last/model.safetensors", "resume/state.safetensors"):
+        assert (folder.path / name).read_bytes() == (whole.folder.path / name).read_bytes()
+
+
+def test_frozen_weights_are_those_of_the_beginning(tmp_path: Path) -> None:
+    run = TrainingRun(begin(tmp_path / "run", replace(RUN, lora=2, optimizer="adamw")))
+    list(run)
+    last = read_tensors(run.folder.last / "model.safetensors")
+    for name, weight in initial_weights(CONFIG, RUN.seed).items():
+        unchanged = not name.startswith("h.") or weight.ndim == 1
+        assert last[f"transformer.{name}"].equal(weight) == unchanged
+
+
+def test_stop_ends_after_the_step_and_saves(tmp_path: Path) -> None:
+    run = TrainingRun(begin(tmp_path / "run"))
+    for record in run:
+        if record.step == 3:
+            run.stop()
+    assert run.outcome == "interrupted"
+    assert TrainingRun(run.folder).progress.step == 3
+
+
+def test_a_run_ends_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(tmp_path: Path) -> None:
+    settings = replace(RUN, steps=400, evaluate_every=5, patience=2, learning_rate=0.02)
+    run = TrainingRun(begin(tmp_path / "run", settings, TRAIN[:40]))
+    evaluations = [record for record in run if isinstance(record, EvaluationRecord)]
+    assert run.outcome == "no longer improving"
+    assert [record.is_best for record in evaluations[-3:]] == [True, False, False]
+    best = min(evaluations, key=lambda record: record.valid_loss)
+    assert (run.progress.best_step, run.progress.best_loss) == (best.step, best.valid_loss)
+    top, last = (folder / "model.safetensors" for folder in (run.folder.path, run.folder.last))
+    assert top.read_bytes() != last.read_bytes()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path) -> None:
+    run = TrainingRun(begin(tmp_path / "run", replace(RUN, learning_rate=1e30, warmup_steps=0)))
+    with pytest.raises(Gpt2Error, match="Lower --learning-rate"):
+        list(run)
+
+
+def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no run to resume"):
+        TrainingRun(RunFolder(tmp_path))
+    folder = begin(tmp_path / "run")
+    folder.state.write_bytes(folder.state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        TrainingRun(folder)
+
+
+def test_what_fails_to_begin_leaves_nothing_and_foreign_files_stay(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "new" / "run")
+    with pytest.raises(TypeError), folder.created():
+        folder.save_options({"not": object()})
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "notes").write_text("mine")
+    folder = RunFolder(tmp_path)
+    with pytest.raises(UsageError, match=r"not empty\. .* --force"):
+        folder.require_vacant(force=False)
+    folder.require_vacant(force=True)
+    with pytest.raises(KeyError), folder.created():
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_a_disk_without_room_is_noticed_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="MB are free"):
+        RunFolder(tmp_path).require_space(10**18)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        [{"step": 0, "valid_loss": 5.0}],
+        [{"step": n, "loss": 5.0 / n} for n in range(1, 5_000)],
+        [{"step": 0, "valid_loss": 5.0}, {"step": 1, "loss": 3.0}, {"step": 1, "valid_loss": math.nan}],
+    ],
+    ids=["nothing", "one", "many", "no number"],
+)
+def test_the_chart_is_small_valid_svg(records: list[dict[str, Any]]) -> None:
+    picture = loss_chart(records)
+    root = ElementTree.fromstring(picture)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "nan" not in picture
+    assert len(picture) < 15_000
+    if any("valid_loss" in record for record in records):
+        assert "best 5.0000 at step 0" in picture
+
+
+def test_memory_is_estimated_and_what_cannot_fit_is_refused_with_what_would_help() -> None:
+    settings = replace(SETTINGS, context=48, batch_size=64, micro_batch=64, optimizer="adamw")
+    whole = estimate_memory(CONFIG, settings)
+    single = estimate_memory(CONFIG, replace(settings, micro_batch=1))
+    assert single < whole
+    assert estimate_memory(CONFIG, replace(settings, micro_batch=1, lora=8)) < single
+    assert require_memory(CONFIG, settings, whole) == whole
+    with pytest.raises(UsageError, match="--micro-batch 1 would need"):
+        require_memory(CONFIG, settings, single)
+    with pytest.raises(UsageError, match="--micro-batch 1 --lora 8 would need"):
+        require_memory(CONFIG, settings, single - 1)
+    with pytest.raises(UsageError, match="a smaller model"):
+        require_memory(CONFIG, settings, 1_000)
+    assert suitable_micro_batch(CONFIG, settings, 0) == 1
+    assert suitable_micro_batch(CONFIG, settings, 10**12) == 64
+    assert available_memory() > 0
