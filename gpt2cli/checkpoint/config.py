@@ -1,4 +1,4 @@
-"""The shape of a model, as its config.json tells it, and the models known by name."""
+"""The shape of a model, as its config.json tells it."""
 
 from __future__ import annotations
 
@@ -128,33 +128,3 @@ def _is_id_or_none(value: object) -> bool:
 
 def _is_small(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """Name a model on the Hub that users ask for by a short name; sizes in bytes."""
-
-    name: str
-    repo: str
-    aliases: tuple[str, ...]
-    download_bytes: int
-
-
-KNOWN_MODELS = (
-    KnownModel("gpt2", "openai-community/gpt2", ("124M", "117M", "small", "gpt2-small"), 548_105_171),
-    KnownModel("gpt2-medium", "openai-community/gpt2-medium", ("355M", "345M", "medium"), 1_519_984_962),
-    KnownModel("gpt2-large", "openai-community/gpt2-large", ("774M", "762M", "large"), 3_247_159_078),
-    KnownModel("gpt2-xl", "openai-community/gpt2-xl", ("1558M", "1.5B", "1542M", "xl"), 6_431_829_964),
-    KnownModel("distilgpt2", "distilbert/distilgpt2", ("82M", "distil"), 352_824_413),
-)
-BUNDLED_MODEL = "stories"
-
-
-def known_model(name: str) -> KnownModel | None:
-    """Return the known model that a name, an alias or a repository id means, whatever its case."""
-    wanted = name.lower()
-    for model in KNOWN_MODELS:
-        names = {model.name, model.repo, *model.aliases}
-        if wanted in {candidate.lower() for candidate in names}:
-            return model
-    return None

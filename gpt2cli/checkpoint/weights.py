@@ -60,7 +60,7 @@ def _read_file(path: Path) -> dict[str, StoredTensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     # Only this old format needs torch, whose import is slow.
-    from gpt2cli.ops.torch_ops import read_pickle
+    from gpt2cli.checkpoint.pickle_file import read_pickle
 
     return read_pickle(path)
 

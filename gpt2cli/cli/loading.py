@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpt2cli.checkpoint.config import BUNDLED_MODEL
 from gpt2cli.cli.commands.download import fetch_with_progress
-from gpt2cli.cli.output.render import Messages
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.stopwatch import Stopwatch
+from gpt2cli.hub.known_models import BUNDLED_MODEL
 from gpt2cli.hub.model_files import ModelFiles, find_model
 
 if TYPE_CHECKING:

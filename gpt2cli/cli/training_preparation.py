@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.cli.commands.download import fetch_with_progress
-from gpt2cli.cli.output.render import Messages
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.training_place import Place
 from gpt2cli.cli.training_plan import Request, require_length
 from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer, open_tokenizer

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gpt2cli.checkpoint.config import ModelConfig, known_model
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.cli.commands.download import fetch_with_progress
 from gpt2cli.cli.input.text import STDIN, read_text, require_stdin, source_name
-from gpt2cli.cli.output.render import Messages
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import InputError
+from gpt2cli.hub.known_models import known_model
 
 if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gpt2cli.checkpoint.config import known_model
+from gpt2cli.hub.known_models import known_model
 
 PREFIX = "models--"
 SEPARATOR = "--"

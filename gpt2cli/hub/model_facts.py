@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from gpt2cli.checkpoint.config import ModelConfig, known_model
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
+from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_files import ModelFiles
 
 PARTS = {

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt2cli.checkpoint.config import BUNDLED_MODEL, ModelConfig, known_model
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, HubError, UsageError
 from gpt2cli.hub import cache as hub_cache
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS, files_among, files_in, tokenizer_in
+from gpt2cli.hub.known_models import BUNDLED_MODEL, known_model
 from gpt2cli.hub.model_source import BUNDLED_FOLDER, DEFAULT_REVISION, ModelSource, model_source
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt2cli.checkpoint.config import BUNDLED_MODEL, KNOWN_MODELS, known_model
 from gpt2cli.errors import HubError
+from gpt2cli.hub.known_models import BUNDLED_MODEL, KNOWN_MODELS, known_model
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "data" / BUNDLED_MODEL
 DEFAULT_REVISION = "main"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2cli.errors import CheckpointError, Gpt2Error
+from gpt2cli.errors import Gpt2Error
 from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-PICKLED_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64"}
 
 
 def cuda_is_usable() -> bool:
@@ -54,31 +51,6 @@ def set_threads(count: int) -> None:
 def threads() -> int:
     """Return the number of threads that compute on the CPU."""
     return torch.get_num_threads()
-
-
-def read_pickle(path: Path) -> dict[str, StoredTensor]:
-    """Read the tensors of a pytorch_model.bin, without running any code that it may carry.
-
-    Raises:
-        CheckpointError: the file is unreadable, or holds something else than tensors.
-    """
-    try:
-        return {name: _stored(tensor) for name, tensor in _unpickle(path).items()}
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}.") from error
-    except Exception as error:
-        # What a damaged or a foreign file makes the reader do has no end of ways to fail.
-        raise CheckpointError(
-            f"The weights file {path} is damaged or holds more than tensors.",
-            "Convert it to safetensors with the tool that made it.",
-        ) from error
-
-
-def _unpickle(path: Path) -> dict[str, Tensor]:
-    # PyTorch before 1.6 wrote no zip archive, and nothing else can be mapped.
-    mappable = zipfile.is_zipfile(path)
-    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
-    return tensors
 
 
 class TorchOps:
@@ -189,15 +161,6 @@ class TorchOps:
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.dropout else x
-
-
-def _stored(tensor: Tensor) -> StoredTensor:
-    tensor = tensor.detach().contiguous()
-    if tensor.dtype == torch.bfloat16:
-        return StoredTensor("BF16", tensor.view(torch.uint16).numpy())
-    if tensor.dtype in PICKLED_TYPES:
-        return StoredTensor(PICKLED_TYPES[tensor.dtype], tensor.numpy())
-    return StoredTensor(str(tensor.dtype), np.broadcast_to(np.uint8(0), tensor.shape))
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2Config
 
-from gpt2cli.checkpoint.config import KNOWN_MODELS, ModelConfig, known_model
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError
+from gpt2cli.hub.known_models import KNOWN_MODELS, known_model
 
 JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
 

@@ -219,8 +219,8 @@ def test_a_terminal_shows_the_same_text_as_a_pipe(
 def start_spinner(environment: dict[str, str], terminal: Terminal, delay: float) -> subprocess.Popen[bytes]:
     """Start work that goes on until its standard input ends, and then prints which modules it loaded."""
     code = (
-        "import sys; from gpt2cli.cli.output import render; render.SPINNER_DELAY = float(sys.argv[1])\n"
-        "with render.Messages().spinner('Loading'): sys.stdin.read()\n"
+        "import sys; from gpt2cli.cli.output import messages; messages.SPINNER_DELAY = float(sys.argv[1])\n"
+        "with messages.Messages().spinner('Loading'): sys.stdin.read()\n"
         "print(*sys.modules)"
     )
     return subprocess.Popen(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Gpt2
 
-from gpt2cli.checkpoint.config import KNOWN_MODELS
+from gpt2cli.hub.known_models import KNOWN_MODELS
 
 COMPLETIONS = Path(__file__).parents[2] / "completions"
 FILES = {"bash": "gpt2.bash", "zsh": "_gpt2", "fish": "gpt2.fish"}

@@ -26,6 +26,7 @@ HEAVY = {"torch", "transformers", "numpy", "tokenizers", "huggingface_hub"}
 USES_TORCH = {
     f"gpt2cli.{name}"
     for name in (
+        "checkpoint.pickle_file",
         "ops.torch_ops",
         "benchmark.peers.transformers_worker",
         *(f"training.step.{module}" for module in ("data_parallel", "lora", "optimizers", "trainer")),
@@ -35,9 +36,9 @@ USES_TORCH = {
 # Each row may import only from the rows above it; the modules of a package may import one another.
 LAYERS = (
     {"errors"},
-    {"checkpoint.config", "checkpoint.whole_file", "checkpoint.safetensors_header"},
+    {"checkpoint.config", "hub.known_models", "checkpoint.whole_file", "checkpoint.safetensors_header"},
     {"ops.operations", "ops.numpy_activations", "ops.threads"},
-    {"ops.numpy_ops", "ops.torch_ops", "checkpoint.safetensors"},
+    {"ops.numpy_ops", "ops.torch_ops", "checkpoint.safetensors", "checkpoint.pickle_file"},
     {"ops.compiled_ops"},
     {"model.kv_cache", "checkpoint.weights", "ops.backend"},
     {"hub.*"},

@@ -13,7 +13,8 @@ from gpt2cli.cli.input.text import read_text
 from gpt2cli.cli.loading import LoadedModel, load_for_command
 from gpt2cli.cli.options import bench as work
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.render import Messages, json_line, write_stdout
+from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.streams import json_line, write_stdout
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:

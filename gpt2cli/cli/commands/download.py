@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.render import Messages, stderr_console, write_stdout
+from gpt2cli.cli.output.messages import Messages, stderr_console
+from gpt2cli.cli.output.streams import write_stdout
 from gpt2cli.cli.output.table import print_table, size_text
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import ModelFiles, fetch_model, find_model, plan_download

@@ -15,8 +15,9 @@ from gpt2cli.cli.input.text import read_prompt
 from gpt2cli.cli.loading import LoadedModel, load_for_command
 from gpt2cli.cli.options import sampling as choose
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.render import Messages, open_output, wants_color
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.stopwatch import Stopwatch
+from gpt2cli.cli.output.streams import open_output, wants_color
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:

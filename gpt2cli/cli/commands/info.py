@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from gpt2cli import __version__
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.render import json_line, write_stdout
+from gpt2cli.cli.output.streams import json_line, write_stdout
 from gpt2cli.cli.output.table import print_table
 
 PACKAGES = ("numpy", "torch", "tokenizers", "safetensors", "huggingface_hub")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.render import Messages, json_line, write_stdout
+from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.streams import json_line, write_stdout
 from gpt2cli.cli.output.table import print_table, size_text
 from gpt2cli.errors import CheckpointError, HubError, UsageError
 from gpt2cli.hub.converted_files import converted_files

@@ -14,8 +14,9 @@ from gpt2cli.cli.loading import LoadedModel, load_for_command
 from gpt2cli.cli.options import sampling as choose
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.render import Messages, open_output
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.rows import Record, RowOutput, stdout_is_terminal
+from gpt2cli.cli.output.streams import open_output
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _print_bars(records: Sequence[Record], color: str) -> None:
     from rich.cells import cell_len
     from rich.text import Text
 
-    from gpt2cli.cli.output.render import stdout_console
+    from gpt2cli.cli.output.messages import stdout_console
     from gpt2cli.cli.output.rows import visible
 
     console = stdout_console(color)

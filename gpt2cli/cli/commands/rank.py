@@ -12,8 +12,9 @@ from gpt2cli.cli.input.text import STDIN, require_stdin
 from gpt2cli.cli.loading import load_for_command
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.render import Messages, open_output
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.streams import open_output
 
 KEYS = {"mean": "mean_surprisal", "total": "surprisal"}
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gpt2cli.checkpoint.config import ModelConfig, known_model
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.cli.commands.download import fetch_with_progress
 from gpt2cli.cli.input.text import STDIN, bytes_to_read, require_stdin, source_chunks, source_name
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.byte_progress import byte_progress
-from gpt2cli.cli.output.render import Messages, atomic_file, open_output, wants_color
+from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
 from gpt2cli.errors import InputError, UsageError
+from gpt2cli.hub.known_models import known_model
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.tokens import TokenWriter, Write

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options import training as choose
-from gpt2cli.cli.output.render import Messages, write_stdout
+from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.streams import write_stdout
 from gpt2cli.cli.output.training import training_display
 from gpt2cli.cli.training_place import Place
 from gpt2cli.errors import UsageError

@@ -10,7 +10,7 @@ import typer
 
 from gpt2cli.cli.loading import LoadedModel
 from gpt2cli.cli.options.shared import flag
-from gpt2cli.cli.output.render import Messages
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:

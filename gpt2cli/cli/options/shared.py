@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gpt2cli.checkpoint.config import BUNDLED_MODEL, KNOWN_MODELS
+from gpt2cli.hub.known_models import BUNDLED_MODEL, KNOWN_MODELS
 
 COMPUTE = "Computing"
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from gpt2cli.cli.output.render import Messages, stderr_console
+from gpt2cli.cli.output.messages import Messages, stderr_console
 
 # A bar that vanishes at once only flickers, and its library takes as long to import as a short command.
 PATIENCE_SECONDS = 1.0

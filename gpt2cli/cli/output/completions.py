@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from gpt2cli.cli.output.render import json_line
+from gpt2cli.cli.output.streams import json_line
 from gpt2cli.generation.completion import Completion, Piece, Timing, logprobs_table
 from gpt2cli.text.tokenizer import Tokenizer
 

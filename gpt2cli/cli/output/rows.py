@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, Protocol
 
-from gpt2cli.cli.output.render import json_line
+from gpt2cli.cli.output.streams import json_line
 
 Write = Callable[[bytes], object]
 Record = Mapping[str, Any]

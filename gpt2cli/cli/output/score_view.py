@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2cli.cli.options.scoring import Scoring
-from gpt2cli.cli.output.render import wants_color
 from gpt2cli.cli.output.rows import Write
+from gpt2cli.cli.output.streams import wants_color
 from gpt2cli.cli.score_sources import Sources
 from gpt2cli.scoring.rows import TokenRow, Unit, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Split, Text, split_texts

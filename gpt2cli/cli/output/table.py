@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from gpt2cli.cli.output.render import stdout_console, write_stdout
+from gpt2cli.cli.output.messages import stdout_console
+from gpt2cli.cli.output.streams import write_stdout
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -10,7 +10,7 @@ from json import dumps
 from typing import IO
 
 from gpt2cli.cli.input.text import source_name
-from gpt2cli.cli.output.render import json_line
+from gpt2cli.cli.output.streams import json_line
 from gpt2cli.errors import Gpt2Error, InputError
 from gpt2cli.text.token_files import DecimalText, TokenFile
 from gpt2cli.text.tokenizer import Tokenizer

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from gpt2cli.cli.output.render import Messages, stderr_console
+from gpt2cli.cli.output.messages import Messages, stderr_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
