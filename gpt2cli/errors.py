@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Gpt2Error(Exception):
+class Error(Exception):
     """Report a failure as one sentence that says what happened and one that says what to do."""
 
     exit_code = 1
@@ -17,19 +17,19 @@ class Gpt2Error(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
-class UsageError(Gpt2Error):
+class UsageError(Error):
     """Reject a request before any work is done."""
 
     exit_code = 2
 
 
-class CheckpointError(Gpt2Error):
+class CheckpointError(Error):
     """Report model files that are damaged, incomplete or of another architecture."""
 
 
-class HubError(Gpt2Error):
+class HubError(Error):
     """Report a model that could not be found or fetched."""
 
 
-class InputError(Gpt2Error):
+class InputError(Error):
     """Report text or files that cannot be read or written."""

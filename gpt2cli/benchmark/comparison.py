@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gpt2cli.benchmark.engines import Engine
 from gpt2cli.benchmark.measurements import BANDWIDTH, MEASURES, REACHED, WARM_UP, Measurement, Turn, schedule
 from gpt2cli.benchmark.timed_process import run_timed
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 
 
 class Comparison:
@@ -32,13 +32,13 @@ class Comparison:
         """Run the process of a turn, unless its engine has failed before.
 
         Raises:
-            Gpt2Error: the process of the first engine failed.
+            Error: the process of the first engine failed.
         """
         if turn.engine in self.failures:
             return
         try:
             values = self._run(turn)
-        except Gpt2Error as error:
+        except Error as error:
             if turn.engine == self._main:
                 raise
             self.failures[turn.engine] = str(error)

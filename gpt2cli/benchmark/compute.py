@@ -23,7 +23,7 @@ class Compute:
         """Open the backend.
 
         Raises:
-            UsageError, Gpt2Error: as `open_backend` does.
+            UsageError, Error: as `open_backend` does.
         """
         return open_backend(**asdict(self))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 from gpt2cli.generation.sampling import log_softmax
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import Model
@@ -54,7 +54,7 @@ def compare_quality(reference: Model[Any], model: Model[Any], ids: Sequence[int]
     `scoring.predictions` tells how likely each token was, but not which one was likeliest.
 
     Raises:
-        Gpt2Error: the values of a model are not numbers.
+        Error: the values of a model are not numbers.
     """
     sequence = [*([] if scheme.bos_id is None else [scheme.bos_id]), *ids]
     sums = np.zeros(4)
@@ -62,7 +62,7 @@ def compare_quality(reference: Model[Any], model: Model[Any], ids: Sequence[int]
         sums += _window_sums(reference, model, sequence, window)
     tokens = len(sequence) - 1
     if not np.isfinite(sums).all():
-        raise Gpt2Error("A model computed values that are not numbers.", "Try another --dtype.")
+        raise Error("A model computed values that are not numbers.", "Try another --dtype.")
     reference_nats, nats, agreed, kl = map(float, sums)
     return Quality(tokens, reference_nats, nats, agreed / tokens, kl / tokens)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 # What a traceback and a command line begin their last line with.
@@ -34,14 +34,14 @@ def run_timed(command: Sequence[str], environment: Mapping[str, str]) -> Finishe
     """Run a command to its end; if this is interrupted, the command is killed.
 
     Raises:
-        Gpt2Error: the command failed; the message is the last line of its stderr.
+        Error: the command failed; the message is the last line of its stderr.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         report = json.loads(_launch(command, environment, output, errors) or b'{"status": 127}')
         output.seek(0)
         errors.seek(0)
         if report["status"]:
-            raise Gpt2Error(_reason(report["status"], errors.read().decode(errors="replace")))
+            raise Error(_reason(report["status"], errors.read().decode(errors="replace")))
         return Finished(output.read(), report["seconds"], report["peak_bytes"])
 
 

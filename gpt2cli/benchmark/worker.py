@@ -34,7 +34,7 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
     """Take the measures of a task and return them under their names, in their units.
 
     Raises:
-        Gpt2Error: the model cannot be opened.
+        Error: the model cannot be opened.
     """
     compute = Compute(**task["compute"])
     ops = compute.open()

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from gpt2cli import __version__
 from gpt2cli.cli.options import shared as options
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 
 INTERRUPTED = 130
 # Each is defined in the module of its name; a few names are taken in Python.
@@ -141,7 +141,7 @@ def _end(error: BaseException) -> NoReturn:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    if isinstance(error, Gpt2Error):
+    if isinstance(error, Error):
         return f"Error: {error}", error.exit_code
     if isinstance(error, typer.TyperException):
         return _explain_usage(error), error.exit_code

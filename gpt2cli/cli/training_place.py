@@ -31,7 +31,7 @@ class Place:
         """Return the operations of the device; each process of a job has a GPU of its own.
 
         Raises:
-            UsageError, Gpt2Error: as `backend.open_backend` does.
+            UsageError, Error: as `backend.open_backend` does.
         """
         from gpt2cli.ops.backend import cuda_is_usable, open_backend
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.errors import Error, UsageError
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 # Whole numbers, rising.
@@ -97,15 +97,15 @@ class Sampler:
         """Return the id that follows `ids`, given its logits of shape (vocabulary,).
 
         Raises:
-            Gpt2Error: the logits are not numbers, or every token is banned.
+            Error: the logits are not numbers, or every token is banned.
         """
         settings = self.settings
         scores = self._adjust(logits, ids, prompt_length)
         best = int(scores.argmax())
         if not scores[best] < np.inf:
-            raise Gpt2Error("The model computed values that are not numbers.", "Its weights may be damaged.")
+            raise Error("The model computed values that are not numbers.", "Its weights may be damaged.")
         if scores[best] == NEVER:
-            raise Gpt2Error("Every token is banned here.", "Ban less, or allow longer repeats.")
+            raise Error("Every token is banned here.", "Ban less, or allow longer repeats.")
         if settings.temperature == 0.0:
             return best
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):

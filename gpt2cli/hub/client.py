@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2cli.errors import Gpt2Error, HubError
+from gpt2cli.errors import Error, HubError
 from gpt2cli.hub import cache as hub_cache
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _one_sentence(repo: str, revision: str) -> Iterator[None]:
         with _quiet():
             yield
     # The client gives its own broken pipes another name: this one is of whoever reads the progress.
-    except (Gpt2Error, BrokenPipeError):
+    except (Error, BrokenPipeError):
         raise
     except Exception as error:
         raise explain(error, repo, revision) from error

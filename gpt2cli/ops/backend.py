@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.ops.operations import Ops, Storage
 from gpt2cli.ops.threads import available_cores, blas_threads, set_blas_threads, threads_from_environment
 
@@ -35,7 +35,7 @@ def open_backend(
 
     Raises:
         UsageError: a name is unknown, or the choices contradict each other.
-        Gpt2Error: the device is not usable here, PyTorch cannot be imported, or there are no kernels.
+        Error: the device is not usable here, PyTorch cannot be imported, or there are no kernels.
     """
     _check_names(device, backend, dtype, threads, quantize)
     if backend == "auto" and (device == "cpu" or (device == "auto" and not cuda_is_usable())):
@@ -88,7 +88,7 @@ def cuda_is_usable() -> bool:
         return False
     try:
         return bool(_import_torch_ops().cuda_is_usable())
-    except Gpt2Error:
+    except Error:
         return False
 
 
@@ -129,7 +129,7 @@ def _cpu_backend(dtype: str, quantize: str) -> str:
 
 def _open_compiled(storage: str, threads: int | None) -> Ops[Any]:
     if not kernels_are_built():
-        raise Gpt2Error(
+        raise Error(
             "gpt2cli was installed without its compiled kernels.",
             "Install it again where there is a C compiler, or use --backend numpy.",
         )
@@ -160,6 +160,4 @@ def _import_torch_ops() -> ModuleType:
     # A broken installation fails in many ways: missing libraries, an incompatible numpy.
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise Gpt2Error(
-            f"PyTorch cannot be imported: {reason}.", "Install it, or use --device cpu."
-        ) from error
+        raise Error(f"PyTorch cannot be imported: {reason}.", "Install it, or use --device cpu.") from error

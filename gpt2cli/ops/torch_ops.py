@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -29,7 +29,7 @@ def require_device(name: str) -> None:
     """Compute something small on a device.
 
     Raises:
-        Gpt2Error: that failed; the message says why.
+        Error: that failed; the message says why.
     """
     try:
         torch.zeros(1, device=name).item()
@@ -40,7 +40,7 @@ def require_device(name: str) -> None:
         reason = re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
     else:
         return
-    raise Gpt2Error(f"No {name.upper()} device is usable here: {reason}.", "Use --device cpu.")
+    raise Error(f"No {name.upper()} device is usable here: {reason}.", "Use --device cpu.")
 
 
 def set_threads(count: int) -> None:

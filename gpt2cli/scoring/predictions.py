@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
@@ -101,7 +101,7 @@ def score_texts(
 
     Raises:
         ValueError: the window exceeds the model's context.
-        Gpt2Error: the model's values are not numbers.
+        Error: the model's values are not numbers.
     """
     head = _Head(model, word_starts)
     for batch in _batches(_jobs(texts, scheme), room):
@@ -180,6 +180,6 @@ class _Head(Generic[A]):
             scores = logits(self._model, hidden[:count][part])
             table[:, part] = self._model.ops.token_statistics(scores, targets[part], self._word_starts)
         if np.isnan(table[0]).any():
-            raise Gpt2Error("The model computed values that are not numbers.", "Its weights may be damaged.")
+            raise Error("The model computed values that are not numbers.", "Its weights may be damaged.")
         table[0, count - at_end :] = np.nan
         return Predictions(job.first_token, *table)

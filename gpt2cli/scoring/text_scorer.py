@@ -41,7 +41,7 @@ class TextScorer:
         """Yield the windows that each text was scored in.
 
         Raises:
-            ValueError, Gpt2Error: as `score_texts` does.
+            ValueError, Error: as `score_texts` does.
         """
         for item, windows in self._score(texts, words=False):
             yield item.key, item.text, windows
@@ -52,7 +52,7 @@ class TextScorer:
         """Yield the tokens of each text; `words` has them tell where words begin and end.
 
         Raises:
-            ValueError, Gpt2Error: as `score_texts` does.
+            ValueError, Error: as `score_texts` does.
         """
         for item, windows in self._score(texts, words):
             yield item.key, item.text, scored_tokens(item.text, item.ids, windows, self.tokenizer)
@@ -61,7 +61,7 @@ class TextScorer:
         """Yield the sums of each text.
 
         Raises:
-            ValueError, Gpt2Error: as `score_texts` does.
+            ValueError, Error: as `score_texts` does.
         """
         for key, _, tokens in self.tokens(texts):
             totals = Totals()

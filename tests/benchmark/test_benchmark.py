@@ -38,7 +38,7 @@ from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import HELD_OUT, PROMPT, fit_workload, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.cli.output.bench_report import report_speed
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
 from gpt2cli.generation.sampling import Sampler, SamplingSettings
 from gpt2cli.hub.model_files import find_model
@@ -150,12 +150,12 @@ def test_the_memory_of_the_one_who_measures_is_not_counted() -> None:
     ],
 )
 def test_a_process_that_fails_tells_its_last_line(code: str, said: str) -> None:
-    with pytest.raises(Gpt2Error, match=said):
+    with pytest.raises(Error, match=said):
         run_timed([sys.executable, "-c", code], {})
 
 
 def test_a_program_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(Gpt2Error, match="No such file"):
+    with pytest.raises(Error, match="No such file"):
         run_timed(["/nowhere/at/all"], {})
 
 
@@ -251,7 +251,7 @@ def test_values_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
     save_checkpoint(tmp_path)
     model = load_checkpoint(tmp_path)
     model.weights["ln_f.weight"][0] = np.nan
-    with pytest.raises(Gpt2Error, match="not numbers"):
+    with pytest.raises(Error, match="not numbers"):
         compare_quality(model, model, [1, 2, 3], Scheme(None, 48, 24))
 
 
@@ -340,7 +340,7 @@ def test_llama_cpp_is_asked_for_what_its_programs_can_measure(tmp_path: Path) ->
     workload = fit_workload(ModelConfig(), 512, 128, 8)
     environment = {"LLAMA_CPP_BIN": str(tmp_path)}
     files = [Path("x/f16.gguf"), Path("x/q8_0.gguf")]
-    with pytest.raises(Gpt2Error, match="llama-bench"):
+    with pytest.raises(Error, match="llama-bench"):
         llama_cpp_engines(files, workload, MEASURES, 2, environment)
     program = tmp_path / "llama-bench"
     program.touch(mode=0o755)

@@ -18,14 +18,14 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from gpt2cli.cli.input.text import read_prompt
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 
 prompt, file, keep_newline = json.loads(sys.argv[1])
 notes = []
 try:
     text = read_prompt(prompt, file and Path(file), keep_newline, notes.append)
     print(json.dumps({"text": text, "notes": notes}))
-except Gpt2Error as error:
+except Error as error:
     print(json.dumps({"error": str(error), "code": error.exit_code}))
 """
 

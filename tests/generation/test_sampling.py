@@ -22,7 +22,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.generation.sampling import (
     NEVER,
     Places,
@@ -198,7 +198,7 @@ def test_the_coldest_draws_are_greedy(temperature: float) -> None:
 def test_infinite_logits_are_no_numbers(top_p: float) -> None:
     scores = random_scores(6)
     scores[3] = np.inf
-    with pytest.raises(Gpt2Error, match="not numbers"):
+    with pytest.raises(Error, match="not numbers"):
         Sampler(SamplingSettings(top_p=top_p), 0).choose(scores, [], 0, 0)
 
 
@@ -251,12 +251,12 @@ def test_a_small_perturbation_hardly_ever_changes_a_draw() -> None:
 
 def test_a_fully_banned_vocabulary_is_an_error() -> None:
     bans = tuple(SequenceBias((token,), -math.inf) for token in range(4))
-    with pytest.raises(Gpt2Error, match="Every token is banned"):
+    with pytest.raises(Error, match="Every token is banned"):
         Sampler(SamplingSettings(biases=bans), 0).choose(np.zeros(4, dtype=np.float32), [], 0, 0)
 
 
 def test_logits_that_are_not_numbers_are_an_error() -> None:
-    with pytest.raises(Gpt2Error, match="not numbers"):
+    with pytest.raises(Error, match="not numbers"):
         Sampler(SamplingSettings(), 0).choose(np.full(4, np.nan, dtype=np.float32), [], 0, 0)
 
 

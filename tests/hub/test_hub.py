@@ -273,12 +273,12 @@ def fetch_errors(repos: list[str], hub: LoopbackHub, environment: dict[str, str]
     """Return what fetching each repository raises, in one process."""
     code = """
 import sys
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 from gpt2cli.hub.model_files import fetch_model
 for repo in sys.argv[1:]:
     try:
         fetch_model(repo)
-    except Gpt2Error as error:
+    except Error as error:
         print(error)
 """
     result = subprocess.run(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from backends import CPU_DEFAULT, needs_cuda, needs_kernels
 
-from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.ops import backend, torch_ops
 from gpt2cli.ops.backend import compute_threads, instruction_set, open_backend
 
@@ -103,7 +103,7 @@ def test_torch_computes_in_short_numbers_on_the_cpu_if_asked_for(dtype: str) -> 
 @pytest.mark.usefixtures("no_torch", "driver", "no_kernels")
 @pytest.mark.parametrize("arguments", [{"backend": "compiled"}, {"quantize": "int8"}])
 def test_kernels_that_are_asked_for_must_be_there(arguments: dict[str, Any]) -> None:
-    with pytest.raises(Gpt2Error, match="was installed without its compiled kernels") as caught:
+    with pytest.raises(Error, match="was installed without its compiled kernels") as caught:
         open_backend(**arguments)
     assert caught.value.exit_code == 1
     assert "--backend numpy" in caught.value.hint
@@ -198,7 +198,7 @@ def test_what_cannot_be_is_refused_before_any_work(arguments: dict[str, Any], co
 @without_cuda
 @pytest.mark.parametrize("device", ["cuda", "cuda:7"])
 def test_an_absent_gpu_is_an_error_with_its_reason(device: str) -> None:
-    with pytest.raises(Gpt2Error, match=f"No {device.upper()} device is usable here: ") as caught:
+    with pytest.raises(Error, match=f"No {device.upper()} device is usable here: ") as caught:
         open_backend(device)
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)
@@ -207,23 +207,23 @@ def test_an_absent_gpu_is_an_error_with_its_reason(device: str) -> None:
 @pytest.mark.cuda
 @needs_cuda
 def test_an_ordinal_beyond_the_gpus_is_an_error() -> None:
-    with pytest.raises(Gpt2Error, match=r"No CUDA:77 device is usable here: .*invalid device ordinal"):
+    with pytest.raises(Error, match=r"No CUDA:77 device is usable here: .*invalid device ordinal"):
         open_backend("cuda:77")
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is an MPS device")
 def test_an_absent_mps_is_an_error() -> None:
-    with pytest.raises(Gpt2Error, match="No MPS device is usable here: "):
+    with pytest.raises(Error, match="No MPS device is usable here: "):
         open_backend("mps")
 
 
 BROKEN_TORCH = """
 import sys
 from gpt2cli.ops.backend import open_backend
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 try:
     open_backend("cpu", "torch")
-except Gpt2Error as error:
+except Error as error:
     print(type(error).__name__, error)
 print(open_backend().name)
 """
@@ -239,7 +239,7 @@ def test_a_torch_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines() == [
-        "Gpt2Error PyTorch cannot be imported: libtorch.so: cannot open shared object. "
+        "Error PyTorch cannot be imported: libtorch.so: cannot open shared object. "
         "Install it, or use --device cpu.",
         CPU_DEFAULT,
     ]

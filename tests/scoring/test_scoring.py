@@ -14,7 +14,7 @@ from backends import BACKENDS
 from checkpoints import load_checkpoint, save_checkpoint
 from safetensors.numpy import load_file, save_file
 
-from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.hub.model_files import ModelFiles, find_model
 from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.backend import open_backend
@@ -197,7 +197,7 @@ def test_damaged_weights_are_an_error_not_a_score(tmp_path: Path) -> None:
     name = next(name for name in weights if name.endswith("ln_f.weight"))
     weights[name][:] = np.nan
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(Gpt2Error, match="not numbers"):
+    with pytest.raises(Error, match="not numbers"):
         scored(load_checkpoint(tmp_path), random_ids(5), Scheme(BOS, CONTEXT, CONTEXT))
 
 

@@ -17,7 +17,7 @@ from checkpoints import save_tokenizer
 from test_training import CONFIG, SETTINGS
 from transformers import GPT2LMHeadModel
 
-from gpt2cli.errors import CheckpointError, Gpt2Error, InputError, UsageError
+from gpt2cli.errors import CheckpointError, Error, InputError, UsageError
 from gpt2cli.training.data.documents import Ids
 from gpt2cli.training.plan.memory import (
     available_memory,
@@ -136,7 +136,7 @@ def test_a_run_ends_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(tm
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path) -> None:
     run = TrainingRun(begin(tmp_path / "run", replace(RUN, learning_rate=1e30, warmup_steps=0)))
-    with pytest.raises(Gpt2Error, match="Lower --learning-rate"):
+    with pytest.raises(Error, match="Lower --learning-rate"):
         list(run)
 
 

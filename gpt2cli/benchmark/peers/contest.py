@@ -16,7 +16,7 @@ from gpt2cli.benchmark.measurements import Step
 from gpt2cli.benchmark.peers.llama_cpp import llama_cpp_engines
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import PROMPT, Workload
-from gpt2cli.errors import Gpt2Error, UsageError
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.ops.backend import DTYPES
@@ -73,7 +73,7 @@ def require_known(names: Sequence[str]) -> None:
 def _find_peer(name: str, contest: Contest, checkpoint: Path) -> list[Engine] | str:
     try:
         return PEERS[name](contest, checkpoint)
-    except Gpt2Error as error:
+    except Error as error:
         return str(error)
 
 
@@ -102,7 +102,7 @@ def _llama_cpp(contest: Contest, _: Path) -> list[Engine]:
     folder = contest.files.config.parent
     files = contest.gguf_files or sorted(folder.glob("*.gguf"))
     if not files:
-        raise Gpt2Error(f"there is no .gguf file in {folder}.", "Convert the model, or use --gguf FILE.")
+        raise Error(f"there is no .gguf file in {folder}.", "Convert the model, or use --gguf FILE.")
     return llama_cpp_engines(files, contest.workload, contest.measures, contest.threads, contest.environment)
 
 
@@ -146,12 +146,12 @@ def _worker_steps(
 def _require_packages(*names: str) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise Gpt2Error(f"{' and '.join(missing)} cannot be imported.", f"pip install {' '.join(missing)}.")
+        raise Error(f"{' and '.join(missing)} cannot be imported.", f"pip install {' '.join(missing)}.")
 
 
 def _require_cpu(contest: Contest) -> None:
     if contest.device != "cpu":
-        raise Gpt2Error(f"it is measured on a CPU only, and not on {contest.device}.", "Use --device cpu.")
+        raise Error(f"it is measured on a CPU only, and not on {contest.device}.", "Use --device cpu.")
 
 
 def _save_checkpoint(contest: Contest, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gpt2cli.benchmark.engines import Engine, steps_of
 from gpt2cli.benchmark.workload import PROMPT, Workload
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 
 BENCH, COMPLETION = "llama-bench", "llama-completion"
 BINARIES_VARIABLE = "LLAMA_CPP_BIN"
@@ -27,14 +27,12 @@ def llama_cpp_engines(
     """Return an engine a file; what needs a program that is not here is not measured.
 
     Raises:
-        Gpt2Error: none of the programs is here.
+        Error: none of the programs is here.
     """
     where = environment.get(BINARIES_VARIABLE) or environment.get("PATH")
     bench, completion = (shutil.which(name, path=where) for name in (BENCH, COMPLETION))
     if bench is None and completion is None:
-        raise Gpt2Error(
-            f"neither {BENCH} nor {COMPLETION} is here.", f"Set {BINARIES_VARIABLE} to their folder."
-        )
+        raise Error(f"neither {BENCH} nor {COMPLETION} is here.", f"Set {BINARIES_VARIABLE} to their folder.")
     known = [*(INSIDE if bench else ()), *(WHOLE if completion else ())]
     count = [] if threads is None else ["-t", str(threads)]
     engines = []

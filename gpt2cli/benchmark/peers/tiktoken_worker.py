@@ -11,7 +11,7 @@ from typing import Any
 
 from gpt2cli.benchmark.workload import HELD_OUT, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.text.tokenizer import END_OF_TEXT, load_tokenizer
 
@@ -20,7 +20,7 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
     """Return the megabytes a second of `tokenize`.
 
     Raises:
-        Gpt2Error: tiktoken gives other ids, so that its speed says nothing.
+        Error: tiktoken gives other ids, so that its speed says nothing.
     """
     files = find_model(task["model"])
     assert files is not None, "the model was here when the benchmark began"
@@ -34,7 +34,7 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
     )
     sample = HELD_OUT.read_text("utf-8")
     if encoding.encode_ordinary(sample) != tokenizer.encode(sample):
-        raise Gpt2Error("it gives other ids than this model's tokenizer.")
+        raise Error("it gives other ids than this model's tokenizer.")
     text = tokenized_text()
     start = time.perf_counter()
     encoding.encode_ordinary(text)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from gpt2cli.cli.output.tokens import TokenWriter, Write
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 from gpt2cli.text.tokenizer import Tokenizer
 
 # The rest of a character that began in the token before.
@@ -128,7 +128,7 @@ class ShadedText(TokenWriter):
     def add(self, ids: array[int]) -> None:
         self._draw(self._cells.add(ids))
 
-    def end(self, error: Gpt2Error | None = None) -> None:
+    def end(self, error: Error | None = None) -> None:
         self._draw(self._cells.end())
         self._write(self._view.end().encode())
 
@@ -151,7 +151,7 @@ class HtmlPage(TokenWriter):
     def add(self, ids: array[int]) -> None:
         self._write("".join(map(draw_html, self._cells.add(ids))).encode())
 
-    def end(self, error: Gpt2Error | None = None) -> None:
+    def end(self, error: Error | None = None) -> None:
         self._write("".join(map(draw_html, self._cells.end())).encode() + b"</pre>\n")
 
 

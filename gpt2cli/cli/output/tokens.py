@@ -11,7 +11,7 @@ from typing import IO
 
 from gpt2cli.cli.input.text import source_name
 from gpt2cli.cli.output.streams import json_line
-from gpt2cli.errors import Gpt2Error, InputError
+from gpt2cli.errors import Error, InputError
 from gpt2cli.text.token_files import DecimalText, TokenFile
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -37,7 +37,7 @@ class TokenWriter:
         """Write the next ids of the source."""
         self._count += len(ids)
 
-    def end(self, error: Gpt2Error | None = None) -> None:
+    def end(self, error: Error | None = None) -> None:
         """Complete the source; with an error, as far as it went."""
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class IdLines(TokenWriter):
         super().add(ids)
         self._write(separator + self._decimal.spell(ids)[:-1])
 
-    def end(self, error: Gpt2Error | None = None) -> None:
+    def end(self, error: Error | None = None) -> None:
         if self._count or not error:
             self._write(b"\n")
 
@@ -72,7 +72,7 @@ class Counts(TokenWriter):
         self._with_total = with_total
         self._total = 0
 
-    def end(self, error: Gpt2Error | None = None) -> None:
+    def end(self, error: Error | None = None) -> None:
         if error:
             return
         self._total += self._count
@@ -120,7 +120,7 @@ class JsonRecords(TokenWriter):
             separator = b", " if self._pieces.tell() else b""
             self._pieces.write(separator + ", ".join(map(self._piece, ids)).encode())
 
-    def end(self, error: Gpt2Error | None = None) -> None:
+    def end(self, error: Error | None = None) -> None:
         if error and not self._count:
             return
         self._write(b"" if self._count else self._head())

@@ -42,7 +42,7 @@ def mean_loss(model: Model[Tensor], ids: Ids, context: int, windows: int, ranks:
     Every process takes its share of the windows.
 
     Raises:
-        Gpt2Error: another process ended.
+        Error: another process ended.
     """
     total = torch.zeros(1, device=model.ops.token_ids([[0]]).device)
     parts = _parts(ids, context, windows)

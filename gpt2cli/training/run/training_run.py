@@ -22,7 +22,7 @@ from gpt2cli.checkpoint.saving import (
 )
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.checkpoint.whole_file import whole_file
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.tokenizer import load_tokenizer
 from gpt2cli.training.data.documents import Ids
@@ -109,7 +109,7 @@ class TrainingRun:
         """Yield a record of each step and each evaluation; at the end `outcome` tells why it is one.
 
         Raises:
-            Gpt2Error: the loss is no number any more, or another process ended.
+            Error: the loss is no number any more, or another process ended.
             OSError: a checkpoint cannot be written; the one before is whole.
         """
         if self.ranks.is_first:
@@ -148,7 +148,7 @@ class TrainingRun:
     def _step(self) -> StepRecord:
         record, self._stop_agreed = self._trainer.train_step(self._train, self._stop_wanted)
         if not math.isfinite(record.loss):
-            raise Gpt2Error(f"The loss of step {record.step} is {record.loss}.", "Lower --learning-rate.")
+            raise Error(f"The loss of step {record.step} is {record.loss}.", "Lower --learning-rate.")
         self.progress.step = record.step
         if self.ranks.is_first:
             self._log.append(asdict(record))

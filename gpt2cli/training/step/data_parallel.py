@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gpt2cli.errors import Gpt2Error
+from gpt2cli.errors import Error
 
 # A process that ends is noticed at once; this only bounds how long the first one may take to read the texts.
 LONGEST_WAIT = timedelta(hours=2)
@@ -30,7 +30,7 @@ class Ranks:
         """Replace each float32 tensor by its sum over all processes.
 
         Raises:
-            Gpt2Error: another process ended.
+            Error: another process ended.
         """
         if self.count == 1:
             return
@@ -50,7 +50,7 @@ def join_ranks(device: str, rank: int, count: int) -> Ranks:
     """Connect to the other processes that torchrun started, and wait for all of them.
 
     Raises:
-        Gpt2Error: they do not answer.
+        Error: they do not answer.
     """
     if count > 1:
         backend = "nccl" if device.startswith("cuda") else "gloo"
@@ -62,7 +62,7 @@ def _together(operation: Callable[[], object]) -> None:
     try:
         operation()
     except RuntimeError as error:
-        raise Gpt2Error(
+        raise Error(
             "Another process of this job ended, so this one cannot go on.",
             "Start the job again with --resume.",
         ) from error

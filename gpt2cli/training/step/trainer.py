@@ -71,7 +71,7 @@ class Trainer:
 
         Raises:
             ValueError: there are fewer ids than one window needs.
-            Gpt2Error: another process ended.
+            Error: another process ended.
         """
         start = time.perf_counter()
         windows = batch(ids, self.settings, self.step).to(self.device)
