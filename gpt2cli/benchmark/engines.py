@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gpt2cli import __version__
-from gpt2cli.benchmark.compute import Compute
 from gpt2cli.benchmark.measurements import MEASURES, Step
-from gpt2cli.benchmark.workload import PROMPT, Workload
+from gpt2cli.benchmark.workload import Workload
+from gpt2cli.ops.compute import Compute
 
 OWN_NAME = "gpt2cli"
 
@@ -31,15 +31,17 @@ class Engine:
 
 
 def own_engine(
-    model: str, compute: Compute, dtype: str, workload: Workload, measures: Collection[str]
+    model: str,
+    compute: Compute,
+    dtype: str,
+    workload: Workload,
+    measures: Collection[str],
+    generate: Callable[[int], Sequence[str]],
 ) -> Engine:
-    """Return this package as a contestant; what it computes in is called `dtype`."""
+    """Return this package as a contestant, which computes in `dtype`.
 
-    def generate(tokens: int) -> list[str]:
-        # The beginning of a prompt is cut off where the context is too short for both.
-        length = ["-n", str(tokens), "--truncate", "left", "--ignore-eos"]
-        chosen = ["--temperature", "0", "--offline", "-q", *compute.arguments()]
-        return [sys.executable, "-m", "gpt2cli", "generate", PROMPT, "-m", model, *length, *chosen]
+    `generate` returns the command line that makes so many tokens after the workload's prompt.
+    """
 
     def inside(wanted: Sequence[str]) -> list[str]:
         task = {"model": model, "compute": asdict(compute), "workload": asdict(workload)}

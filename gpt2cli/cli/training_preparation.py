@@ -6,12 +6,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.cli.commands.download import fetch_with_progress
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.training_place import Place
 from gpt2cli.cli.training_plan import Request, require_length
 from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer, open_tokenizer
 from gpt2cli.errors import UsageError
+from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.training.run.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def prepare(
     texts = TrainingTexts(request.texts or [], *kind)
     held_out = TrainingTexts([request.valid], *kind) if request.valid else None
     parent = _find_parent(request, folder, offline, messages)
-    with messages.spinner("Reading the texts"):
+    with messages.working("Reading the texts"):
         tokenizer, config = _choose_model(request, texts, parent, offline, messages)
         train, valid, documents = _encode(texts, held_out, tokenizer, config)
     ops = place.open()
@@ -67,7 +67,7 @@ def prepare(
 def _find_parent(request: Request, folder: RunFolder, offline: bool, messages: Messages) -> ModelFiles | None:
     if request.parent is None:
         return None
-    files = fetch_with_progress(request.parent, messages, offline=offline)
+    files = fetch_model(request.parent, offline=offline, reporter=messages)
     if files.config.parent.resolve() == folder.path.resolve():
         raise UsageError("--from and -o name the same folder.", "Name another with -o.")
     return files

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.cli.commands.download import fetch_with_progress
 from gpt2cli.cli.input.text import STDIN, read_text, require_stdin, source_name
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import InputError
 from gpt2cli.hub.known_models import known_model
+from gpt2cli.hub.model_files import fetch_model
 
 if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
@@ -92,7 +92,7 @@ def open_tokenizer(model: str, offline: bool, messages: Messages) -> Tokenizer:
     # All known models share GPT-2's tokenizer, so none of them needs to be here.
     if known_model(model.partition("@")[0]):
         return bundled_tokenizer()
-    files = fetch_with_progress(model, messages, offline=offline)
+    files = fetch_model(model, offline=offline, reporter=messages)
     return load_tokenizer(files, ModelConfig.from_json(files.config))
 
 

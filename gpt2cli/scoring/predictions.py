@@ -180,6 +180,6 @@ class _Head(Generic[A]):
             scores = logits(self._model, hidden[:count][part])
             table[:, part] = self._model.ops.token_statistics(scores, targets[part], self._word_starts)
         if np.isnan(table[0]).any():
-            raise Error("The model computed values that are not numbers.", "Its weights may be damaged.")
+            raise Error("The model produced NaN.", "Its weights may be damaged.")
         table[0, count - at_end :] = np.nan
         return Predictions(job.first_token, *table)

@@ -112,15 +112,14 @@ def test_help_loads_nothing_heavy(environment: dict[str, str], words: list[str])
     assert not HEAVY & loaded_by([*words, "--help"], environment)
 
 
-def test_a_command_loads_no_other_but_download() -> None:
+def test_a_command_loads_no_other() -> None:
     code = (
         "import sys; from gpt2cli.cli.app import app; app(['rank', '--help'], standalone_mode=False); "
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
-    # Loading a model may have to fetch it.
-    assert {name for name in COMMANDS if f"gpt2cli.cli.commands.{name}" in loaded} == {"rank", "download"}
+    assert {name for name in COMMANDS if f"gpt2cli.cli.commands.{name}" in loaded} == {"rank"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gpt2cli.checkpoint import conversion
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill, top_needed
-from gpt2cli.generation.sampling import Sampler, SamplingSettings, SequenceBias
+from gpt2cli.generation.sampling import Sampler, SamplerSettings, SequenceBias
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import converted_files
 from gpt2cli.hub.model_files import find_model
@@ -223,24 +223,24 @@ def model(folder: Path, dtype: str, is_screened: bool) -> Model[Any]:
 
 
 SAMPLINGS = {
-    "greedy": SamplingSettings(temperature=0.0),
-    "default": SamplingSettings(),
-    "hot": SamplingSettings(temperature=1.5, top_k=7, top_p=1.0, min_p=0.01),
-    "bans": SamplingSettings(0.0, biases=tuple(SequenceBias((token,), -np.inf) for token in range(200))),
-    "penalties": SamplingSettings(
+    "greedy": SamplerSettings(temperature=0.0),
+    "default": SamplerSettings(),
+    "hot": SamplerSettings(temperature=1.5, top_k=7, top_p=1.0, min_p=0.01),
+    "bans": SamplerSettings(0.0, biases=tuple(SequenceBias((token,), -np.inf) for token in range(200))),
+    "penalties": SamplerSettings(
         top_k=5, repetition_penalty=1.5, presence_penalty=1.0, frequency_penalty=0.5
     ),
-    "ngrams": SamplingSettings(0.0, no_repeat_ngram=1),
-    "biases": SamplingSettings(biases=(SequenceBias((7,), 30.0), SequenceBias((8,), -1.0))),
-    "rewards": SamplingSettings(0.0, repetition_penalty=0.2),
-    "nucleus": SamplingSettings(top_k=0),
+    "ngrams": SamplerSettings(0.0, no_repeat_ngram=1),
+    "biases": SamplerSettings(biases=(SequenceBias((7,), 30.0), SequenceBias((8,), -1.0))),
+    "rewards": SamplerSettings(0.0, repetition_penalty=0.2),
+    "nucleus": SamplerSettings(top_k=0),
 }
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 def test_a_screened_model_writes_the_same_tokens(
-    checkpoint: Path, dtype: str, sampling: SamplingSettings, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, dtype: str, sampling: SamplerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversion, "SCREENED_FROM_BYTES", 0)
     for settings in (
@@ -255,7 +255,7 @@ def test_a_screened_model_writes_the_same_tokens(
         assert found == expected
 
 
-def _tokens(model: Model[Any], sampling: SamplingSettings, settings: GenerationSettings) -> list[Any]:
+def _tokens(model: Model[Any], sampling: SamplerSettings, settings: GenerationSettings) -> list[Any]:
     sampler = Sampler(sampling, 42)
     prompt = prefill(model, PROMPT, settings.max_tokens, top_needed(sampler, settings, len(PROMPT)))
     return list(Generation(model, prompt, sampler, settings))
@@ -279,7 +279,7 @@ def test_where_the_choice_is_among_a_few_the_head_is_not_read(
 
 
 settings_of_all_kinds = st.builds(
-    SamplingSettings,
+    SamplerSettings,
     temperature=st.sampled_from([0.0, 1.0]),
     top_k=st.integers(0, 12),
     top_p=st.sampled_from([0.5, 1.0]),
@@ -306,7 +306,7 @@ settings_of_all_kinds = st.builds(
     st.lists(st.integers(-4, 4), min_size=30, max_size=30),
 )
 def test_a_choice_depends_on_no_more_logits_than_are_said_to_be_needed(
-    settings: SamplingSettings, ids: list[int], values: list[int]
+    settings: SamplerSettings, ids: list[int], values: list[int]
 ) -> None:
     logits = np.array(values, np.float32)
     sampler = Sampler(settings, 1)

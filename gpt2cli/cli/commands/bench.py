@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.input.text import read_text
-from gpt2cli.cli.loading import LoadedModel, load_for_command
 from gpt2cli.cli.options import bench as work
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import json_line, write_stdout
 from gpt2cli.errors import UsageError
+from gpt2cli.model.loading import LoadedModel, load, one_thread_suits
+from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
-    from gpt2cli.benchmark.compute import Compute
     from gpt2cli.benchmark.engines import Engine
     from gpt2cli.benchmark.peers.contest import Contest
     from gpt2cli.cli.output.bench_report import Table
@@ -66,16 +67,15 @@ def bench(
     _reject_conflicts(flags | {name: value is not None for name, value in given.items()})
     measures, engines = _listed_measures(only), _listed_engines(against, gguf or [])
     output = _Output(json, markdown, Messages(quiet, verbose))
-    from gpt2cli.benchmark.compute import Compute
     from gpt2cli.benchmark.workload import HELD_OUT, fit_workload
     from gpt2cli.ops.threads import available_cores, threads_from_environment
 
     chosen = threads or threads_from_environment()
     count = chosen or available_cores()
     sample = read_text(text or str(HELD_OUT))
-    compute = Compute(device, backend, dtype, count, quantize)
-    ops = compute.open()
-    loaded = load_for_command(model, ops, offline, output.messages, screened=not quality)
+    compute = Compute(device, backend, dtype, quantize, count)
+    loaded = load(model, compute, offline=offline, reporter=output.messages, for_decoding=not quality)
+    ops = loaded.model.ops
     if quality:
         _measure_quality(loaded, compute, sample, text, output)
         return
@@ -93,8 +93,9 @@ def bench(
         dict(os.environ),
         gguf or [],
     )
-    if chosen is None:
-        compute = _as_generate_does(compute, loaded)
+    if chosen is None and one_thread_suits(replace(compute, threads=None), loaded):
+        # As `gpt2 generate` does.
+        compute = replace(compute, threads=1)
     _measure_speed(loaded, compute, contest, engines, rounds, output)
 
 
@@ -155,12 +156,19 @@ def _entries(listed: str) -> list[str]:
     return [entry.strip() for entry in listed.split(",")]
 
 
-def _as_generate_does(compute: Compute, loaded: LoadedModel) -> Compute:
-    """Return the choice of threads that `gpt2 generate` makes for a small model."""
-    from gpt2cli.cli.commands.generate import SMALL
+def _own_command(model: str, compute: Compute) -> Callable[[int], list[str]]:
+    from gpt2cli.benchmark.workload import PROMPT
 
-    is_small = loaded.model.ops.name == "numpy" and loaded.files_size < SMALL
-    return replace(compute, threads=1) if is_small else compute
+    chosen = [
+        word
+        for name, value in asdict(compute).items()
+        if value is not None
+        for word in (f"--{name}", str(value))
+    ]
+    # The beginning of a prompt is cut off where the context is too short for both.
+    fixed = ["--truncate", "left", "--ignore-eos", "--temperature", "0", "--offline", "-q"]
+    command = [sys.executable, "-m", "gpt2cli", "generate", PROMPT, "-m", model, *fixed, *chosen]
+    return lambda tokens: [*command, "-n", str(tokens)]
 
 
 def _measure_speed(
@@ -178,19 +186,26 @@ def _measure_speed(
     from gpt2cli.cli.output.bench_report import report_speed, speed_table
 
     messages = output.messages
-    own = own_engine(contest.model, compute, contest.dtype, contest.workload, contest.measures)
+    own = own_engine(
+        contest.model,
+        compute,
+        contest.dtype,
+        contest.workload,
+        contest.measures,
+        _own_command(contest.model, compute),
+    )
     peers: list[Engine] = []
     missing: dict[str, str] = {}
     with TemporaryDirectory(prefix="gpt2-bench-") as folder:
         if names:
-            with messages.spinner("Preparing the other engines"):
+            with messages.working("Preparing the other engines"):
                 peers, missing = find_peers(names, contest, Path(folder))
             _note_left_out(missing, messages)
         comparison = Comparison([own, *peers], rounds, contest.environment)
         for turn in comparison.turns():
             title = f"Round {turn.round} of {rounds}" if turn.round else "Warming up"
             messages.detail(f"{title}: {turn.engine}, {turn.step}")
-            with messages.spinner(f"{title}: {turn.engine}"):
+            with messages.working(f"{title}: {turn.engine}"):
                 comparison.take(turn)
         _note_left_out(comparison.failures, messages)
     sizes = {**contest.workload.sizes(), "rounds": rounds}
@@ -222,7 +237,7 @@ def _measure_quality(
     scheme = Scheme(tokenizer.bos_id, context, max(1, context // 2))
     if len(ids) < (2 if tokenizer.bos_id is None else 1):
         raise UsageError("The text has too few tokens.")
-    with output.messages.spinner("Predicting the held-out text"):
+    with output.messages.working("Predicting the held-out text"):
         quality = compare_quality(reference, model, ids, scheme)
     unseen = ids[:1] if tokenizer.bos_id is None else []
     sizes = {"window": scheme.window, "stride": scheme.stride, "bos": scheme.bos_id is not None}

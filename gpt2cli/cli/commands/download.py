@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import fsencode
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.messages import Messages, stderr_console
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import write_stdout
-from gpt2cli.cli.output.table import print_table, size_text
+from gpt2cli.cli.output.table import print_table
 from gpt2cli.errors import UsageError
-from gpt2cli.hub.model_files import ModelFiles, fetch_model, find_model, plan_download
+from gpt2cli.hub.model_files import fetch_model, plan_download
 from gpt2cli.hub.model_source import model_source
 
 if TYPE_CHECKING:
-    from gpt2cli.hub.client import Progress
+    pass
 
 Models = Annotated[
     list[str],
@@ -61,27 +59,8 @@ def download(
         return
     messages = Messages(quiet=quiet)
     for name in models:
-        files = fetch_with_progress(name, messages, offline=offline, force=force)
+        files = fetch_model(name, offline=offline, force=force, reporter=messages)
         write_stdout(fsencode(files.config.parent) + b"\n")
-
-
-def fetch_with_progress(
-    name: str, messages: Messages, *, offline: bool = False, force: bool = False
-) -> ModelFiles:
-    """Return the files of a model, downloaded if need be, and show on stderr how far that is.
-
-    Raises:
-        UsageError, HubError, CheckpointError: as `hub.fetch_model` does.
-    """
-    if messages.on_terminal and (force or find_model(name) is None):
-        with _bars() as progress:
-            return fetch_model(name, offline=offline, force=force, progress=progress)
-
-    def note(file: str, done: int, size: int) -> None:
-        if not done:
-            messages.note(f"Fetching {name}: {file} ({size_text(size)})")
-
-    return fetch_model(name, offline=offline, force=force, progress=note)
 
 
 def _print_plans(models: list[str], offline: bool, force: bool) -> None:
@@ -91,26 +70,3 @@ def _print_plans(models: list[str], offline: bool, force: bool) -> None:
         for file, size in plan_download(name, offline=offline, force=force).items()
     ]
     print_table(("MODEL", "FILE", "BYTES"), rows)
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """Show a bar for each file that the yielded function is told of."""
-    from rich import progress as rich_progress
-
-    with rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(),
-        rich_progress.TimeRemainingColumn(compact=True),
-        console=stderr_console(),
-    ) as shown:
-        tasks: dict[str, rich_progress.TaskID] = {}
-
-        def update(file: str, done: int, size: int) -> None:
-            if file not in tasks:
-                tasks[file] = shown.add_task(file, total=size)
-            shown.update(tasks[file], completed=done)
-
-        yield update

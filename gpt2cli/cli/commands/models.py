@@ -11,7 +11,8 @@ import typer
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import json_line, write_stdout
-from gpt2cli.cli.output.table import print_table, size_text
+from gpt2cli.cli.output.table import print_table
+from gpt2cli.cli.output.units import size_text
 from gpt2cli.errors import CheckpointError, HubError, UsageError
 from gpt2cli.hub.converted_files import converted_files
 from gpt2cli.hub.model_files import (
@@ -120,7 +121,7 @@ def verify(
 
     checks: list[tuple[str, FileCheck]] = []
     for name, files in found.items():
-        with Messages(quiet=quiet).spinner(f"Checking {name}"):
+        with Messages(quiet=quiet).working(f"Checking {name}"):
             checks += [(name, check) for check in verify_model(files)]
     _print_checks(checks, json)
     damaged = [(name, check.path) for name, check in checks if check.problem]

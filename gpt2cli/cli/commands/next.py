@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt2cli.cli.input.text import argument_text, read_prompt
-from gpt2cli.cli.loading import LoadedModel, load_for_command
 from gpt2cli.cli.options import sampling as choose
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
@@ -18,6 +17,8 @@ from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.rows import Record, RowOutput, stdout_is_terminal
 from gpt2cli.cli.output.streams import open_output
 from gpt2cli.errors import UsageError
+from gpt2cli.model.loading import LoadedModel, load
+from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
     from gpt2cli.generation.engine import Prefilled
@@ -95,10 +96,8 @@ def next_tokens(
     if not content and not bos:
         raise UsageError("The text is empty.", "Use --bos to begin from nothing.")
     _note_spaces(content, wanted, messages)
-    from gpt2cli.ops.backend import open_backend
-
-    ops = open_backend(device, backend, dtype, threads, quantize)
-    loaded = load_for_command(model, ops, offline, messages)
+    compute = Compute(device, backend, dtype, quantize, threads)
+    loaded = load(model, compute, offline=offline, reporter=messages)
     start = time.perf_counter()
     from gpt2cli.generation.engine import fit_prompt, prefill
 

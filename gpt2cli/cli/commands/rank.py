@@ -9,12 +9,13 @@ import typer
 
 from gpt2cli.cli.input.lines import Line, line_blocks
 from gpt2cli.cli.input.text import STDIN, require_stdin
-from gpt2cli.cli.loading import load_for_command
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output
+from gpt2cli.model.loading import load
+from gpt2cli.ops.compute import Compute
 
 KEYS = {"mean": "mean_surprisal", "total": "surprisal"}
 
@@ -63,11 +64,9 @@ def rank(
     if not files:
         require_stdin("Name a FILE, or pipe lines in.")
     lines = [line for block in line_blocks(files or [STDIN]) for line in block]
-    from gpt2cli.ops.backend import open_backend
-
-    ops = open_backend(device, backend, dtype, threads, quantize)
+    compute = Compute(device, backend, dtype, quantize, threads)
     messages = Messages(quiet, verbose)
-    loaded = load_for_command(model, ops, offline, messages)
+    loaded = load(model, compute, offline=offline, reporter=messages)
     start = time.perf_counter()
     opened = scoring.open_scoring(loaded, unit, bos, window, stride, batch_size)
     from gpt2cli.scoring.scored_text import Text

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gpt2cli.cli.input.text import STDIN, require_stdin
-from gpt2cli.cli.loading import load_for_command
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.rows import RowOutput, stdout_is_terminal
 from gpt2cli.cli.output.streams import open_output
 from gpt2cli.errors import UsageError
+from gpt2cli.model.loading import load
+from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.rows import Format
@@ -158,10 +159,8 @@ def score(
     condition = None if keep is None else parse_condition(keep)
     sentences = None if pairs is None else read_pairs(pairs)
     sources = None if condition or sentences else Sources(files, text)
-    from gpt2cli.ops.backend import open_backend
-
-    ops = open_backend(device, backend, dtype, threads, quantize)
-    loaded = load_for_command(model, ops, offline, messages)
+    compute = Compute(device, backend, dtype, quantize, threads)
+    loaded = load(model, compute, offline=offline, reporter=messages)
     opened = scoring.open_scoring(loaded, unit, bos, window, stride, batch_size, protocol)
     start = time.perf_counter()
     with open_output(output) as write:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.cli.commands.download import fetch_with_progress
 from gpt2cli.cli.input.text import STDIN, bytes_to_read, require_stdin, source_chunks, source_name
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.byte_progress import byte_progress
@@ -20,6 +19,7 @@ from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
 from gpt2cli.errors import InputError, UsageError
 from gpt2cli.hub.known_models import known_model
+from gpt2cli.hub.model_files import fetch_model
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.tokens import TokenWriter, Write
@@ -188,7 +188,7 @@ def _open_tokenizer(model: str | None, offline: bool, messages: Messages) -> Tok
     # All known models share GPT-2's tokenizer, so none of them needs to be here.
     if model is None or known_model(model.partition("@")[0]):
         return bundled_tokenizer()
-    files = fetch_with_progress(model, messages, offline=offline)
+    files = fetch_model(model, offline=offline, reporter=messages)
     return load_tokenizer(files, ModelConfig.from_json(files.config))
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gpt2cli.cli.loading import LoadedModel
 from gpt2cli.cli.options.shared import flag
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import UsageError
+from gpt2cli.model.loading import LoadedModel
 
 if TYPE_CHECKING:
     from gpt2cli.scoring.predictions import Scheme

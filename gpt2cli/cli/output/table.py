@@ -35,10 +35,3 @@ def _print_aligned(lines: Sequence[Sequence[str]]) -> None:
         cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
         # Not wrapped here: a terminal wraps long lines by itself, and then copies them whole.
         console.print(Text("  ".join(cells), "bold" if line is lines[0] else ""), soft_wrap=True)
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes as people read it, in powers of 1000 as the Hub shows it."""
-    from rich.filesize import decimal
-
-    return decimal(size)

@@ -1,4 +1,4 @@
-"""How a model is asked to compute, said in one place for every process of a benchmark."""
+"""Where and how to compute, as one value."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gpt2cli.ops.operations import Ops
 
 @dataclass(frozen=True)
 class Compute:
-    """Hold the choices of `open_backend`; each is also an option of the command line, by the same name."""
+    """The device, the backend and the number type to compute with; see `open_backend`."""
 
     device: str = "auto"
     backend: str = "auto"
     dtype: str = "auto"
-    threads: int | None = None
     quantize: str = "none"
+    threads: int | None = None
 
     def open(self) -> Ops[Any]:
         """Open the backend.
@@ -27,11 +27,6 @@ class Compute:
         """
         return open_backend(**asdict(self))
 
-    def arguments(self) -> list[str]:
-        """Return the options that ask a command for the same."""
-        chosen = {name: value for name, value in asdict(self).items() if value is not None}
-        return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
-
     def in_float32(self) -> Compute:
-        """Return the same, computing in the type that others are judged by."""
+        """Return the same choices, but for float32 weights and activations."""
         return replace(self, dtype="float32", quantize="none")
