@@ -191,7 +191,9 @@ def test_the_nucleus_of_a_large_vocabulary_is_that_of_all_tokens_in_order(p: flo
 @pytest.mark.parametrize("temperature", [1e-3, 1e-38, 1e-300])
 def test_the_coldest_draws_are_greedy(temperature: float) -> None:
     scores = random_scores(6)
-    assert Sampler(SamplerSettings(temperature), 0).choose(scores, [], 0, 0) == int(scores.argmax())
+    assert Sampler(SamplerSettings(temperature=temperature), 0).choose(scores, [], 0, 0) == int(
+        scores.argmax()
+    )
 
 
 @pytest.mark.parametrize("top_p", [0.9, 1.0])
@@ -233,7 +235,10 @@ def test_the_same_seed_sample_and_step_choose_the_same_token() -> None:
 
 def test_temperature_zero_is_greedy_whatever_the_other_filters() -> None:
     scores = random_scores(6)
-    for settings in (SamplerSettings(0.0), SamplerSettings(0.0, top_k=3, top_p=0.1, min_p=0.9)):
+    for settings in (
+        SamplerSettings(temperature=0.0),
+        SamplerSettings(temperature=0.0, top_k=3, top_p=0.1, min_p=0.9),
+    ):
         assert Sampler(settings, 0).choose(scores, [], 0, 0) == int(scores.argmax())
 
 

@@ -226,13 +226,15 @@ SAMPLINGS = {
     "greedy": SamplerSettings(temperature=0.0),
     "default": SamplerSettings(),
     "hot": SamplerSettings(temperature=1.5, top_k=7, top_p=1.0, min_p=0.01),
-    "bans": SamplerSettings(0.0, biases=tuple(SequenceBias((token,), -np.inf) for token in range(200))),
+    "bans": SamplerSettings(
+        temperature=0.0, biases=tuple(SequenceBias((token,), -np.inf) for token in range(200))
+    ),
     "penalties": SamplerSettings(
         top_k=5, repetition_penalty=1.5, presence_penalty=1.0, frequency_penalty=0.5
     ),
-    "ngrams": SamplerSettings(0.0, no_repeat_ngram=1),
+    "ngrams": SamplerSettings(temperature=0.0, no_repeat_ngram=1),
     "biases": SamplerSettings(biases=(SequenceBias((7,), 30.0), SequenceBias((8,), -1.0))),
-    "rewards": SamplerSettings(0.0, repetition_penalty=0.2),
+    "rewards": SamplerSettings(temperature=0.0, repetition_penalty=0.2),
     "nucleus": SamplerSettings(top_k=0),
 }
 

@@ -50,9 +50,8 @@ def generate(
     watch.lap("prompt")
     loaded = model.load(compute, messages, for_decoding=True)
     from gpt2cli.cli.output.completions import JsonWriter, TextWriter
-    from gpt2cli.generation.continuation import Continuation
 
-    run = Continuation(loaded, text, completion, samples.num_samples, samples.batch_size)
+    run = loaded.continuation(text, completion, samples.num_samples, samples.batch_size)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
