@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,4 +45,6 @@ class PromptOptions:
         text = read_prompt(self.prompt, self.file, self.keep_newline, messages.note)
         if not text:
             raise UsageError("The prompt is empty.", "Use --unconditional to begin from nothing.")
+        if self.prompt and not self.prompt.isspace() and Path(self.prompt).is_file():
+            messages.note(f"note: {self.prompt} is also a file; -f {self.prompt} reads the prompt from it")
         return text
