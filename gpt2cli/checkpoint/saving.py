@@ -9,8 +9,8 @@ from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.safetensors import Arrays, write_safetensors
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.checkpoint.whole_file import whole_file
-from gpt2cli.text.tokenizer import END_OF_TEXT
 
 TOKENIZER_CONFIG = {
     "tokenizer_class": "GPT2Tokenizer",
