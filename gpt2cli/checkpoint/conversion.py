@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpt2cli.checkpoint import conversion_place as kept
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.conversion_place import ConversionPlace
 from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
 from gpt2cli.checkpoint.safetensors_header import read_metadata
 from gpt2cli.checkpoint.weights import HEAD, TOKENS, expected_shapes
 from gpt2cli.errors import CheckpointError
-from gpt2cli.hub import converted_files as kept
 from gpt2cli.ops.numpy_ops import widen
 from gpt2cli.ops.operations import Storage, StoredTensor
 
@@ -43,7 +44,7 @@ class Conversion:
 
 
 def convert(
-    stored: Mapping[str, StoredTensor], files: Sequence[Path], config: ModelConfig, storage: Storage
+    stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig, storage: Storage
 ) -> Conversion:
     """Return the matrices that a token is multiplied with in the type `storage`, mapped from a kept file.
 
@@ -56,11 +57,11 @@ def convert(
     }
     if all(source.dtype == STORED_AS.get(storage) for source in sources.values()):
         return Conversion({})
-    return _convert_once(sources, files, config, storage, storage)
+    return _convert_once(sources, place, config, storage, storage)
 
 
 def screen_head(
-    stored: Mapping[str, StoredTensor], files: Sequence[Path], config: ModelConfig, storage: Storage | None
+    stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig, storage: Storage | None
 ) -> dict[str, StoredTensor]:
     """Return a large head of a model in the type `storage` together with its screen, kept as by `convert`.
 
@@ -72,21 +73,21 @@ def screen_head(
         return {}
     # The bounds are those of the very numbers that the head holds.
     kind = f"{storage}-{HEAD_SCREEN}" if storage else HEAD_SCREEN
-    screen = _convert_once({HEAD: head}, files, config, "int8", kind).weights[HEAD]
+    screen = _convert_once({HEAD: head}, place, config, "int8", kind).weights[HEAD]
     return {name: replace(head, screen=screen)}
 
 
 def _convert_once(
     sources: Mapping[str, StoredTensor],
-    files: Sequence[Path],
+    place: ConversionPlace,
     config: ModelConfig,
     storage: Storage,
     kind: str,
 ) -> Conversion:
     shapes = {name: source.shape for name, source in sources.items()}
-    path = kept.converted_path(files, kind)
+    path = place.path(kind)
     notes = {
-        kept.SOURCE: kept.identity(files),
+        kept.SOURCE: place.source,
         kept.LAYOUT: LAYOUT,
         kept.TYPE: kind,
         kept.HEAD: TOKENS if config.tie_word_embeddings else HEAD,
@@ -96,7 +97,7 @@ def _convert_once(
         return Conversion(weights)
     arrays = dict(_converted(sources, storage))
     try:
-        _keep(path, arrays, {**notes, kept.MODEL: str(kept.model_path(files))})
+        _keep(path, arrays, {**notes, kept.MODEL: str(place.model)})
     except OSError as error:
         return Conversion(_described(arrays, shapes, storage), f"{path}: {error.strerror or error}")
     # Mapped, they share their memory with other processes.

@@ -38,17 +38,19 @@ def load_model(files: ModelFiles, ops: Ops[A], screened: bool = False) -> Model[
     config = ModelConfig.from_json(files.config)
     stored = load_weights(files.weights, config)
     problem = ""
-    if ops.storage:
-        # It reads the kernels, which need not be there.
-        from gpt2cli.checkpoint.conversion import convert
+    screens = screened and ops.uses_screens
+    if ops.storage or screens:
+        # They read the kernels, which need not be there.
+        from gpt2cli.checkpoint.conversion import convert, screen_head
+        from gpt2cli.hub.converted_files import conversion_place
 
-        conversion = convert(stored, files.weights, config, ops.storage)
-        stored |= conversion.weights
-        problem = conversion.problem
-    if screened and ops.uses_screens:
-        from gpt2cli.checkpoint.conversion import screen_head
-
-        stored |= screen_head(stored, files.weights, config, ops.storage)
+        place = conversion_place(files.weights)
+        if ops.storage:
+            conversion = convert(stored, place, config, ops.storage)
+            stored |= conversion.weights
+            problem = conversion.problem
+        if screens:
+            stored |= screen_head(stored, place, config, ops.storage)
     weights = {
         name: ops.table(tensor) if name in TABLES else ops.weight(tensor) for name, tensor in stored.items()
     }

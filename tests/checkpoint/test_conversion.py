@@ -29,7 +29,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion import convert
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.hub.cache import assets_folder
-from gpt2cli.hub.converted_files import converted_files
+from gpt2cli.hub.converted_files import conversion_place, converted_files
 from gpt2cli.hub.model_files import ModelFiles, find_model
 from gpt2cli.ops.operations import Storage, StoredTensor
 
@@ -139,7 +139,7 @@ def awkward_numbers() -> Tensor:
 def test_numbers_are_rounded_to_16_bits_as_torch_rounds_them(tmp_path: Path, storage: Storage) -> None:
     numbers = awkward_numbers()
     stored, path, config = table_of(numbers, tmp_path)
-    converted = tensor(convert(stored, [path], config, storage).weights["lm_head.weight"])
+    converted = tensor(convert(stored, conversion_place([path]), config, storage).weights["lm_head.weight"])
     got, expected = converted.view(-1)[: numbers.numel()], numbers.to(TYPES[storage])
     assert got.dtype == expected.dtype
     unknown = expected.isnan()
@@ -154,7 +154,7 @@ def test_every_type_of_source_is_converted_as_torch_does(
 ) -> None:
     numbers = torch.randn(5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(source)
     stored, path, config = table_of(numbers, tmp_path)
-    weights = stored | dict(convert(stored, [path], config, storage).weights)
+    weights = stored | dict(convert(stored, conversion_place([path]), config, storage).weights)
     head = weights.get("lm_head.weight", weights["wte.weight"])
     assert torch.equal(tensor(head).view(-1)[: numbers.numel()], numbers.to(TYPES[storage]))
 
@@ -295,7 +295,7 @@ def test_a_head_that_is_tied_no_more_is_converted_from_its_own_numbers(tmp_path:
     config = ModelConfig.from_json(tmp_path / "config.json")
     for is_tied, name in ((True, "transformer.wte.weight"), (False, "lm_head.weight")):
         config = replace(config, tie_word_embeddings=is_tied)
-        done = convert(load_weights([path], config), [path], config, "float16")
+        done = convert(load_weights([path], config), conversion_place([path]), config, "float16")
         assert torch.equal(tensor(done.weights["lm_head.weight"]), tensors[name].half())
 
 
@@ -381,11 +381,13 @@ CONVERT = """
 import sys
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion import convert
-from gpt2cli.hub.model_files import find_model
 from gpt2cli.checkpoint.weights import load_weights
+from gpt2cli.hub.converted_files import conversion_place
+from gpt2cli.hub.model_files import find_model
 files = find_model(sys.argv[1])
 config = ModelConfig.from_json(files.config)
-assert not convert(load_weights(files.weights, config), files.weights, config, "float16").problem
+stored, place = load_weights(files.weights, config), conversion_place(files.weights)
+assert not convert(stored, place, config, "float16").problem
 """
 
 
