@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +13,10 @@ import numpy as np
 from gpt2cli.checkpoint import conversion_place as kept
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion_place import ConversionPlace
+from gpt2cli.checkpoint.roles import HEAD, TOKEN_EMBEDDING, is_layer_matrix
 from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
 from gpt2cli.checkpoint.safetensors_header import read_metadata
-from gpt2cli.checkpoint.weights import HEAD, TOKENS, expected_shapes
+from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.numpy_ops import widen
 from gpt2cli.ops.operations import Storage, StoredTensor
@@ -25,11 +25,10 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 STORED_AS = {"float16": "F16", "bfloat16": "BF16"}
 KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
-# Raised whenever the kernels ask for another layout, so that older files are made again.
-LAYOUT = "4"
+# Raised whenever layouts or names change, so that older files are made again.
+LAYOUT = "5"
 SCALES, TOTALS = ".scales", ".totals"
 HEAD_SCREEN = "int8-head"
-MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
 # Reading a smaller head takes little time anyway.
 SCREENED_FROM_BYTES = 32 << 20
 BFLOAT16_NAN = 0x7FC0
@@ -52,7 +51,7 @@ def convert(
     is missing, damaged, or older than a change of the checkpoint's files.
     """
     sources = {
-        name: stored[TOKENS if name == HEAD and HEAD not in stored else name]
+        name: stored[TOKEN_EMBEDDING if name == HEAD and HEAD not in stored else name]
         for name in _product_names(config)
     }
     if all(source.dtype == STORED_AS.get(storage) for source in sources.values()):
@@ -67,7 +66,7 @@ def screen_head(
 
     Where that cannot be, the screen is made again for each start. A small head gets none.
     """
-    name = HEAD if HEAD in stored else TOKENS
+    name = HEAD if HEAD in stored else TOKEN_EMBEDDING
     head = stored[name]
     if head.scales is not None or head.array.nbytes < SCREENED_FROM_BYTES:
         return {}
@@ -90,7 +89,7 @@ def _convert_once(
         kept.SOURCE: place.source,
         kept.LAYOUT: LAYOUT,
         kept.TYPE: kind,
-        kept.HEAD: TOKENS if config.tie_word_embeddings else HEAD,
+        kept.HEAD: TOKEN_EMBEDDING if config.tie_word_embeddings else HEAD,
     }
     weights = _read(path, notes, shapes, storage)
     if weights is not None:
@@ -105,7 +104,8 @@ def _convert_once(
 
 
 def _product_names(config: ModelConfig) -> list[str]:
-    return [*(name for name in expected_shapes(config) if MATRIX.fullmatch(name)), HEAD]
+    shapes = expected_shapes(config)
+    return [*(name for name, shape in shapes.items() if is_layer_matrix(name, shape)), HEAD]
 
 
 def _read(

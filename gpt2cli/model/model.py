@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.weights import TABLES, load_weights
+from gpt2cli.checkpoint.roles import TABLES
+from gpt2cli.checkpoint.weights import load_weights
+from gpt2cli.model.parts import Parts, arrange
 from gpt2cli.ops.operations import A, Ops
 
 if TYPE_CHECKING:
@@ -16,15 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model(Generic[A]):
-    """Hold all that a forward pass needs; the weights are named as in the checkpoint.
+    """All that a forward pass needs: the weights by their canonical names, and the same as `parts`.
 
-    `not_kept` tells why converted weights could not be kept for the next start, if they could not.
+    `not_kept` says why converted weights could not be kept for the next start, if they could not.
     """
 
     config: ModelConfig
     weights: Mapping[str, A]
     ops: Ops[A]
     not_kept: str = ""
+    parts: Parts[A] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", arrange(self.weights, self.config.n_layer))
 
 
 def load_model(files: ModelFiles, ops: Ops[A], screened: bool = False) -> Model[A]:
