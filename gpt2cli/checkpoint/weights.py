@@ -26,13 +26,18 @@ def load_weights(files: Sequence[Path], config: ModelConfig) -> dict[str, Stored
     """
     architecture, expected = config.architecture, expected_shapes(config)
     names = {architecture.bare_name(name): name for name in (*expected, HEAD)}
-    found = {name: tensor for path in files for name, tensor in _weights_in(path, architecture)}
+    found = {
+        name.removeprefix(architecture.prefix): tensor
+        for path in files
+        for name, tensor in _read_file(path).items()
+    }
     stored = {names[name]: tensor for name, tensor in found.items() if name in names}
     if HEAD not in expected:
         # Some files repeat the tied head.
         stored.pop(HEAD, None)
     problems = list(_problems(stored, expected, architecture))
-    problems += [f"{name} is unexpected" for name in found if name not in names]
+    others = [name for name in found if name not in names and not architecture.buffers.fullmatch(name)]
+    problems += [f"{name} is unexpected" for name in others]
     if problems:
         raise _misfit(files, problems)
     return stored
@@ -60,14 +65,6 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _weights_in(path: Path, architecture: Architecture) -> Iterator[tuple[str, StoredTensor]]:
-    """Yield the bare name of each weight in a file, and what is stored of it."""
-    for name, tensor in _read_file(path).items():
-        bare = name.removeprefix(architecture.prefix)
-        if not architecture.buffers.fullmatch(bare):
-            yield bare, tensor
-
-
 def _read_file(path: Path) -> dict[str, StoredTensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
@@ -81,13 +78,19 @@ def _problems(
     stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], architecture: Architecture
 ) -> Iterator[str]:
     for name, shape in expected.items():
-        called = architecture.bare_name(name)
-        if name not in stored:
-            yield f"{called} is missing"
-        elif stored[name].array.shape != shape:
-            yield f"{called} has shape {list(stored[name].array.shape)}, not {list(shape)}"
-        elif stored[name].dtype not in FLOATS:
-            yield f"{called} is stored as {stored[name].dtype}, which is not a known number type"
+        problem = _problem(stored.get(name), shape)
+        if problem:
+            yield f"{architecture.bare_name(name)} {problem}"
+
+
+def _problem(tensor: StoredTensor | None, shape: tuple[int, ...]) -> str:
+    if tensor is None:
+        return "is missing"
+    if tensor.array.shape != shape:
+        return f"has shape {list(tensor.array.shape)}, not {list(shape)}"
+    if tensor.dtype not in FLOATS:
+        return f"is stored as {tensor.dtype}, which is not a known number type"
+    return ""
 
 
 def _misfit(files: Sequence[Path], problems: Sequence[str]) -> CheckpointError:
