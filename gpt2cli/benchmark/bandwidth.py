@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.checkpoint.weights import HEAD, POSITIONS, TOKENS
+from gpt2cli.checkpoint.roles import HEAD, POSITION_EMBEDDING, TOKEN_EMBEDDING
 from gpt2cli.model.model import Model
 
 # Far beyond any cache.
@@ -41,5 +41,5 @@ def bytes_per_token(model: Model[Any]) -> int:
     Of an embedding one row is read, so it counts only if it is also the head.
     """
     # A tied head that was converted to another type stands beside the embedding.
-    unread = {TOKENS, POSITIONS} if HEAD in model.weights else {POSITIONS}
+    unread = {TOKEN_EMBEDDING, POSITION_EMBEDDING} if HEAD in model.weights else {POSITION_EMBEDDING}
     return sum(int(weight.nbytes) for name, weight in model.weights.items() if name not in unread)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +10,18 @@ from itertools import takewhile
 from pathlib import Path
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.roles import role_of
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_files import ModelFiles
 
 PARTS = {
-    r"wte\.": "token_embedding",
-    r"wpe\.": "position_embedding",
-    r"(h\.\d+\.)?ln_": "norms",
-    r"h\.\d+\.attn\.": "attention",
-    r"h\.\d+\.mlp\.": "mlp",
-    r"lm_head\.": "head",
+    "token_embedding": ("token_embedding",),
+    "position_embedding": ("position_embedding",),
+    "norms": ("attention_norm", "mlp_norm", "final_norm"),
+    "attention": ("attention_qkv", "attention_output"),
+    "mlp": ("mlp_in", "mlp_out"),
+    "head": ("head",),
 }
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 LICENSES = {"distilgpt2": "Apache-2.0"}
@@ -60,9 +60,9 @@ def count_parameters(config: ModelConfig) -> dict[str, int]:
     """Return the number of parameters in each part of a model; a tied head has none of its own."""
     counts: Counter[str] = Counter()
     for name, shape in expected_shapes(config).items():
-        part = next(part for pattern, part in PARTS.items() if re.match(pattern, name))
-        counts[part] += math.prod(shape)
-    return {part: counts[part] for part in PARTS.values() if part in counts}
+        counts[role_of(name)] += math.prod(shape)
+    parts = {part: sum(counts[role] for role in roles) for part, roles in PARTS.items()}
+    return {part: count for part, count in parts.items() if count}
 
 
 def _license(files: ModelFiles) -> str | None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Literal, NamedTuple
 
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.scoring.predictions import Predictions
-from gpt2cli.text.tokenizer import END_OF_TEXT, Tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 Split = Literal["line", "endoftext"]
 

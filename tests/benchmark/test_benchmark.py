@@ -245,7 +245,7 @@ def test_quality_is_what_transformers_and_torch_find(tmp_path: Path, bos: int | 
 def test_values_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
     save_checkpoint(tmp_path)
     model = load_checkpoint(tmp_path)
-    model.weights["ln_f.weight"][0] = np.nan
+    model.weights["final_norm.weight"][0] = np.nan
     with pytest.raises(Error, match="not numbers"):
         compare_quality(model, model, [1, 2, 3], Scheme(None, 48, 24))
 
