@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.cli.input.text import STDIN, bytes_to_read, require_stdin, source_chunks, source_name
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.byte_progress import byte_progress
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
 from gpt2cli.errors import InputError, UsageError
-from gpt2cli.hub.known_models import known_model
-from gpt2cli.hub.model_files import fetch_model
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.tokens import TokenWriter, Write
@@ -157,7 +154,9 @@ def tokenize(
     if not files and text is None:
         require_stdin("Name a FILE, use --text, or pipe text in.")
     sources: Sequence[str | None] = files or [None]
-    tokenizer = _open_tokenizer(model, offline, Messages(quiet))
+    from gpt2cli.text.opening import open_tokenizer
+
+    tokenizer = open_tokenizer(model, offline=offline, reporter=Messages(quiet))
     to_ids = _choose_reader(tokenizer, decode, special, "keep" if as_bytes else errors)
     # On a terminal that shows the product, a bar would write over it.
     silent = quiet or (output is None and sys.stdout is not None and sys.stdout.isatty())
@@ -180,16 +179,6 @@ def _reject_conflicts(given: Mapping[str, bool]) -> None:
     for one, other in EXCLUSIVE:
         if given[one] and given[other]:
             raise UsageError(f"{one} and {other} exclude each other.")
-
-
-def _open_tokenizer(model: str | None, offline: bool, messages: Messages) -> Tokenizer:
-    from gpt2cli.text.tokenizer import bundled_tokenizer, load_tokenizer
-
-    # All known models share GPT-2's tokenizer, so none of them needs to be here.
-    if model is None or known_model(model.partition("@")[0]):
-        return bundled_tokenizer()
-    files = fetch_model(model, offline=offline, reporter=messages)
-    return load_tokenizer(files, ModelConfig.from_json(files.config))
 
 
 def _choose_reader(tokenizer: Tokenizer, decode: bool, special: bool, invalid: InvalidBytes) -> Read:
