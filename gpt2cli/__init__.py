@@ -13,13 +13,14 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gpt2cli.errors import CheckpointError, Error, HubError, InputError, UsageError
+    from gpt2cli.generation.generated_text import GeneratedText
     from gpt2cli.hub.reporter import Reporter
-    from gpt2cli.language_model import GeneratedText, LanguageModel, load
+    from gpt2cli.language_model import LanguageModel, load
 
 _HOMES = {
     "CheckpointError": "errors",
     "Error": "errors",
-    "GeneratedText": "language_model",
+    "GeneratedText": "generation.generated_text",
     "HubError": "errors",
     "InputError": "errors",
     "LanguageModel": "language_model",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from gpt2cli.generation.settings import CompletionSettings, SampleSettings
 from gpt2cli.hub.reporter import Reporter
@@ -15,32 +14,13 @@ from gpt2cli.model.loading import LoadedModel
 from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
-    from gpt2cli.generation.completion import Completion
     from gpt2cli.generation.continuation import Continuation
-    from gpt2cli.generation.engine import FinishReason
+    from gpt2cli.generation.generated_text import GeneratedText
 
 P = ParamSpec("P")
 Settings = TypeVar("Settings")
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound="LanguageModel")
-
-
-@dataclass(frozen=True)
-class GeneratedText:
-    """One sample: its text, and what it takes to make it again.
-
-    `token_ids` may go beyond the text, which ends before a stop text. `logprobs` has the fields of the OpenAI
-    completions API, in nats; None if they were not asked for.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason
-    seed: int
-    sample: int
-    prompt_tokens: int
-    prompt_truncated: bool
-    logprobs: dict[str, Any] | None = None
 
 
 def _takes(
@@ -65,7 +45,6 @@ def _takes(
     return decorate
 
 
-@dataclass(frozen=True, repr=False)
 class LanguageModel(LoadedModel):
     """A model with its tokenizer, ready to compute; for one thread at a time."""
 
@@ -77,11 +56,7 @@ class LanguageModel(LoadedModel):
             UsageError: a setting is out of its range, or the prompt does not fit the context.
             InputError: the prompt is not Unicode.
         """
-        run = self.continuation(prompt, settings)
-        (batch,) = run.batches()
-        for _ in batch:
-            pass
-        return _generated(run, 0, batch.completions[0])
+        return self.continuation(prompt, settings).results()[0]
 
     @_takes(CompletionSettings)
     def stream(self, prompt: str | None, settings: CompletionSettings) -> Iterator[str]:
@@ -95,23 +70,17 @@ class LanguageModel(LoadedModel):
 
     @_takes(SampleSettings)
     def samples(self, prompt: str | None, settings: SampleSettings) -> list[GeneratedText]:
-        """Continue a prompt `count` times, at most `batch_size` of them at once.
+        """Continue a prompt `num_samples` times, at most `batch_size` of them at once.
 
         A sample depends on the seed and on its own number, not on how many are made.
 
         Raises:
             UsageError, InputError: as `generate` does.
         """
-        run = self.continuation(prompt, settings, settings.count, settings.batch_size)
-        found: list[GeneratedText] = []
-        for batch in run.batches():
-            for _ in batch:
-                pass
-            found += [_generated(run, *entry) for entry in batch.completions.items()]
-        return found
+        return self.continuation(prompt, settings, settings.num_samples, settings.batch_size).results()
 
     def continuation(
-        self, prompt: str | None, settings: CompletionSettings, count: int = 1, batch_size: int = 8
+        self, prompt: str | None, settings: CompletionSettings, num_samples: int = 1, batch_size: int = 8
     ) -> Continuation:
         """Return a continuation that yields the samples batch by batch, with all that is known of each.
 
@@ -120,7 +89,7 @@ class LanguageModel(LoadedModel):
         """
         from gpt2cli.generation.continuation import Continuation
 
-        return Continuation(self, prompt, settings, count, batch_size)
+        return Continuation(self, prompt, settings, num_samples, batch_size)
 
 
 def load(
@@ -165,21 +134,3 @@ def load_with(
     """
     loaded = loading.load(name, compute, offline=offline, reporter=reporter, for_decoding=for_decoding)
     return LanguageModel(**vars(loaded))
-
-
-def _generated(run: Continuation, sample: int, completion: Completion) -> GeneratedText:
-    from gpt2cli.generation.completion import logprobs_table
-
-    assert completion.finish_reason is not None
-    tokens = completion.tokens
-    wanted = run.settings.logprobs is not None
-    return GeneratedText(
-        text=completion.text,
-        token_ids=tuple(token.id for token in tokens),
-        finish_reason=completion.finish_reason,
-        seed=run.seed,
-        sample=sample,
-        prompt_tokens=len(run.prompt.ids),
-        prompt_truncated=run.prompt.truncated,
-        logprobs=logprobs_table(tokens, run.loaded.tokenizer) if wanted else None,
-    )

@@ -15,7 +15,8 @@ from gpt2cli.benchmark.bandwidth import bytes_per_token, read_bandwidth
 from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED, rate_between
 from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
 from gpt2cli.generation.engine import Generation, GenerationSettings, Prefilled, prefill
-from gpt2cli.generation.sampling import Sampler, SamplerSettings
+from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.compute import Compute
@@ -27,7 +28,7 @@ from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
 
 # As the other engines decode.
-GREEDY = Sampler(SamplerSettings(temperature=0.0), seed=0)
+GREEDY = Sampler(SamplingSettings(temperature=0.0), seed=0)
 
 
 def measure(task: Mapping[str, Any]) -> dict[str, float]:

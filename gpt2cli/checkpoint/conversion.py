@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -34,8 +34,7 @@ SCREENED_FROM_BYTES = 32 << 20
 BFLOAT16_NAN = 0x7FC0
 
 
-@dataclass(frozen=True)
-class Conversion:
+class Conversion(NamedTuple):
     """Hold the matrices of a model in another type, and why they could not be kept, if so."""
 
     weights: Mapping[str, StoredTensor]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 SUFFIX = ".safetensors"
 # The keys of the notes in a file's header.
 SOURCE, LAYOUT, TYPE, HEAD, MODEL = "source", "layout", "type", "head", "model"
 
 
-@dataclass(frozen=True)
-class ConversionPlace:
+class ConversionPlace(NamedTuple):
     """A checkpoint's place among the kept conversions.
 
     `source` changes with the checkpoint's files, and `model` is the path by which they are found again.

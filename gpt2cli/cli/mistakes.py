@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import typer
 
+from gpt2cli.cli.input.text import is_file
 from gpt2cli.errors import UsageError
 
 # What other tools call their commands, or what people expect to find here.
@@ -39,8 +39,8 @@ def unknown_command(words: Sequence[str], commands: Collection[str]) -> UsageErr
     word = words[0]
     if word in ELSEWHERE:
         return UsageError(f"There is no command {word!r}.", ELSEWHERE[word])
-    if " " in word or Path(word).is_file():
-        source = ["-f", word] if Path(word).is_file() else [word]
+    if " " in word or is_file(word):
+        source = ["-f", word] if is_file(word) else [word]
         line = shlex.join(["gpt2", "generate", *source, *words[1:]])
         return UsageError(f"There is no command {word!r}.", f"To continue that text: {line}")
     close = get_close_matches(word, commands, n=1)

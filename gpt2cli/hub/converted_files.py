@@ -6,8 +6,8 @@ import os
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gpt2cli.checkpoint.conversion_place import MODEL, SUFFIX, TYPE, ConversionPlace
 from gpt2cli.checkpoint.safetensors_header import read_metadata
@@ -19,8 +19,7 @@ HEADER_BYTES = 1 << 16
 LONGEST_NAME = 80
 
 
-@dataclass(frozen=True)
-class ConvertedFile:
+class ConvertedFile(NamedTuple):
     """Describe a kept file: its bytes, the type it holds, and the path of the model it was made from."""
 
     path: Path

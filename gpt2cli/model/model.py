@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Generic[A]):
     """All that a forward pass needs: the weights by their canonical names, and the same as `parts`.
 

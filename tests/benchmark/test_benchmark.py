@@ -39,7 +39,8 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.cli.output.bench_report import report_speed
 from gpt2cli.errors import Error
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
-from gpt2cli.generation.sampling import Sampler, SamplerSettings
+from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.model import load_model
 from gpt2cli.ops.backend import kernels_are_built, open_backend
@@ -276,7 +277,7 @@ def own_continuation(contest: Contest, tokens: int) -> str:
     """Return what this package writes after as much of PROMPT as the context has room for."""
     ids = contest.tokenizer.encode(PROMPT)[-(contest.workload.context - tokens) :]
     prompt = prefill(load_checkpoint(Path(contest.model)), ids, tokens)
-    sampler = Sampler(SamplerSettings(temperature=0.0), 0)
+    sampler = Sampler(SamplingSettings(temperature=0.0), 0)
     generation = Generation(load_checkpoint(Path(contest.model)), prompt, sampler, GenerationSettings(tokens))
     return contest.tokenizer.decode(token.id for token in generation).decode(errors="replace")
 
@@ -321,7 +322,7 @@ def test_a_model_of_any_file_name_is_shown_to_others_as_a_checkpoint(
     contest: Contest, tmp_path: Path
 ) -> None:
     odd = contest.files.weights[0].rename(tmp_path / "model" / "best.safetensors")
-    files = replace(contest.files, weights=(odd,), tokenizer=())
+    files = contest.files._replace(weights=(odd,), tokenizer=())
     find_peers([], replace(contest, files=files), tmp_path)
     shown = load_checkpoint(tmp_path / "checkpoint")
     assert shown.config == ModelConfig.from_json(contest.files.config)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from samplers import SamplerSettings
 from transformers.generation.logits_process import (
     LogitsProcessor,
     MinPLogitsWarper,
@@ -27,7 +28,6 @@ from gpt2cli.generation.sampling import (
     NEVER,
     Places,
     Sampler,
-    SamplerSettings,
     Scores,
     SequenceBias,
     add_biases,
@@ -41,6 +41,7 @@ from gpt2cli.generation.sampling import (
     penalize_repetition,
     uniform,
 )
+from gpt2cli.generation.settings import SamplingSettings
 
 VOCABULARY = 300
 IDS = [5, 7, 5, 9, 7, 5, 7, 11, 5, 7]
@@ -257,7 +258,7 @@ def test_a_small_perturbation_hardly_ever_changes_a_draw() -> None:
 def test_a_fully_banned_vocabulary_is_an_error() -> None:
     bans = tuple(SequenceBias((token,), -math.inf) for token in range(4))
     with pytest.raises(Error, match="Every token is banned"):
-        Sampler(SamplerSettings(biases=bans), 0).choose(np.zeros(4, dtype=np.float32), [], 0, 0)
+        SamplerSettings(biases=bans).sampler(0).choose(np.zeros(4, dtype=np.float32), [], 0, 0)
 
 
 def test_logits_that_are_not_numbers_are_an_error() -> None:
@@ -285,9 +286,13 @@ def test_log_softmax_equals_that_of_torch() -> None:
         ("presence_penalty", math.inf),
         ("frequency_penalty", math.nan),
         ("no_repeat_ngram", -1),
-        ("biases", (SequenceBias((), 1.0),)),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: object) -> None:
+def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: float) -> None:
     with pytest.raises(UsageError, match=field):
-        SamplerSettings(**{field: value})  # type: ignore[arg-type]
+        SamplingSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_bias_needs_an_id() -> None:
+    with pytest.raises(ValueError, match="one id or more"):
+        Sampler(SamplingSettings(), 0, [SequenceBias((), 1.0)])

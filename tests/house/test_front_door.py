@@ -57,7 +57,7 @@ def test_pieces_join_to_the_text_that_generate_returns(model: gpt2cli.LanguageMo
 
 
 def test_a_sample_is_the_same_alone_and_among_others(model: gpt2cli.LanguageModel) -> None:
-    several = model.samples(PROMPT, count=3, batch_size=2, max_tokens=12, seed=5)
+    several = model.samples(PROMPT, num_samples=3, batch_size=2, max_tokens=12, seed=5)
     assert [sample.sample for sample in several] == [0, 1, 2]
     assert len({sample.text for sample in several}) == 3
     assert several[0].text == model.generate(PROMPT, max_tokens=12, seed=5).text

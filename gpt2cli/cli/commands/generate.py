@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
-from gpt2cli.cli.options.sampling import CompletionOptions, SampleOptions
+from gpt2cli.cli.options.sampling import CompletionOptions
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.stopwatch import Stopwatch
 from gpt2cli.cli.output.streams import open_output, wants_color
@@ -26,7 +26,6 @@ def generate(
     prompt: PromptOptions,
     model: options.ModelOptions,
     completion: CompletionOptions,
-    samples: SampleOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
     echo: Annotated[bool, options.flag("--echo", help="Print the prompt before its continuation.")] = False,
@@ -51,7 +50,7 @@ def generate(
     loaded = model.load(compute, messages, for_decoding=True)
     from gpt2cli.cli.output.completions import JsonWriter, TextWriter
 
-    run = loaded.continuation(text, completion, samples.num_samples, samples.batch_size)
+    run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
@@ -63,7 +62,7 @@ def generate(
             _write(run, JsonWriter(write, echoed, loaded.tokenizer, report, watch.seconds), messages, watch)
         else:
             styled = output is None and wants_color(color)
-            _write(run, TextWriter(write, samples.num_samples, echoed, styled), messages, watch)
+            _write(run, TextWriter(write, completion.num_samples, echoed, styled), messages, watch)
 
 
 def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:

@@ -114,7 +114,7 @@ Debug = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelOptions:
     """Which model to load, and whether it may be downloaded."""
 
@@ -134,7 +134,6 @@ class ModelOptions:
         )
 
 
-@dataclass(frozen=True)
 class ComputeOptions(Compute):
     """Where and how to compute."""
 
@@ -145,7 +144,7 @@ class ComputeOptions(Compute):
     threads: Threads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class QuietOptions:
     """How much to print on stderr, without details."""
 
@@ -157,7 +156,7 @@ class QuietOptions:
         return Messages(self.quiet)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MessageOptions:
     """How much to print on stderr."""
 
