@@ -156,17 +156,17 @@ def generate(
         watch,
     )
     watch.lap("encode")
-    from gpt2cli.cli.output.completions import JsonWriter, TextWriter
+    from gpt2cli.cli.output.completions import JsonCompletionWriter, TextCompletionWriter
 
     echoed = text if echo else ""
     with open_output(output) as write:
         if json:
             settings = {name: context.params[name] for name in REPORTED}
             report = run.report(truncated, settings)
-            run.complete(JsonWriter(write, echoed, tokenizer, report, watch.seconds), messages)
+            run.complete(JsonCompletionWriter(write, echoed, tokenizer, report, watch.seconds), messages)
         else:
             styled = output is None and wants_color(color)
-            run.complete(TextWriter(write, num_samples, echoed, styled), messages)
+            run.complete(TextCompletionWriter(write, num_samples, echoed, styled), messages)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from gpt2cli.cli.options import sampling as choose
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.rows import Record, RowOutput, stdout_is_terminal
-from gpt2cli.cli.output.streams import open_output
+from gpt2cli.cli.output.rows import Record, RowOutput
+from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -187,10 +187,10 @@ def _print_bars(records: Sequence[Record], color: str) -> None:
     from rich.text import Text
 
     from gpt2cli.cli.output.messages import stdout_console
-    from gpt2cli.cli.output.rows import visible
+    from gpt2cli.text.printable import escaped
 
     console = stdout_console(color)
-    names = [visible(record.get("token", record.get("text"))) for record in records]
+    names = [escaped(record.get("token", record.get("text"))) for record in records]
     width = max(map(cell_len, names))
     bar_width = max(0, min(BAR_WIDTH, console.width - width - 12))
     for record, name in zip(records, names, strict=True):

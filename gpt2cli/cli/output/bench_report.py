@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpt2cli import __version__
-from gpt2cli.cli.output.rows import stdout_is_terminal
+from gpt2cli.cli.output.streams import stdout_is_terminal
 from gpt2cli.cli.output.table import print_table
 
 if TYPE_CHECKING:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from gpt2cli.cli.output.streams import json_line
+from gpt2cli.cli.output.streams import Write, json_line
 from gpt2cli.generation.completion import Completion, Piece, Timing, logprobs_table
 from gpt2cli.text.tokenizer import Tokenizer
 
-Write = Callable[[bytes], object]
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
@@ -28,7 +27,7 @@ class CompletionWriter(Protocol):
         """Leave the output in order, because no more will come."""
 
 
-class TextWriter:
+class TextCompletionWriter:
     """Write samples in their order, each with a final line end; the first unfinished one as it grows."""
 
     def __init__(self, write: Write, samples: int, prompt: str, color: bool) -> None:
@@ -76,7 +75,7 @@ class TextWriter:
             self._write(text.encode("utf-8"))
 
 
-class JsonWriter:
+class JsonCompletionWriter:
     """Write one JSON object a sample; `prompt` opens its text, `report` holds what all samples share.
 
     `phases` are the seconds that came before the first token.

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, Protocol
 
-from gpt2cli.cli.output.streams import json_line
+from gpt2cli.cli.output.streams import Write, json_line
+from gpt2cli.text.printable import escaped
 
-Write = Callable[[bytes], object]
 Record = Mapping[str, Any]
 Format = Literal["tsv", "csv", "json", "jsonl"]
 DELIMITERS = {"tsv": "\t", "csv": ","}
@@ -62,15 +61,15 @@ class RowOutput:
 
     def _open(self, metadata: Record, columns: Sequence[str]) -> RowWriter:
         if self.kind == "json":
-            return JsonWriter(self.write, metadata)
+            return JsonRowWriter(self.write, metadata)
         if self.kind == "jsonl":
-            return JsonLinesWriter(self.write, metadata)
+            return JsonLinesRowWriter(self.write, metadata)
         if self.aligned and self.kind == "tsv":
-            return AlignedWriter(self.write, metadata, columns)
-        return DelimitedWriter(self.write, metadata, columns, DELIMITERS[self.kind])
+            return AlignedRowWriter(self.write, metadata, columns)
+        return DelimitedRowWriter(self.write, metadata, columns, DELIMITERS[self.kind])
 
 
-class DelimitedWriter:
+class DelimitedRowWriter:
     """Write a header and a line a record; None is an empty cell."""
 
     def __init__(self, write: Write, metadata: Record, columns: Sequence[str], delimiter: str) -> None:
@@ -99,7 +98,7 @@ class DelimitedWriter:
         return cell
 
 
-class JsonLinesWriter:
+class JsonLinesRowWriter:
     """Write an object a line, with the metadata in each."""
 
     def __init__(self, write: Write, metadata: Record) -> None:
@@ -114,7 +113,7 @@ class JsonLinesWriter:
         """Have nothing left to write."""
 
 
-class JsonWriter:
+class JsonRowWriter:
     """Write one object that holds the metadata, the list `rows`, and lists of extra records."""
 
     def __init__(self, write: Write, metadata: Record) -> None:
@@ -137,7 +136,7 @@ class JsonWriter:
         self._write(b"}\n")
 
 
-class AlignedWriter:
+class AlignedRowWriter:
     """Write for a reader at a terminal: the metadata once, then columns."""
 
     def __init__(self, write: Write, metadata: Record, columns: Sequence[str]) -> None:
@@ -156,7 +155,7 @@ class AlignedWriter:
         if not self._widths:
             self._widths = [_width(*pair) for pair in zip(self._columns, values, strict=True)]
             self._line(self._columns)
-        self._line([visible(_cell(*pair)) for pair in zip(self._columns, values, strict=True)])
+        self._line([escaped(_cell(*pair)) for pair in zip(self._columns, values, strict=True)])
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
         """Have nothing left to write."""
@@ -171,11 +170,6 @@ class AlignedWriter:
 
     def _print(self, line: str) -> None:
         self._write((line + "\n").encode("utf-8", "surrogateescape"))
-
-
-def stdout_is_terminal() -> bool:
-    """Tell whether stdout is a terminal."""
-    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def _rounded(record: Record) -> dict[str, Any]:
@@ -200,8 +194,3 @@ def _cell(name: str, value: Any) -> str:
 def _width(column: str, value: Any) -> int:
     usual = {str: TEXT_WIDTH, float: NUMBER_WIDTH, int: COUNT_WIDTH}.get(type(value), 0)
     return max(len(column), usual)
-
-
-def visible(cell: str) -> str:
-    """Return text on one line, with what does not print as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cell)
