@@ -17,7 +17,7 @@ from gpt2cli.cli.options import sampling as choose
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.stopwatch import Stopwatch
-from gpt2cli.cli.output.streams import open_output, wants_color
+from gpt2cli.cli.output.streams import open_output, stdout_is_terminal, wants_color
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ def generate(
             run.complete(JsonCompletionWriter(write, echoed, tokenizer, report, watch.seconds), messages)
         else:
             styled = output is None and wants_color(color)
-            run.complete(TextCompletionWriter(write, num_samples, echoed, styled), messages)
+            on_terminal = output is None and stdout_is_terminal()
+            run.complete(TextCompletionWriter(write, num_samples, echoed, styled, on_terminal), messages)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,13 @@ def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def terminal_columns() -> int:
+    """Return the width of the terminal on stdout, or COLUMNS if that is set; 80 where there is neither."""
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
 def wants_color(color: str) -> bool:
     """Return whether text on stdout may carry styles; color is auto, always or never."""
     if color != "auto":
