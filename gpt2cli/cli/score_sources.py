@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from gpt2cli.cli.input.text import STDIN, argument_text, read_text
 from gpt2cli.cli.options.scoring import Scoring
 from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.rows import Record, RowOutput
+from gpt2cli.cli.output.record import Record
+from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:

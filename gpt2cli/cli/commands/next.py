@@ -14,8 +14,9 @@ from gpt2cli.cli.options import sampling as choose
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.rows import Record, RowOutput, stdout_is_terminal
-from gpt2cli.cli.output.streams import open_output
+from gpt2cli.cli.output.probability_bars import print_bars
+from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.errors import UsageError
 from gpt2cli.model.loading import LoadedModel, load
 from gpt2cli.ops.compute import Compute
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from gpt2cli.generation.engine import Prefilled
     from gpt2cli.scoring.rows import Unit
 
-BAR_WIDTH = 30
 TOKEN_COLUMNS = ("place", "token", "id", "probability", "surprisal")
 CANDIDATE_COLUMNS = ("place", "text", "tokens", "probability", "surprisal")
 
@@ -120,7 +120,7 @@ def next_tokens(
     scoring.tell_timing(messages, loaded, start)
     metadata = {"model": loaded.files.name, "revision": loaded.files.revision, "unit": unit, "bos": bos}
     if output is None and not json and stdout_is_terminal():
-        _print_bars(records, color)
+        print_bars(records, color)
         return
     with open_output(output) as write:
         columns = CANDIDATE_COLUMNS if wanted else TOKEN_COLUMNS
@@ -179,21 +179,3 @@ def _likelihood(logprob: float, unit: Unit) -> dict[str, float]:
     from gpt2cli.scoring.rows import in_unit
 
     return {"probability": math.exp(logprob), "surprisal": in_unit(max(0.0, -logprob), unit)}
-
-
-def _print_bars(records: Sequence[Record], color: str) -> None:
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    from gpt2cli.cli.output.messages import stdout_console
-    from gpt2cli.cli.output.rows import visible
-
-    console = stdout_console(color)
-    names = [visible(record.get("token", record.get("text"))) for record in records]
-    width = max(map(cell_len, names))
-    bar_width = max(0, min(BAR_WIDTH, console.width - width - 12))
-    for record, name in zip(records, names, strict=True):
-        line = Text(f"{record['probability']:8.3%}  {name}{' ' * (width - cell_len(name))}  ")
-        line.append("█" * round(bar_width * record["probability"] / records[0]["probability"]), "cyan")
-        line.rstrip()
-        console.print(line, soft_wrap=True)

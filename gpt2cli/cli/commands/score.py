@@ -13,8 +13,8 @@ from gpt2cli.cli.input.text import STDIN, require_stdin
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.rows import RowOutput, stdout_is_terminal
-from gpt2cli.cli.output.streams import open_output
+from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.errors import UsageError
 from gpt2cli.model.loading import load
 from gpt2cli.ops.compute import Compute

@@ -19,7 +19,8 @@ from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
 from gpt2cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.output.tokens import TokenWriter, Write
+    from gpt2cli.cli.output.streams import Write
+    from gpt2cli.cli.output.tokens import TokenWriter
     from gpt2cli.text.stream_encoder import InvalidBytes
     from gpt2cli.text.token_files import Format
     from gpt2cli.text.tokenizer import Tokenizer

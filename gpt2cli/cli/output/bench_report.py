@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpt2cli import __version__
-from gpt2cli.cli.output.rows import stdout_is_terminal
 from gpt2cli.cli.output.table import print_table
 
 if TYPE_CHECKING:
@@ -144,13 +143,7 @@ def print_numbers(table: Table) -> None:
         InputError: stdout is closed.
         OSError: it cannot be written.
     """
-    if stdout_is_terminal():
-        columns = [
-            [cell.rjust(max(map(len, column))) for cell in column] if index >= WORDS else column
-            for index, column in enumerate(zip(*table, strict=True))
-        ]
-        table = list(zip(*columns, strict=True))
-    print_table(table[0], table[1:])
+    print_table(table[0], table[1:], WORDS)
 
 
 def _count(number: int, noun: str) -> str:
