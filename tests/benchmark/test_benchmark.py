@@ -33,10 +33,10 @@ from gpt2cli.benchmark.peers import transformers_worker
 from gpt2cli.benchmark.peers.contest import Contest, find_peers
 from gpt2cli.benchmark.peers.llama_cpp import llama_cpp_engines, read_llama_bench
 from gpt2cli.benchmark.quality import compare_quality
+from gpt2cli.benchmark.report import report_speed
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import HELD_OUT, PROMPT, fit_workload, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.cli.output.bench_report import report_speed
 from gpt2cli.errors import Error
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
 from gpt2cli.generation.sampling import Sampler, SamplerSettings

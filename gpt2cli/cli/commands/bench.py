@@ -22,7 +22,7 @@ from gpt2cli.ops.compute import Compute
 if TYPE_CHECKING:
     from gpt2cli.benchmark.engines import Engine
     from gpt2cli.benchmark.peers.contest import Contest
-    from gpt2cli.cli.output.bench_report import Table
+    from gpt2cli.benchmark.report import Table
 
 EXCLUSIVE = (
     ("--json", "--markdown"),
@@ -110,7 +110,8 @@ class _Output:
         if self.json:
             write_stdout(json_line(report))
             return
-        from gpt2cli.cli.output.bench_report import caption, markdown_table, print_numbers
+        from gpt2cli.benchmark.report import caption, markdown_table
+        from gpt2cli.cli.output.bench_report import print_numbers
 
         if self.markdown:
             write_stdout(f"{caption(report)}\n\n{markdown_table(table(report))}".encode())
@@ -183,7 +184,7 @@ def _measure_speed(
     from gpt2cli.benchmark.comparison import Comparison
     from gpt2cli.benchmark.engines import own_engine
     from gpt2cli.benchmark.peers.contest import find_peers
-    from gpt2cli.cli.output.bench_report import report_speed, speed_table
+    from gpt2cli.benchmark.report import report_speed, speed_table
 
     messages = output.messages
     own = own_engine(
@@ -223,7 +224,7 @@ def _measure_quality(
     loaded: LoadedModel, compute: Compute, sample: str, source: str | None, output: _Output
 ) -> None:
     from gpt2cli.benchmark.quality import compare_quality
-    from gpt2cli.cli.output.bench_report import quality_table, report_quality
+    from gpt2cli.benchmark.report import quality_table, report_quality
     from gpt2cli.model.model import load_model
     from gpt2cli.scoring.predictions import Scheme
 
