@@ -1,19 +1,22 @@
-"""What `gpt2 bench` tells: an object for --json, and tables made of it."""
+"""The report of a benchmark: an object for JSON, and tables made from it."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gpt2cli import __version__
+from gpt2cli.benchmark.measurements import BANDWIDTH, MEASURES, REACHED
+from gpt2cli.ops.machine import processor_name, versions
+from gpt2cli.ops.threads import available_cores
 
 if TYPE_CHECKING:
     from gpt2cli.benchmark.comparison import Comparison
     from gpt2cli.benchmark.quality import Quality
+    from gpt2cli.model.loading import LoadedModel
+    from gpt2cli.ops.compute import Compute
 
-# A header and rows, of which all columns but the first two hold numbers.
+# A header and rows; the first two columns hold words, the others numbers.
 Table: TypeAlias = Sequence[Sequence[str]]
 Report: TypeAlias = Mapping[str, Any]
 WORDS = 2
@@ -21,12 +24,20 @@ UNKNOWN = "-"
 DIGITS = 3
 
 
+def run_facts(loaded: LoadedModel, compute: Compute, sizes: Report) -> dict[str, Any]:
+    """Return what was measured and with which settings."""
+    ops = loaded.model.ops
+    where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
+    return {
+        "model": {"name": loaded.files.name, "revision": loaded.files.revision},
+        "settings": {**where, "threads": compute.threads, **sizes},
+    }
+
+
 def report_speed(
     comparison: Comparison, facts: Report, weights: int, left_out: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what engines reached; `weights` is the bytes that this package reads for each token."""
-    from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED
-
+    """Return the report of a comparison; `weights` is the bytes that this package reads per token."""
     engines: list[dict[str, Any]] = [
         {
             "engine": engine.name,
@@ -56,9 +67,7 @@ def report_speed(
 
 
 def speed_table(report: Report) -> Table:
-    """Return a row a measure and a column an engine, this package first."""
-    from gpt2cli.benchmark.measurements import BANDWIDTH, MEASURES, REACHED
-
+    """Return a table with a row per measure and a column per engine, this package first."""
     engines, settings = report["engines"], report["settings"]
     sizes = {"prefill": "prompt_tokens", "decode": "tokens", "batch": "batch"}
     rows = [
@@ -82,7 +91,7 @@ def speed_table(report: Report) -> Table:
 
 
 def report_quality(quality: Quality, facts: Report, source: str | None, text_bytes: int) -> dict[str, Any]:
-    """Return what a type of numbers costs; `text_bytes` counts the bytes of the predicted tokens."""
+    """Return the report of a number type's quality; `text_bytes` are the bytes of the predicted tokens."""
     bits = 1.0 / (math.log(2) * text_bytes)
     return {
         **_machine(),
@@ -103,7 +112,7 @@ def report_quality(quality: Quality, facts: Report, source: str | None, text_byt
 
 
 def quality_table(report: Report) -> Table:
-    """Return a row a measure, with the numbers of float32 and of what is compared with it."""
+    """Return a table with a row per measure, and a column each for float32 and the compared type."""
     quality = report["quality"]
     rows = [("MEASURE", "UNIT", "float32", report["settings"]["dtype"])]
     for name, unit, key in (("perplexity", "", "perplexity"), ("bits per byte", "bits", "bits_per_byte")):
@@ -117,7 +126,7 @@ def quality_table(report: Report) -> Table:
 
 
 def caption(report: Report) -> str:
-    """Return one line that says what was measured, how and where."""
+    """Return one line about what was measured, how and where."""
     settings, machine = report["settings"], report["machine"]
     how = f"{settings['backend']}, {settings['device']}, {_count(settings['threads'], 'thread')}"
     rounds = f"; medians of {_count(settings['rounds'], 'round')}" if "rounds" in settings else ""
@@ -128,7 +137,7 @@ def caption(report: Report) -> str:
 
 
 def markdown_table(table: Table) -> str:
-    """Return a table of GitHub's Markdown, numbers to the right."""
+    """Return a table in GitHub's Markdown, numbers aligned right."""
     header, *rows = table
     rule = ["---"] * WORDS + ["---:"] * (len(header) - WORDS)
     lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, rule, *rows)]
@@ -147,18 +156,9 @@ def _number(value: float | None) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    from importlib import metadata
-
-    from gpt2cli.benchmark.machine import processor_name
-    from gpt2cli.ops.threads import available_cores
-
+    installed = versions(("numpy", "torch"))
+    own = installed.pop("gpt2cli")
     return {
-        "gpt2cli": __version__,
-        "machine": {
-            "processor": processor_name(),
-            "cores": available_cores(),
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "numpy": metadata.version("numpy"),
-            "torch": metadata.version("torch"),
-        },
+        "gpt2cli": own,
+        "machine": {"processor": processor_name(), "cores": available_cores(), **installed},
     }
