@@ -1,4 +1,4 @@
-"""What a model is made of: its architecture, its parameters by part, its license."""
+"""The facts of a model: its architecture, its parameters by part, its license."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.roles import role_of
@@ -30,17 +31,36 @@ OPENAI_LICENSE = "MIT"
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Describe a model; `parameters` counts them by part, `size` is the bytes of the weights' files."""
+    """The facts of a model; `parameters` counts them by part, `size` is the bytes of the weights' files."""
 
+    files: ModelFiles
     config: ModelConfig
     parameters: Mapping[str, int]
     dtype: str
     license: str | None
     size: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON reports them."""
+        config = self.config
+        return {
+            "model": self.files.name,
+            "layers": config.n_layer,
+            "heads": config.n_head,
+            "width": config.n_embd,
+            "context": config.n_positions,
+            "vocabulary": config.vocab_size,
+            "parameters": {**self.parameters, "total": sum(self.parameters.values())},
+            "dtype": self.dtype,
+            "bytes": self.size,
+            "license": self.license,
+            "revision": self.files.revision,
+            "path": str(self.files.config.parent),
+        }
+
 
 def describe_model(files: ModelFiles) -> ModelFacts:
-    """Return what a model is made of.
+    """Return the facts of a model.
 
     Raises:
         CheckpointError: its files are damaged or do not fit together.
@@ -48,6 +68,7 @@ def describe_model(files: ModelFiles) -> ModelFacts:
     config = ModelConfig.from_json(files.config)
     stored = {tensor.dtype for tensor in load_weights(files.weights, config).values()}
     return ModelFacts(
+        files,
         config,
         count_parameters(config),
         ", ".join(sorted(DTYPES[dtype] for dtype in stored)),
@@ -57,7 +78,7 @@ def describe_model(files: ModelFiles) -> ModelFacts:
 
 
 def count_parameters(config: ModelConfig) -> dict[str, int]:
-    """Return the number of parameters in each part of a model; a tied head has none of its own."""
+    """Return the number of parameters in each part of a model; a tied head counts as the embedding."""
     counts: Counter[str] = Counter()
     for name, shape in expected_shapes(config).items():
         counts[role_of(name)] += math.prod(shape)
