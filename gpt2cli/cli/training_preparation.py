@@ -6,12 +6,13 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.training_place import Place
 from gpt2cli.cli.training_plan import Request, require_length
 from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import fetch_model
+from gpt2cli.hub.reporter import Reporter
+from gpt2cli.training.data.sources import Sources
 from gpt2cli.training.run.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ GPU_PASS_SHARE = 0.3
 
 
 def prepare(
-    request: Request, folder: RunFolder, place: Place, offline: bool, messages: Messages
+    request: Request, folder: RunFolder, place: Place, offline: bool, reporter: Reporter, sources: Sources
 ) -> Beginning:
     """Return what a run begins with, and say what it will be; nothing is written.
 
@@ -36,11 +37,11 @@ def prepare(
         HubError, CheckpointError: the parent cannot be fetched or read.
     """
     kind = (request.document or "marker", request.field)
-    texts = TrainingTexts(request.texts or [], *kind)
-    held_out = TrainingTexts([request.valid], *kind) if request.valid else None
-    parent = _find_parent(request, folder, offline, messages)
-    with messages.working("Reading the texts"):
-        tokenizer, config = _choose_model(request, texts, parent, offline, messages)
+    texts = TrainingTexts(request.texts or [], *kind, sources)
+    held_out = TrainingTexts([request.valid], *kind, sources) if request.valid else None
+    parent = _find_parent(request, folder, offline, reporter)
+    with reporter.working("Reading the texts"):
+        tokenizer, config = _choose_model(request, texts, parent, offline, reporter)
         train, valid, documents = _encode(texts, held_out, tokenizer, config)
     ops = place.open()
     from gpt2cli.model.model import load_model
@@ -52,29 +53,29 @@ def prepare(
     settings, memory = _fit(request, config, settings, place, ops.device_name)
     weights = load_model(parent, ops).weights if parent else initial_weights(config, settings.seed)
     parameters = sum(weight.numel() for weight in weights.values())
-    messages.note(
+    reporter.note(
         f"{documents:,} document{'s' * (documents != 1)}, {train.size + valid.size:,} tokens, "
         f"{valid.size:,} of them held out"
     )
-    messages.note(
+    reporter.note(
         f"{parameters:,} parameters, a vocabulary of {config.vocab_size:,} tokens; {memory} of memory"
     )
-    messages.note(_plan_text(settings, train.size, ops.device_name))
+    reporter.note(_plan_text(settings, train.size, ops.device_name))
     options = {"request": asdict(request), "threads": place.threads}
     return Beginning(config, weights, tokenizer.to_json(), train, valid, settings, options)
 
 
-def _find_parent(request: Request, folder: RunFolder, offline: bool, messages: Messages) -> ModelFiles | None:
+def _find_parent(request: Request, folder: RunFolder, offline: bool, reporter: Reporter) -> ModelFiles | None:
     if request.parent is None:
         return None
-    files = fetch_model(request.parent, offline=offline, reporter=messages)
+    files = fetch_model(request.parent, offline=offline, reporter=reporter)
     if files.config.parent.resolve() == folder.path.resolve():
         raise UsageError("--from and -o name the same folder.", "Name another with -o.")
     return files
 
 
 def _choose_model(
-    request: Request, texts: TrainingTexts, parent: ModelFiles | None, offline: bool, messages: Messages
+    request: Request, texts: TrainingTexts, parent: ModelFiles | None, offline: bool, reporter: Reporter
 ) -> tuple[Tokenizer, ModelConfig]:
     if parent:
         from gpt2cli.text.tokenizer import load_tokenizer
@@ -84,7 +85,7 @@ def _choose_model(
     if request.tokenizer:
         from gpt2cli.text.opening import open_tokenizer
 
-        tokenizer = open_tokenizer(request.tokenizer, offline=offline, reporter=messages)
+        tokenizer = open_tokenizer(request.tokenizer, offline=offline, reporter=reporter)
     else:
         tokenizer = learn_tokenizer(texts, request.vocab)
     return tokenizer, request.new_config(tokenizer, texts.text_bytes)

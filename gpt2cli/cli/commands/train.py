@@ -7,9 +7,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from gpt2cli.cli.input.sources import CommandSources
+from gpt2cli.cli.input.text import STDIN, require_stdin
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options import training as choose
 from gpt2cli.cli.output.messages import Messages
@@ -139,7 +142,10 @@ def _open_folder(
     folder.require_vacant(force)
     from gpt2cli.cli.training_preparation import prepare
 
-    beginning = prepare(request, folder, place, offline, messages)
+    if not request.texts:
+        require_stdin("Name a TEXT, or pipe text in.")
+        request = replace(request, texts=[STDIN])
+    beginning = prepare(request, folder, place, offline, messages, CommandSources())
     from gpt2cli.training.run.training_run import begin_run
 
     with folder.created():
