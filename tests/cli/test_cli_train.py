@@ -23,8 +23,8 @@ from test_cli_terminal import Terminal
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from gpt2cli.cli.app import app
-from gpt2cli.cli.training_texts import TrainingTexts
 from gpt2cli.text.tokenizer import bundled_tokenizer
+from gpt2cli.training.data.texts import TrainingTexts
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "gpt2cli"]
 POEM = "".join(

@@ -18,11 +18,11 @@ from gpt2cli.cli.options import training as choose
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import write_stdout
 from gpt2cli.cli.output.training import training_display
-from gpt2cli.cli.training_place import Place
 from gpt2cli.errors import UsageError
+from gpt2cli.training.step.place import Place
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.training_plan import Request
+    from gpt2cli.training.plan.request import Request
     from gpt2cli.training.run.run_folder import RunFolder
     from gpt2cli.training.run.training_run import TrainingRun
 
@@ -77,7 +77,7 @@ def train(
 
     `gpt2 train --resume -o books-5m`
     """
-    from gpt2cli.cli.training_plan import Request
+    from gpt2cli.training.plan.request import Request
     from gpt2cli.training.run.run_folder import RunFolder
 
     request = Request(
@@ -140,7 +140,7 @@ def _open_folder(
         return
     request.require_sense()
     folder.require_vacant(force)
-    from gpt2cli.cli.training_preparation import prepare
+    from gpt2cli.training.run.preparation import prepare
 
     if not request.texts:
         require_stdin("Name a TEXT, or pipe text in.")

@@ -6,14 +6,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.cli.training_place import Place
-from gpt2cli.cli.training_plan import Request, require_length
-from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.hub.reporter import Reporter
 from gpt2cli.training.data.sources import Sources
+from gpt2cli.training.data.texts import TrainingTexts, learn_tokenizer
+from gpt2cli.training.plan.request import Request, require_length
 from gpt2cli.training.run.run_folder import RunFolder
+from gpt2cli.training.step.place import Place
 
 if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
