@@ -1,4 +1,4 @@
-"""What `gpt2 train` learns from: its texts and the tokenizer that turns them into ids."""
+"""The texts to train on, and the tokenizer made for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYTES_PER_TOKEN = 4
 
 
 class TrainingTexts:
-    """Hold documents as text, or rows of ids where token files were given."""
+    """Documents as text, and rows of ids from token files."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class TrainingTexts:
         """Read all texts, from files unless other sources are given.
 
         Raises:
-            InputError: a text is empty, cannot be read, or is not of its kind.
+            InputError: a text is empty, cannot be read, or is not in the format that its name promises.
         """
         self._sources = sources or Sources()
         self.names = [self._sources.title(name) for name in names]
@@ -81,7 +81,7 @@ class TrainingTexts:
 
 
 def learn_tokenizer(texts: TrainingTexts, vocab_size: int | None) -> Tokenizer:
-    """Return a tokenizer made for the texts, or GPT-2's where token files were made by it already."""
+    """Return a tokenizer trained on the texts, or GPT-2's if there are token files."""
     from gpt2cli.text.bpe_training import suitable_vocab_size, train_tokenizer
     from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer
 
