@@ -1,8 +1,9 @@
-"""From texts and options to what a run begins with; all that can be refused is refused here."""
+"""Prepare a run: read its texts, choose its model and settings, and refuse what cannot work."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.config import ModelConfig
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from gpt2cli.training.plan.settings import TrainingSettings
     from gpt2cli.training.run.training_run import Beginning
 
-# What the activations of one pass may take by default: on a CPU, more is no faster.
+# How much the activations of one pass take by default. On a CPU, more is no faster.
 CPU_PASS_BYTES = 200_000_000
 GPU_PASS_SHARE = 0.3
 
@@ -30,15 +31,15 @@ GPU_PASS_SHARE = 0.3
 def prepare(
     request: Request, folder: RunFolder, place: Place, offline: bool, reporter: Reporter, sources: Sources
 ) -> Beginning:
-    """Return what a run begins with, and say what it will be; nothing is written.
+    """Return what a run begins with, and report the plan; nothing is written.
 
     Raises:
-        UsageError, InputError: the texts or the options do not fit the model or the memory.
+        UsageError, InputError: the texts or the request do not fit the model or the memory.
         HubError, CheckpointError: the parent cannot be fetched or read.
     """
     kind = (request.document or "marker", request.field)
-    texts = TrainingTexts(request.texts or [], *kind, sources)
-    held_out = TrainingTexts([request.valid], *kind, sources) if request.valid else None
+    texts = TrainingTexts(request.sources, *kind, sources)
+    held_out = TrainingTexts([os.fspath(request.valid)], *kind, sources) if request.valid else None
     parent = _find_parent(request, folder, offline, reporter)
     with reporter.working("Reading the texts"):
         tokenizer, config = _choose_model(request, texts, parent, offline, reporter)
@@ -61,16 +62,16 @@ def prepare(
         f"{parameters:,} parameters, a vocabulary of {config.vocab_size:,} tokens; {memory} of memory"
     )
     reporter.note(_plan_text(settings, train.size, ops.device_name))
-    options = {"request": asdict(request), "threads": place.threads}
+    options = {"request": request.kept(), "threads": place.threads}
     return Beginning(config, weights, tokenizer.to_json(), train, valid, settings, options)
 
 
 def _find_parent(request: Request, folder: RunFolder, offline: bool, reporter: Reporter) -> ModelFiles | None:
     if request.parent is None:
         return None
-    files = fetch_model(request.parent, offline=offline, reporter=reporter)
+    files = fetch_model(os.fspath(request.parent), offline=offline, reporter=reporter)
     if files.config.parent.resolve() == folder.path.resolve():
-        raise UsageError("--from and -o name the same folder.", "Name another with -o.")
+        raise UsageError("`parent` and `output` name the same folder.", "Name another with `output`.")
     return files
 
 
@@ -85,7 +86,7 @@ def _choose_model(
     if request.tokenizer:
         from gpt2cli.text.opening import open_tokenizer
 
-        tokenizer = open_tokenizer(request.tokenizer, offline=offline, reporter=reporter)
+        tokenizer = open_tokenizer(os.fspath(request.tokenizer), offline=offline, reporter=reporter)
     else:
         tokenizer = learn_tokenizer(texts, request.vocab)
     return tokenizer, request.new_config(tokenizer, texts.text_bytes)
@@ -108,7 +109,7 @@ def _encode(
 def _fit(
     request: Request, config: ModelConfig, settings: TrainingSettings, place: Place, device: str
 ) -> tuple[TrainingSettings, str]:
-    """Return settings whose passes fit the memory, and what is to be said about it."""
+    """Return settings whose passes fit the memory, and a report of the memory they take."""
     from gpt2cli.training.plan.memory import available_memory, require_memory, suitable_micro_batch
     from gpt2cli.training.step.trainer import available_gpu_memory
 
@@ -129,7 +130,7 @@ def _plan_text(settings: TrainingSettings, tokens: int, device: str) -> str:
     what = f"LoRA of rank {settings.lora}, " if settings.lora else ""
     return (
         f"{settings.steps:,} steps of {settings.batch_size} x {settings.context} tokens, "
-        f"{settings.steps * step_tokens / tokens:,.1f} times through the text; "
+        f"{settings.steps * step_tokens / tokens:,.1f} passes over the text; "
         f"{what}{settings.optimizer}, learning rate {settings.learning_rate:g}, "
         f"dropout {settings.dropout:g}, {settings.precision} on {device}"
     )
