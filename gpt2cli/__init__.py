@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gpt2cli.generation.generated_text import GeneratedText
     from gpt2cli.hub.reporter import Reporter
     from gpt2cli.language_model import LanguageModel, load
+    from gpt2cli.text.opening import open_tokenizer as tokenizer
+    from gpt2cli.text.tokenizer import Tokenizer
+    from gpt2cli.training.train import TrainingResult, train
 
 _HOMES = {
     "CheckpointError": "errors",

@@ -1,4 +1,4 @@
-"""How a run looks while it goes on: a bar on a terminal, plain lines elsewhere, all on stderr."""
+"""The display of a run on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gpt2cli.training.plan.settings import TrainingSettings
     from gpt2cli.training.run.evaluation import EvaluationRecord
-    from gpt2cli.training.run.training_run import Record
+    from gpt2cli.training.run.training_run import Record, TrainingRun
     from gpt2cli.training.step.trainer import StepRecord
 
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -25,7 +25,7 @@ LINES_PER_EVALUATION = 4
 
 
 class TrainingDisplay:
-    """Show the records of a run as lines; `first` is the step that it begins behind."""
+    """Show the records of a run as lines; `first` is the number of steps taken before."""
 
     def __init__(self, settings: TrainingSettings, first: int, messages: Messages) -> None:
         self._settings = settings
@@ -35,7 +35,7 @@ class TrainingDisplay:
         self._every = max(1, settings.evaluate_every // LINES_PER_EVALUATION)
 
     def show(self, record: Record) -> None:
-        """Tell of one step or one evaluation."""
+        """Show one step or one evaluation."""
         from gpt2cli.training.step.trainer import StepRecord
 
         if isinstance(record, StepRecord):
@@ -70,7 +70,7 @@ class TrainingDisplay:
 
 
 class BarDisplay(TrainingDisplay):
-    """Show the steps as one bar that moves, and the evaluations above it."""
+    """Show the steps as a moving bar, and the evaluations above it."""
 
     def __init__(
         self, settings: TrainingSettings, first: int, messages: Messages, bar: Progress, task: TaskID
@@ -99,7 +99,7 @@ class BarDisplay(TrainingDisplay):
 
 @contextmanager
 def training_display(settings: TrainingSettings, first: int, messages: Messages) -> Iterator[TrainingDisplay]:
-    """Return what shows the records that come in the block."""
+    """Yield the display for the records of the block."""
     if not messages.on_terminal:
         yield TrainingDisplay(settings, first, messages)
         return
@@ -118,8 +118,20 @@ def training_display(settings: TrainingSettings, first: int, messages: Messages)
         yield BarDisplay(settings, first, messages, bar, task)
 
 
+def show_end(run: TrainingRun, messages: Messages) -> None:
+    """Show how a run ended: how to resume it, or how good its best model is."""
+    step, best = run.progress.step, run.progress
+    if run.outcome == "interrupted":
+        messages.note(f"Stopped after step {step:,}; resume with: gpt2 train --resume -o {run.folder.path}")
+        return
+    if run.outcome == "no longer improving":
+        messages.note(f"Ended after step {step:,}: {run.settings.patience} evaluations were no better")
+    bits = run.bits_per_byte(best.best_loss)
+    messages.note(f"Best after step {best.best_step:,}: loss {best.best_loss:.4f}, {bits:.4f} bits/byte")
+
+
 def sparkline(values: list[float]) -> str:
-    """Return the course of values as a row of small bars, each the mean of a stretch of them."""
+    """Return values as a row of small bars, each the mean of a stretch of them."""
     count = min(SPARKS, len(values))
     bounds = [len(values) * number // count for number in range(count + 1)]
     means = [sum(values[start:end]) / (end - start) for start, end in pairwise(bounds)]

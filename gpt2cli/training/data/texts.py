@@ -1,4 +1,4 @@
-"""What `gpt2 train` learns from: its texts and the tokenizer that turns them into ids."""
+"""The texts to train on, and the tokenizer made for them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.cli.input.text import STDIN, read_text, require_stdin, source_name
 from gpt2cli.errors import InputError
+from gpt2cli.training.data.sources import Sources
 
 if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
@@ -19,24 +19,26 @@ BYTES_PER_TOKEN = 4
 
 
 class TrainingTexts:
-    """Hold documents as text, or rows of ids where token files were given."""
+    """Documents as text, and rows of ids from token files."""
 
     def __init__(
-        self, sources: Sequence[str], document: Literal["marker", "file"], field: str | None
+        self,
+        names: Sequence[str],
+        document: Literal["marker", "file"],
+        field: str | None,
+        sources: Sources | None = None,
     ) -> None:
-        """Read all sources.
+        """Read all texts, from files unless other sources are given.
 
         Raises:
-            UsageError: there are none, and standard input is a terminal.
-            InputError: a source is empty, cannot be read, or is not of its kind.
+            InputError: a text is empty, cannot be read, or is not in the format that its name promises.
         """
-        if not sources:
-            require_stdin("Name a TEXT, or pipe text in.")
-        self.names = [source_name(source) for source in sources or [STDIN]]
+        self._sources = sources or Sources()
+        self.names = [self._sources.title(name) for name in names]
         self.documents: list[str] = []
         self.rows: list[Ids] = []
-        for source in sources or [STDIN]:
-            self._read(source, document, field)
+        for name in names:
+            self._read(name, document, field)
         self.text_bytes = sum(len(text.encode()) for text in self.documents)
         self.text_bytes += BYTES_PER_TOKEN * sum(row.size for row in self.rows)
 
@@ -64,10 +66,10 @@ class TrainingTexts:
         if suffix in TOKEN_SUFFIXES:
             self.rows.append(read_token_file(Path(source)))
             return
-        name = source_name(source)
+        name = self._sources.title(source)
         if suffix == ".bin":
             raise InputError(f"{name} may hold ids of any size.", f"Name it {' or '.join(TOKEN_SUFFIXES)}.")
-        text = read_text(source)
+        text = self._sources.read(source)
         if not text.strip():
             raise InputError(f"{name} holds no text." if text else f"{name} is empty.")
         if field is not None or suffix in JSON_SUFFIXES:
@@ -79,7 +81,7 @@ class TrainingTexts:
 
 
 def learn_tokenizer(texts: TrainingTexts, vocab_size: int | None) -> Tokenizer:
-    """Return a tokenizer made for the texts, or GPT-2's where token files were made by it already."""
+    """Return a tokenizer trained on the texts, or GPT-2's if there are token files."""
     from gpt2cli.text.bpe_training import suitable_vocab_size, train_tokenizer
     from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer
 

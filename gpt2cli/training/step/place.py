@@ -1,4 +1,4 @@
-"""Where `gpt2 train` computes, alone or as one of the processes that torchrun started."""
+"""Where training computes: a device, alone or as one of the processes that torchrun started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Tell the device that was asked for, its threads, and this process's number in the job."""
+    """A device, its threads, and this process's number among those of the job."""
 
     device: str
     threads: int | None
@@ -24,11 +24,11 @@ class Place:
     def of_this_process(cls, device: str, threads: int | None) -> Place:
         """Take the numbers that torchrun gave, if it did."""
         environ = os.environ
-        rank, local_rank = int(environ.get("RANK", 0)), int(environ.get("LOCAL_RANK", 0))
-        return cls(device, threads, rank, local_rank, int(environ.get("WORLD_SIZE", 1)))
+        local_rank, count = int(environ.get("LOCAL_RANK", 0)), int(environ.get("WORLD_SIZE", 1))
+        return cls(device, threads, process_rank(), local_rank, count)
 
     def open(self) -> Ops[Any]:
-        """Return the operations of the device; each process of a job has a GPU of its own.
+        """Return the operations of the device; each process of a job takes a separate GPU.
 
         Raises:
             UsageError, Error: as `backend.open_backend` does.
@@ -41,3 +41,8 @@ class Place:
         if device == "cuda" and self.count > 1:
             device = f"cuda:{self.local_rank}"
         return open_backend(device, "torch", "float32", self.threads)
+
+
+def process_rank() -> int:
+    """Return this process's number among those that torchrun started, 0 for the first or the only one."""
+    return int(os.environ.get("RANK", 0))
