@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
     from gpt2cli.training.train import TrainingResult, train
 
-_HOMES = {
-    "CheckpointError": "errors",
-    "Error": "errors",
-    "GeneratedText": "generation.generated_text",
-    "HubError": "errors",
-    "InputError": "errors",
-    "LanguageModel": "language_model",
-    "Reporter": "hub.reporter",
-    "UsageError": "errors",
-    "load": "language_model",
-}
 __all__ = [
     "CheckpointError",
     "Error",
@@ -39,9 +28,28 @@ __all__ = [
     "InputError",
     "LanguageModel",
     "Reporter",
+    "Tokenizer",
+    "TrainingResult",
     "UsageError",
     "load",
+    "tokenizer",
+    "train",
 ]
+_HOMES = {
+    "CheckpointError": "errors.CheckpointError",
+    "Error": "errors.Error",
+    "GeneratedText": "generation.generated_text.GeneratedText",
+    "HubError": "errors.HubError",
+    "InputError": "errors.InputError",
+    "LanguageModel": "language_model.LanguageModel",
+    "Reporter": "hub.reporter.Reporter",
+    "Tokenizer": "text.tokenizer.Tokenizer",
+    "TrainingResult": "training.train.TrainingResult",
+    "UsageError": "errors.UsageError",
+    "load": "language_model.load",
+    "tokenizer": "text.opening.open_tokenizer",
+    "train": "training.train.train",
+}
 
 
 if not TYPE_CHECKING:
@@ -51,7 +59,8 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        module, _, attribute = _HOMES[name].rpartition(".")
+        value: object = getattr(import_module(f"{__name__}.{module}"), attribute)
         globals()[name] = value
         return value
 

@@ -27,10 +27,15 @@ def test_every_exported_name_is_there_for_programs_and_for_type_checkers() -> No
     (typed,) = (
         node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     )
-    imported = {alias.name for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    imported = {
+        alias.asname or alias.name
+        for node in typed.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     assert imported == set(gpt2cli.__all__) <= set(dir(gpt2cli))
     for name in gpt2cli.__all__:
-        assert getattr(gpt2cli, name).__name__ == name
+        assert getattr(gpt2cli, name).__name__ in (name, f"open_{name}")
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = gpt2cli.nonsense  # type: ignore[attr-defined]
 
@@ -112,3 +117,8 @@ def test_errors_name_parameters_and_come_before_any_work(model: gpt2cli.Language
 
 def test_a_model_says_in_one_line_what_it_is(model: gpt2cli.LanguageModel) -> None:
     assert repr(model).startswith("LanguageModel('stories', ")
+
+
+def test_a_tokenizer_needs_no_weights(model: gpt2cli.LanguageModel) -> None:
+    assert gpt2cli.tokenizer("gpt2").encode("Hello world") == [15496, 995]
+    assert gpt2cli.tokenizer("stories").encode("Hello") == model.tokenizer.encode("Hello")
