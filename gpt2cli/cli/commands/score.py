@@ -12,6 +12,7 @@ import typer
 from gpt2cli.cli.input.text import STDIN, require_stdin
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
+from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.rows import RowOutput, stdout_is_terminal
 from gpt2cli.cli.output.streams import open_output
@@ -29,12 +30,12 @@ PICTURES = (".html", ".svg", ".png")
 EXCLUSIVE = (
     ("FILE", "--text"),
     *combinations([f"--{name}" for name in FORMATS], 2),
-    *(("--pairs", other) for other in ("FILE", "--text", "--by", "--split", "--protocol", "--filter")),
-    *(("--pairs", f"--{other}") for other in ("csv", "jsonl")),
-    *(("--filter", other) for other in ("--text", "--by", "--split", "--protocol")),
-    *(("--filter", f"--{other}") for other in FORMATS),
-    *(("--view", other) for other in ("--pairs", "--filter", "--protocol")),
-    *(("--view", f"--{other}") for other in FORMATS),
+    *conflicts_of("--pairs", ("FILE", "--text", "--by", "--split", "--protocol", "--filter")),
+    *conflicts_of("--pairs", ("--csv", "--jsonl")),
+    *conflicts_of("--filter", ("--text", "--by", "--split", "--protocol")),
+    *conflicts_of("--filter", [f"--{name}" for name in FORMATS]),
+    *conflicts_of("--view", ("--pairs", "--filter", "--protocol")),
+    *conflicts_of("--view", [f"--{name}" for name in FORMATS]),
 )
 
 
@@ -132,20 +133,19 @@ def score(
     """
     shaded = view or (output is not None and output.suffix.lower() in PICTURES)
     flags = {"tsv": tsv, "csv": csv, "json": json, "jsonl": jsonl}
-    _reject_conflicts(
-        {
-            "FILE": bool(files),
-            "--text": text is not None,
-            "--by": by is not None,
-            "--split": split is not None,
-            "--pairs": pairs is not None,
-            "--filter": keep is not None,
-            "--protocol": protocol is not None,
-            "--view": shaded,
-            **{f"--{name}": given for name, given in flags.items()},
-        },
-        by,
-    )
+    given = {
+        "FILE": bool(files),
+        "--text": text is not None,
+        "--by": by is not None,
+        "--split": split is not None,
+        "--pairs": pairs is not None,
+        "--filter": keep is not None,
+        "--protocol": protocol is not None,
+        "--view": shaded,
+        **{f"--{name}": wanted for name, wanted in flags.items()},
+    }
+    reject_conflicts(given, EXCLUSIVE)
+    _check_by(given, by)
     kind: Format = next((name for name in FORMATS if flags[name]), "tsv")
     if not files and text is None and pairs is None:
         require_stdin("Name a FILE, use --text, or pipe text in.")
@@ -178,10 +178,7 @@ def score(
         raise typer.Exit(1)
 
 
-def _reject_conflicts(given: Mapping[str, bool], by: str | None) -> None:
-    for one, other in EXCLUSIVE:
-        if given[one] and given[other]:
-            raise UsageError(f"{one} and {other} exclude each other.")
+def _check_by(given: Mapping[str, bool], by: str | None) -> None:
     if given["--protocol"] and by not in (None, "document"):
         raise UsageError("--protocol tells of documents only.", "Leave out --by.")
     if given["--view"] and by not in (None, "token", "word"):
