@@ -144,6 +144,14 @@ class ComputeOptions(Compute):
 
 
 @dataclass(frozen=True)
+class OutputOptions:
+    """Where the output goes, and whether it has colours."""
+
+    output: Output = None
+    color: Color = "auto"
+
+
+@dataclass(frozen=True)
 class QuietOptions:
     """How much to print on stderr, without details."""
 
