@@ -20,18 +20,19 @@ from gpt2cli.cli.options import shared as options
 from gpt2cli.errors import Error
 
 INTERRUPTED = 130
-# Each is defined in the module of its name; a few names are taken in Python.
+# In the order of use. Each is defined in the module of its name; a few names are taken in Python.
 COMMANDS = {
-    "bench": "bench",
-    "download": "download",
     "generate": "generate",
-    "info": "info",
-    "models": "models",
     "next": "next_tokens",
-    "rank": "rank",
     "score": "score",
+    "rank": "rank",
     "tokenize": "tokenize",
     "train": "train",
+    "download": "download",
+    "models": "models",
+    "bench": "bench",
+    "info": "info",
+    "help": "show_help",
 }
 
 
@@ -56,10 +57,22 @@ class Commands(Mapping[str, Any]):
 
 
 class LazyGroup(TyperGroup):
-    """Hold all commands without having imported them."""
+    """The group of all commands, none of which is imported yet."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"commands": Commands()})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the first word names.
+
+        Raises:
+            UsageError: there is none; the hint is the way on.
+        """
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            from gpt2cli.cli.mistakes import unknown_command
+
+            raise unknown_command(args, list(self.commands))
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -79,7 +92,10 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="Each command has its own help: `gpt2 generate --help`.")
+@app.callback(
+    epilog="`gpt2 help generate` shows the options of a command. Exit codes: 0 done, 1 failed, 2 refused "
+    "before any work. Ctrl-C and a closed pipe end gpt2 by their signals."
+)
 def gpt2(
     version: Annotated[
         bool,
@@ -158,9 +174,9 @@ def _explain_usage(error: typer.TyperException) -> str:
     message = error.format_message().strip()
     if type(error).__name__ == "NoArgsIsHelpError":
         return message
-    context: typer.Context | None = getattr(error, "ctx", None)
-    command = context.command_path if context else "gpt2"
-    return f"Error: {' '.join(message.split()).rstrip('.')}. See {command} --help."
+    from gpt2cli.cli.mistakes import usage_message
+
+    return f"Error: {usage_message(error)}"
 
 
 def _debugging() -> bool:

@@ -9,7 +9,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.training_place import Place
 from gpt2cli.cli.training_plan import Request, require_length
-from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer, open_tokenizer
+from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.training.run.run_folder import RunFolder
@@ -82,7 +82,9 @@ def _choose_model(
         config = ModelConfig.from_json(parent.config)
         return load_tokenizer(parent, config), config
     if request.tokenizer:
-        tokenizer = open_tokenizer(request.tokenizer, offline, messages)
+        from gpt2cli.text.opening import open_tokenizer
+
+        tokenizer = open_tokenizer(request.tokenizer, offline=offline, reporter=messages)
     else:
         tokenizer = learn_tokenizer(texts, request.vocab)
     return tokenizer, request.new_config(tokenizer, texts.text_bytes)

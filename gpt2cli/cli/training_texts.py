@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.cli.input.text import STDIN, read_text, require_stdin, source_name
-from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import InputError
-from gpt2cli.hub.known_models import known_model
-from gpt2cli.hub.model_files import fetch_model
 
 if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
@@ -79,21 +76,6 @@ class TrainingTexts:
             self.documents.append(text)
         else:
             self.documents += split_documents(text)
-
-
-def open_tokenizer(model: str, offline: bool, messages: Messages) -> Tokenizer:
-    """Return the tokenizer of a model, which is fetched if it is not here.
-
-    Raises:
-        HubError, CheckpointError: it cannot be fetched or read.
-    """
-    from gpt2cli.text.tokenizer import bundled_tokenizer, load_tokenizer
-
-    # All known models share GPT-2's tokenizer, so none of them needs to be here.
-    if known_model(model.partition("@")[0]):
-        return bundled_tokenizer()
-    files = fetch_model(model, offline=offline, reporter=messages)
-    return load_tokenizer(files, ModelConfig.from_json(files.config))
 
 
 def learn_tokenizer(texts: TrainingTexts, vocab_size: int | None) -> Tokenizer:

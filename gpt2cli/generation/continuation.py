@@ -6,11 +6,10 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.completion import Completion, Piece, stream_text
+from gpt2cli.generation.completion import Completion, Piece, logprobs_table, stream_text
 from gpt2cli.generation.engine import (
     Generation,
     GenerationSettings,
@@ -19,38 +18,39 @@ from gpt2cli.generation.engine import (
     prefill,
     top_needed,
 )
-from gpt2cli.generation.sampling import Sampler, SamplerSettings, SequenceBias
-from gpt2cli.generation.settings import CompletionSettings, SamplingSettings
+from gpt2cli.generation.sampling import Sampler, SequenceBias
+from gpt2cli.generation.settings import CompletionSettings
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.text.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from gpt2cli.generation.generated_text import GeneratedText
+
 # Short enough to be typed again.
 CHOSEN_SEED_BYTES = 4
-BATCH_SIZE = 8
 
 
-@dataclass(frozen=True)
-class Prompt:
+class Prompt(NamedTuple):
     """The ids of a prompt; `truncated` if the context had no room for all of them."""
 
     ids: Sequence[int]
     truncated: bool
 
 
-@dataclass(frozen=True)
 class Batch:
     """Samples that are made at once; iterating makes them and fills their completions."""
 
-    completions: Mapping[int, Completion]
-    generation: Generation[Any]
+    def __init__(self, generation: Generation[Any], completions: Mapping[int, Completion]) -> None:
+        self.completions = completions
+        self._generation = generation
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield the texts of all samples as they grow."""
-        return stream_text(self.generation, self.completions)
+        return stream_text(self._generation, self.completions)
 
 
 class Continuation:
-    """Continue a text as `count` samples on one reading of it; None begins from the BOS token.
+    """Continue a text as one or more samples on one reading of it; None begins from the BOS token.
 
     Raises:
         UsageError: the text does not fit the context, or the model has no BOS token and needs one.
@@ -62,16 +62,16 @@ class Continuation:
         loaded: LoadedModel,
         text: str | None,
         settings: CompletionSettings,
-        count: int = 1,
-        batch_size: int = BATCH_SIZE,
+        num_samples: int = 1,
+        batch_size: int = 8,
     ) -> None:
         self.loaded = loaded
         self.settings = settings
         self.prompt = encode_prompt(loaded, text, settings)
         self.seed = choose_seed() if settings.seed is None else settings.seed
-        self._count = count
+        self._num_samples = num_samples
         self._batch_size = batch_size
-        self._sampler = _sampler(settings, self.seed, loaded.tokenizer)
+        self._sampler = Sampler(settings, self.seed, _sequence_biases(settings, loaded.tokenizer))
         self._generation_settings = GenerationSettings(
             settings.max_tokens,
             loaded.tokenizer.eos_id,
@@ -94,15 +94,40 @@ class Continuation:
         """Yield the batches of all samples in their order; each must be iterated before the next."""
         self.prefill()
         assert self._prefilled is not None
-        for first in range(0, self._count, self._batch_size):
-            samples = range(first, min(first + self._batch_size, self._count))
+        for first in range(0, self._num_samples, self._batch_size):
+            samples = range(first, min(first + self._batch_size, self._num_samples))
             completions = {
                 sample: Completion(self.loaded.tokenizer, self.settings.stop) for sample in samples
             }
             generation = Generation(
                 self.loaded.model, self._prefilled, self._sampler, self._generation_settings, samples
             )
-            yield Batch(completions, generation)
+            yield Batch(generation, completions)
+
+    def results(self) -> list[GeneratedText]:
+        """Make all samples and return their texts."""
+        found: list[GeneratedText] = []
+        for batch in self.batches():
+            for _ in batch:
+                pass
+            found += [self._result(*entry) for entry in batch.completions.items()]
+        return found
+
+    def _result(self, sample: int, completion: Completion) -> GeneratedText:
+        from gpt2cli.generation.generated_text import GeneratedText
+
+        assert completion.finish_reason is not None
+        table = logprobs_table(completion.tokens, self.loaded.tokenizer)
+        return GeneratedText(
+            text=completion.text,
+            token_ids=tuple(token.id for token in completion.tokens),
+            finish_reason=completion.finish_reason,
+            seed=self.seed,
+            sample=sample,
+            prompt_tokens=len(self.prompt.ids),
+            prompt_truncated=self.prompt.truncated,
+            logprobs=None if self.settings.logprobs is None else table,
+        )
 
 
 def encode_prompt(loaded: LoadedModel, text: str | None, settings: CompletionSettings) -> Prompt:
@@ -121,11 +146,6 @@ def encode_prompt(loaded: LoadedModel, text: str | None, settings: CompletionSet
 def choose_seed() -> int:
     """Return a random seed."""
     return int.from_bytes(os.urandom(CHOSEN_SEED_BYTES), "little")
-
-
-def _sampler(settings: CompletionSettings, seed: int, tokenizer: Tokenizer) -> Sampler:
-    drawing = {field.name: getattr(settings, field.name) for field in fields(SamplingSettings)}
-    return Sampler(SamplerSettings(**drawing, biases=_sequence_biases(settings, tokenizer)), seed)
 
 
 def _sequence_biases(settings: CompletionSettings, tokenizer: Tokenizer) -> tuple[SequenceBias, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ FinishReason = Literal["stop", "length"]
 Truncation = Literal["left", "right"]
 
 
-@dataclass(frozen=True)
-class GenerationSettings:
+class GenerationSettings(NamedTuple):
     """Choose how far to go; `slide` drops the older half of a full context and goes on.
 
     `speculate` reads drafts, which change no token, while there is one sample alone.
@@ -34,8 +33,7 @@ class GenerationSettings:
     speculate: bool = False
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """Report one chosen token of one sample; log-probabilities are the model's own, in nats."""
 
     sample: int
@@ -44,7 +42,7 @@ class Token:
     top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prefilled(Generic[A]):
     """Hold a prompt that the model has read; `scores` are the logits (vocabulary,) of what follows."""
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -28,35 +27,27 @@ PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 UINT64 = 2**64 - 1
 
 
-@dataclass(frozen=True)
-class SequenceBias:
+class SequenceBias(NamedTuple):
     """Make a sequence of ids likelier by `bias` logits; minus infinity bans it."""
 
     ids: tuple[int, ...]
     bias: float
 
 
-@dataclass(frozen=True)
-class SamplerSettings(SamplingSettings):
-    """How tokens are drawn, with biases on sequences of ids.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-
-    biases: tuple[SequenceBias, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("biases", all(entry.ids for entry in self.biases), "of one token or more")
-
-
 class Sampler:
     """Choose tokens; the choice depends on seed, sample and step alone, never on a batch."""
 
-    def __init__(self, settings: SamplerSettings, seed: int) -> None:
+    def __init__(self, settings: SamplingSettings, seed: int, biases: Sequence[SequenceBias] = ()) -> None:
+        """Take the settings, and biases of one id or more.
+
+        Raises:
+            ValueError: a bias has no ids.
+        """
+        if not all(entry.ids for entry in biases):
+            raise ValueError("a bias needs a sequence of one id or more")
         self.settings = settings
         self.seed = seed
+        self.biases = tuple(biases)
 
     def top_needed(self, count: int) -> int | None:
         """Return how many of the highest logits a choice after `count` ids depends on, None if on any."""
@@ -69,10 +60,10 @@ class Sampler:
         )
         kept = 1 if settings.temperature == 0.0 else settings.top_k
         # What becomes likelier may come from anywhere.
-        if kept == 0 or min(penalties) < 0 or any(entry.bias > 0.0 for entry in settings.biases):
+        if kept == 0 or min(penalties) < 0 or any(entry.bias > 0.0 for entry in self.biases):
             return None
         # For each token that becomes less likely another may move up.
-        return kept + len(settings.biases) + (count if any(penalties) else 0)
+        return kept + len(self.biases) + (count if any(penalties) else 0)
 
     def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:
         """Return the id that follows `ids`, given its logits of shape (vocabulary,).
@@ -107,7 +98,7 @@ class Sampler:
         scores = penalize_presence(
             scores, ids[prompt_length:], settings.presence_penalty, settings.frequency_penalty
         )
-        scores = add_biases(scores, ids, settings.biases)
+        scores = add_biases(scores, ids, self.biases)
         return ban_repeated_ngrams(scores, ids, settings.no_repeat_ngram)
 
 

@@ -14,7 +14,7 @@ Overflow = Literal["stop", "slide"]
 MAX_SEED = 2**64 - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SamplingSettings:
     """How tokens are drawn; temperature 0 takes the likeliest and draws nothing.
 
@@ -53,7 +53,7 @@ class TextBias(NamedTuple):
     logits: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CompletionSettings(SamplingSettings):
     """How a prompt is continued as text.
 
@@ -96,3 +96,20 @@ class CompletionSettings(SamplingSettings):
         """Return the texts of `bias` in their order."""
         pairs = self.bias.items() if isinstance(self.bias, Mapping) else self.bias
         return [TextBias(*pair) for pair in pairs]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleSettings(CompletionSettings):
+    """How a prompt is continued several times, at most `batch_size` samples at once.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    num_samples: int = 1
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("num_samples", self.num_samples >= 1, "1 or more")
+        self._require("batch_size", self.batch_size >= 1, "1 or more")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gpt2cli.errors import CheckpointError
 
@@ -16,8 +16,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
-@dataclass(frozen=True)
-class CheckpointFiles:
+class CheckpointFiles(NamedTuple):
     """Name a checkpoint's files, and what a whole one lacks; the tokenizer may be empty."""
 
     config: Path

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, HubError, UsageError
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 TRUE = ("1", "ON", "YES", "TRUE")
 
 
-@dataclass(frozen=True)
-class ModelFiles:
+class ModelFiles(NamedTuple):
     """Name the files of one model; `tokenizer` is empty where the bundled GPT-2 merges serve."""
 
     name: str
@@ -33,8 +31,7 @@ class ModelFiles:
     tokenizer: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
-class CachedModel:
+class CachedModel(NamedTuple):
     """Describe a whole model on this machine; `size` is in bytes, and `name` finds it again."""
 
     name: str

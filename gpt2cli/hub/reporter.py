@@ -16,6 +16,9 @@ class Reporter:
     def note(self, text: str) -> None:
         """Take one line that the user should read."""
 
+    def detail(self, text: str) -> None:
+        """Take one line for a user who asked for details."""
+
     def finish(self, phase: str) -> None:
         """Take the name of a phase that has just ended, such as `weights`."""
 

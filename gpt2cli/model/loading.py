@@ -22,7 +22,7 @@ DEFAULT_MODEL = "gpt2"
 SMALL_BYTES = 64_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedModel:
     """A model, its tokenizer and its files; `seconds` is the time that opening them took."""
 
@@ -30,6 +30,10 @@ class LoadedModel:
     tokenizer: Tokenizer
     model: Model[Any]
     seconds: float
+
+    def __repr__(self) -> str:
+        ops = self.model.ops
+        return f"{type(self).__name__}({self.files.name!r}, {ops.name}, {ops.device_name}, {ops.dtype_name})"
 
     @property
     def files_size(self) -> int:

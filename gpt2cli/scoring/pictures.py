@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gpt2cli.errors import UsageError
-from gpt2cli.scoring.shading import FULL_SHADE, Color, Part, Placed, cell_width, lines_of, shade
+from gpt2cli.scoring.shading import FULL_SHADE, Color, Part, Placed, lines_of, shade
+from gpt2cli.text.cells import cell_width
+from gpt2cli.text.printable import replaced
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -172,8 +174,7 @@ def _font(size: int) -> Font:
 
 def _escape(text: str) -> str:
     """Return text for HTML and XML, which know no control characters but tab and line end."""
-    shown = (char if char.isprintable() or char in "\t\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return html.escape("".join(shown))
+    return html.escape(replaced(text))
 
 
 def _hex(color: Color) -> str:

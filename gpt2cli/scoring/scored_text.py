@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import NamedTuple
 
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.scoring.predictions import Predictions
 from gpt2cli.scoring.settings import Split
-from gpt2cli.text.tokenizer import END_OF_TEXT, Tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 # Including its line end, which belongs to neither text.
 _SEPARATOR = re.compile(rf"^{re.escape(END_OF_TEXT)}(\r?\n|\Z)", re.MULTILINE)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from gpt2cli.text.cells import cell_width
 
 Color = tuple[int, int, int]
 # Black text can be read on each of them.
@@ -66,11 +67,6 @@ def parts_of(content: str, stretches: Iterable[Shaded]) -> Iterator[Part]:
         yield Part(content[position:])
 
 
-def cell_width(text: str) -> int:
-    """Return the columns that a text takes in a fixed-width font."""
-    return sum(map(_character_width, text))
-
-
 def lines_of(
     parts: Iterable[Part], width: float, measure: Callable[[str], float] = cell_width
 ) -> Iterator[list[Placed]]:
@@ -122,9 +118,3 @@ def _fitting(word: Iterable[Part], width: float, measure: Callable[[str], float]
             yield part
         else:
             yield from (replace(part, text=character) for character in part.text)
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

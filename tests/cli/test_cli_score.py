@@ -380,7 +380,8 @@ def test_a_terminal_shows_aligned_columns_and_the_settings_once(
 ) -> None:
     primary, secondary = os.openpty()
     command = [*COMMAND, "score", "--text", "a\n👍", "-m", str(made[0]), "-q", "--threads", "1"]
-    subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=secondary, check=True)
+    wide = environment | {"COLUMNS": "400"}
+    subprocess.run(command, env=wide, stdin=subprocess.DEVNULL, stdout=secondary, check=True)
     os.close(secondary)
     settings, header, *rows = os.read(primary, 1 << 16).decode().splitlines()
     os.close(primary)

@@ -19,7 +19,7 @@ import pytest
 import torch
 from checkpoints import load_checkpoint
 from conftest import COMMAND, Gpt2, obey_permissions, run_limited
-from test_cli_terminal import Terminal
+from terminal import Terminal
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from gpt2cli.cli.app import app

@@ -12,10 +12,11 @@ import pytest
 import torch
 from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
+from samplers import SamplerSettings
 
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.engine import Generation, GenerationSettings, Token, fit_prompt, prefill
-from gpt2cli.generation.sampling import Sampler, SamplerSettings, SequenceBias, log_softmax
+from gpt2cli.generation.sampling import Sampler, SequenceBias, log_softmax
 from gpt2cli.model.model import Model
 
 CONTEXT = 48
@@ -48,7 +49,7 @@ def generated(
     prompt: Sequence[int] = PROMPT,
 ) -> tuple[dict[int, list[int]], Generation[Any]]:
     prefilled = prefill(model, prompt, settings.max_tokens)
-    generation = Generation(model, prefilled, Sampler(sampling, 42), settings, samples)
+    generation = Generation(model, prefilled, sampling.sampler(42), settings, samples)
     ids: dict[int, list[int]] = {sample: [] for sample in samples}
     for token in generation:
         ids[token.sample].append(token.id)
@@ -163,7 +164,7 @@ def passes(model: Model[Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int
 def test_logprobs_are_the_models_own_whatever_the_sampling(model: Model[Any], reference: Any) -> None:
     prefilled = prefill(model, PROMPT, 6)
     settings = GenerationSettings(6, logprobs=3)
-    sampler = Sampler(SamplerSettings(temperature=0.3, top_k=1, biases=(SequenceBias((7,), 50.0),)), 0)
+    sampler = SamplerSettings(temperature=0.3, top_k=1, biases=(SequenceBias((7,), 50.0),)).sampler(0)
     tokens: list[Token] = list(Generation(model, prefilled, sampler, settings))
     assert [token.id for token in tokens] == [7] * 6
     with torch.no_grad():

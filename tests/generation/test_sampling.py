@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from samplers import SamplerSettings
 from transformers.generation.logits_process import (
     LogitsProcessor,
     MinPLogitsWarper,
@@ -27,7 +28,6 @@ from gpt2cli.generation.sampling import (
     NEVER,
     Places,
     Sampler,
-    SamplerSettings,
     Scores,
     SequenceBias,
     add_biases,
@@ -41,6 +41,7 @@ from gpt2cli.generation.sampling import (
     penalize_repetition,
     uniform,
 )
+from gpt2cli.generation.settings import SamplingSettings
 
 VOCABULARY = 300
 IDS = [5, 7, 5, 9, 7, 5, 7, 11, 5, 7]
@@ -191,7 +192,9 @@ def test_the_nucleus_of_a_large_vocabulary_is_that_of_all_tokens_in_order(p: flo
 @pytest.mark.parametrize("temperature", [1e-3, 1e-38, 1e-300])
 def test_the_coldest_draws_are_greedy(temperature: float) -> None:
     scores = random_scores(6)
-    assert Sampler(SamplerSettings(temperature), 0).choose(scores, [], 0, 0) == int(scores.argmax())
+    assert Sampler(SamplerSettings(temperature=temperature), 0).choose(scores, [], 0, 0) == int(
+        scores.argmax()
+    )
 
 
 @pytest.mark.parametrize("top_p", [0.9, 1.0])
@@ -233,7 +236,10 @@ def test_the_same_seed_sample_and_step_choose_the_same_token() -> None:
 
 def test_temperature_zero_is_greedy_whatever_the_other_filters() -> None:
     scores = random_scores(6)
-    for settings in (SamplerSettings(0.0), SamplerSettings(0.0, top_k=3, top_p=0.1, min_p=0.9)):
+    for settings in (
+        SamplerSettings(temperature=0.0),
+        SamplerSettings(temperature=0.0, top_k=3, top_p=0.1, min_p=0.9),
+    ):
         assert Sampler(settings, 0).choose(scores, [], 0, 0) == int(scores.argmax())
 
 
@@ -252,7 +258,7 @@ def test_a_small_perturbation_hardly_ever_changes_a_draw() -> None:
 def test_a_fully_banned_vocabulary_is_an_error() -> None:
     bans = tuple(SequenceBias((token,), -math.inf) for token in range(4))
     with pytest.raises(Error, match="Every token is banned"):
-        Sampler(SamplerSettings(biases=bans), 0).choose(np.zeros(4, dtype=np.float32), [], 0, 0)
+        SamplerSettings(biases=bans).sampler(0).choose(np.zeros(4, dtype=np.float32), [], 0, 0)
 
 
 def test_logits_that_are_not_numbers_are_an_error() -> None:
@@ -280,9 +286,13 @@ def test_log_softmax_equals_that_of_torch() -> None:
         ("presence_penalty", math.inf),
         ("frequency_penalty", math.nan),
         ("no_repeat_ngram", -1),
-        ("biases", (SequenceBias((), 1.0),)),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: object) -> None:
+def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: float) -> None:
     with pytest.raises(UsageError, match=field):
-        SamplerSettings(**{field: value})  # type: ignore[arg-type]
+        SamplingSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_bias_needs_an_id() -> None:
+    with pytest.raises(ValueError, match="one id or more"):
+        Sampler(SamplingSettings(), 0, [SequenceBias((), 1.0)])

@@ -14,9 +14,10 @@ from checkpoints import load_checkpoint, save_checkpoint, save_tokenizer
 from conftest import Gpt2
 from hypothesis import given
 from hypothesis import strategies as st
+from samplers import SamplerSettings
 
 from gpt2cli.generation.engine import Generation, GenerationSettings, Token, prefill
-from gpt2cli.generation.sampling import Sampler, SamplerSettings, SequenceBias
+from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.generation.speculation import LONGEST_DRAFT, SHORTEST_MATCH, Drafts, PromptLookup, ReadAhead
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
@@ -79,7 +80,7 @@ def generation(
 ) -> Generation[Any]:
     chosen = GenerationSettings(**{"max_tokens": 60, "speculate": True, **settings})
     prefilled = prefill(model, prompt, chosen.max_tokens)
-    return Generation(model, prefilled, Sampler(sampling, seed), chosen, samples)
+    return Generation(model, prefilled, sampling.sampler(seed), chosen, samples)
 
 
 def chosen_ids(made: Generation[Any]) -> list[tuple[int, int]]:

@@ -12,7 +12,8 @@ from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
 
 from gpt2cli.generation.engine import Generation, GenerationSettings, Token, prefill
-from gpt2cli.generation.sampling import Sampler, SamplerSettings
+from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
@@ -56,7 +57,7 @@ def tokens(model: Model[Any], samples: Sequence[int], threads: int = 2) -> dict[
     """Return the tokens of samples that are generated together, with their log-probabilities."""
     open_backend("cpu", "compiled", threads=threads)
     settings = GenerationSettings(20, logprobs=5)
-    sampler = Sampler(SamplerSettings(temperature=1.0, top_k=0, top_p=1.0), 42)
+    sampler = Sampler(SamplingSettings(temperature=1.0, top_k=0, top_p=1.0), 42)
     found: dict[int, list[Token]] = {sample: [] for sample in samples}
     for token in Generation(model, prefill(model, PROMPT, 20), sampler, settings, samples):
         found[token.sample].append(token)

@@ -12,10 +12,11 @@ from backends import needs_kernels
 from checkpoints import save_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from samplers import SamplerSettings
 
 from gpt2cli.checkpoint import conversion
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill, top_needed
-from gpt2cli.generation.sampling import Sampler, SamplerSettings, SequenceBias
+from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import converted_files
 from gpt2cli.hub.model_files import find_model
@@ -226,13 +227,15 @@ SAMPLINGS = {
     "greedy": SamplerSettings(temperature=0.0),
     "default": SamplerSettings(),
     "hot": SamplerSettings(temperature=1.5, top_k=7, top_p=1.0, min_p=0.01),
-    "bans": SamplerSettings(0.0, biases=tuple(SequenceBias((token,), -np.inf) for token in range(200))),
+    "bans": SamplerSettings(
+        temperature=0.0, biases=tuple(SequenceBias((token,), -np.inf) for token in range(200))
+    ),
     "penalties": SamplerSettings(
         top_k=5, repetition_penalty=1.5, presence_penalty=1.0, frequency_penalty=0.5
     ),
-    "ngrams": SamplerSettings(0.0, no_repeat_ngram=1),
+    "ngrams": SamplerSettings(temperature=0.0, no_repeat_ngram=1),
     "biases": SamplerSettings(biases=(SequenceBias((7,), 30.0), SequenceBias((8,), -1.0))),
-    "rewards": SamplerSettings(0.0, repetition_penalty=0.2),
+    "rewards": SamplerSettings(temperature=0.0, repetition_penalty=0.2),
     "nucleus": SamplerSettings(top_k=0),
 }
 
@@ -256,7 +259,7 @@ def test_a_screened_model_writes_the_same_tokens(
 
 
 def _tokens(model: Model[Any], sampling: SamplerSettings, settings: GenerationSettings) -> list[Any]:
-    sampler = Sampler(sampling, 42)
+    sampler = sampling.sampler(42)
     prompt = prefill(model, PROMPT, settings.max_tokens, top_needed(sampler, settings, len(PROMPT)))
     return list(Generation(model, prompt, sampler, settings))
 
@@ -309,7 +312,7 @@ def test_a_choice_depends_on_no_more_logits_than_are_said_to_be_needed(
     settings: SamplerSettings, ids: list[int], values: list[int]
 ) -> None:
     logits = np.array(values, np.float32)
-    sampler = Sampler(settings, 1)
+    sampler = settings.sampler(1)
     top = sampler.top_needed(len(ids))
     if top is None or top >= len(logits):
         return
@@ -325,7 +328,7 @@ def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def head_of(loaded: Model[Any]) -> Table:
-    table: Table = loaded.weights.get("lm_head.weight", loaded.weights["wte.weight"])
+    table: Table = loaded.parts.head
     return table
 
 

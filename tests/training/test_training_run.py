@@ -17,6 +17,7 @@ from checkpoints import save_tokenizer
 from test_training import CONFIG, SETTINGS
 from transformers import GPT2LMHeadModel
 
+from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.errors import CheckpointError, Error, InputError, UsageError
 from gpt2cli.training.data.documents import Ids
 from gpt2cli.training.plan.memory import (
@@ -109,8 +110,8 @@ def test_frozen_weights_are_those_of_the_beginning(tmp_path: Path) -> None:
     list(run)
     last = read_tensors(run.folder.last / "model.safetensors")
     for name, weight in initial_weights(CONFIG, RUN.seed).items():
-        unchanged = not name.startswith("h.") or weight.ndim == 1
-        assert last[f"transformer.{name}"].equal(weight) == unchanged
+        unchanged = not name.startswith("layers.") or weight.ndim == 1
+        assert last[GPT2.full_name(name)].equal(weight) == unchanged
 
 
 def test_stop_ends_after_the_step_and_saves(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
-from gpt2cli.cli.options.sampling import CompletionOptions, SampleOptions
+from gpt2cli.cli.options.sampling import CompletionOptions
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.stopwatch import Stopwatch
-from gpt2cli.cli.output.streams import open_output, wants_color
+from gpt2cli.cli.output.streams import open_output, stdout_is_terminal, wants_color
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def generate(
     prompt: PromptOptions,
     model: options.ModelOptions,
     completion: CompletionOptions,
-    samples: SampleOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
     echo: Annotated[bool, options.flag("--echo", help="Print the prompt before its continuation.")] = False,
@@ -49,10 +48,9 @@ def generate(
     text = prompt.read(messages)
     watch.lap("prompt")
     loaded = model.load(compute, messages, for_decoding=True)
-    from gpt2cli.cli.output.completions import JsonWriter, TextWriter
-    from gpt2cli.generation.continuation import Continuation
+    from gpt2cli.cli.output.completions import JsonCompletionWriter, TextCompletionWriter
 
-    run = Continuation(loaded, text, completion, samples.num_samples, samples.batch_size)
+    run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
@@ -61,10 +59,13 @@ def generate(
         if json:
             settings = completion.report() | {"unconditional": prompt.unconditional}
             report = _report(run, settings)
-            _write(run, JsonWriter(write, echoed, loaded.tokenizer, report, watch.seconds), messages, watch)
+            writer = JsonCompletionWriter(write, echoed, loaded.tokenizer, report, watch.seconds)
+            _write(run, writer, messages, watch)
         else:
             styled = output is None and wants_color(color)
-            _write(run, TextWriter(write, samples.num_samples, echoed, styled), messages, watch)
+            wraps = output is None and stdout_is_terminal()
+            texts = TextCompletionWriter(write, completion.num_samples, echoed, styled, wraps)
+            _write(run, texts, messages, watch)
 
 
 def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:

@@ -12,25 +12,18 @@ from gpt2cli.cli.input.text import read_prompt
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import CandidateOptions, NextOptions
-from gpt2cli.cli.output.rows import RowOutput, stdout_is_terminal
-from gpt2cli.cli.output.streams import open_output
+from gpt2cli.cli.output.probability_bars import print_bars
+from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.messages import Messages
-    from gpt2cli.scoring.continuations import Candidate, NextToken
-
-BAR_WIDTH = 30
 
 
 @takes_groups
 def next_tokens(
-    predictions: NextOptions,
-    candidates: CandidateOptions,
-    output: options.OutputOptions,
-    model: options.ModelOptions,
-    compute: options.ComputeOptions,
-    verbosity: options.MessageOptions,
+    *,
     text: Annotated[
         str | None,
         typer.Argument(metavar="TEXT", show_default=False, help="The text to continue; - reads stdin."),
@@ -38,7 +31,13 @@ def next_tokens(
     file: Annotated[
         str | None, typer.Option("--file", "-f", metavar="FILE", help="Read the text from FILE.")
     ] = None,
+    predictions: NextOptions,
+    candidates: CandidateOptions,
     json: Annotated[bool, options.flag("--json", help="Print one JSON object.")] = False,
+    output: options.OutputOptions,
+    model: options.ModelOptions,
+    compute: options.ComputeOptions,
+    verbosity: options.MessageOptions,
 ) -> None:
     """Print the likeliest next tokens after TEXT, or how likely given continuations are.
 
@@ -61,12 +60,12 @@ def next_tokens(
     continuations = Continuations(loaded, content, settings)
     if continuations.truncated:
         messages.note(f"The text was cut to {len(continuations.ids):,} tokens.")
-    rows = continuations.rows()
+    row_type, column = (Candidate, "text") if settings.candidates else (NextToken, "token")
+    records = [row_record(row, column) for row in continuations.rows()]
     print_timing(messages, loaded, start)
     if output.output is None and not json and stdout_is_terminal():
-        _print_bars(rows, output.color)
+        print_bars(records, output.color)
         return
-    row_type, column = (Candidate, "text") if settings.candidates else (NextToken, "token")
     metadata = {
         "model": loaded.files.name,
         "revision": loaded.files.revision,
@@ -74,7 +73,6 @@ def next_tokens(
         "bos": settings.bos,
     }
     with open_output(output.output) as write:
-        records = [row_record(row, column) for row in rows]
         table = RowOutput("json" if json else "tsv", write)
         table.write_rows(metadata, row_columns(row_type, column), records)
 
@@ -84,21 +82,3 @@ def _note_spaces(text: str, candidates: Sequence[str], messages: Messages) -> No
         messages.note("note: the text ends in white space, which GPT-2 expects as a part of what follows")
     elif text[-1:].isalnum() and candidates and all(entry[0].isalnum() for entry in candidates):
         messages.note("note: no candidate begins with a space, so each is read as the end of the last word")
-
-
-def _print_bars(rows: Sequence[NextToken | Candidate], color: str) -> None:
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    from gpt2cli.cli.output.messages import stdout_console
-    from gpt2cli.cli.output.rows import visible
-
-    console = stdout_console(color)
-    names = [visible(row.text) for row in rows]
-    width = max(map(cell_len, names))
-    bar_width = max(0, min(BAR_WIDTH, console.width - width - 12))
-    for row, name in zip(rows, names, strict=True):
-        line = Text(f"{row.probability:8.3%}  {name}{' ' * (width - cell_len(name))}  ")
-        line.append("█" * round(bar_width * row.probability / rows[0].probability), "cyan")
-        line.rstrip()
-        console.print(line, soft_wrap=True)

@@ -19,10 +19,7 @@ from gpt2cli.cli.output.timing import print_timing
 
 @takes_groups
 def rank(
-    model: options.ModelOptions,
-    settings: ScoringOptions,
-    compute: options.ComputeOptions,
-    verbosity: options.MessageOptions,
+    *,
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="FILE", show_default=False, help="Files of lines; - or none is stdin."),
@@ -37,6 +34,10 @@ def rank(
     ] = None,
     json: options.Json = False,
     output: options.Output = None,
+    model: options.ModelOptions,
+    settings: ScoringOptions,
+    compute: options.ComputeOptions,
+    verbosity: options.MessageOptions,
 ) -> None:
     """Print lines in order of likelihood, the best first.
 

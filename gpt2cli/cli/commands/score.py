@@ -14,8 +14,8 @@ from gpt2cli.cli.options import rows as choose
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import ProtocolOptions
-from gpt2cli.cli.output.rows import RowOutput, stdout_is_terminal
-from gpt2cli.cli.output.streams import open_output
+from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:

@@ -113,6 +113,14 @@ def bytes_to_read(sources: Iterable[str]) -> int | None:
     return total
 
 
+def is_file(name: str) -> bool:
+    """Return whether a text is the name of a file, which most texts cannot be."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def source_name(source: str) -> str:
     """Return how a message names a source."""
     return "standard input" if source == STDIN else source

@@ -13,9 +13,9 @@ from typing import Any
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Expand the groups among a command's parameters into one parameter for each option.
 
-    A group is a frozen dataclass. Its options are the fields that its own body annotates with
-    `Annotated[..., typer.Option(...)]`; a field that only its base class has keeps its default. The
-    help shows the options where the group stands in the signature.
+    A group is a frozen dataclass; a subclass of one needs no decorator. Its options are the fields that its
+    own body annotates with `Annotated[..., typer.Option(...)]`; a field that only its base class has keeps
+    its default. The help shows the options where the group stands in the signature.
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {

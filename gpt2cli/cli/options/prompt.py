@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from gpt2cli.cli.input.text import read_prompt
+from gpt2cli.cli.input.text import is_file, read_prompt
 from gpt2cli.cli.options.shared import flag
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PromptOptions:
     """Where the prompt comes from."""
 
@@ -44,4 +44,6 @@ class PromptOptions:
         text = read_prompt(self.prompt, self.file, self.keep_newline, messages.note)
         if not text:
             raise UsageError("The prompt is empty.", "Use --unconditional to begin from nothing.")
+        if self.prompt and is_file(self.prompt):
+            messages.note(f"note: {self.prompt} is also a file; -f {self.prompt} reads the prompt from it")
         return text

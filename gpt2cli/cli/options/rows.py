@@ -39,7 +39,7 @@ _format = partial(flag, rich_help_panel=FORMAT)
 _selection = partial(typer.Option, rich_help_panel=SELECTION)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SourceOptions:
     """Where texts come from."""
 
@@ -74,7 +74,7 @@ class SourceOptions:
         return Sources(self.files, self.text)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RowOptions:
     """What gets a row, and what counts as a document."""
 
@@ -92,7 +92,7 @@ class RowOptions:
     ] = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OutputFormat:
     """The format of rows."""
 
@@ -107,7 +107,7 @@ class OutputFormat:
         return next((name for name in FORMATS if getattr(self, name)), "tsv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SelectionOptions:
     """What to print in place of rows of scores."""
 

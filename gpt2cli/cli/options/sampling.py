@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ import typer
 
 from gpt2cli.cli.options.shared import COMPUTE, Special, flag
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.settings import MAX_SEED, CompletionSettings, TextBias
+from gpt2cli.generation.settings import MAX_SEED, SampleSettings, TextBias
 
 LENGTH, SAMPLING, PENALTIES = "Length", "Sampling", "Repetition and bias"
 
@@ -42,8 +42,7 @@ Truncate = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class CompletionOptions(CompletionSettings):
+class CompletionOptions(SampleSettings):
     """How a prompt is continued."""
 
     special: Special
@@ -97,6 +96,8 @@ class CompletionOptions(CompletionSettings):
             help="The same seed gives the same text; -v and --json show it.",
         ),
     ]
+    num_samples: Annotated[int, _sampling(min=1, metavar="N", help="Continue the prompt N times.")]
+    batch_size: Annotated[int, _sampling(min=1, metavar="N", help="Run at most N samples at once.")]
     repetition_penalty: Annotated[
         float, _penalty(metavar="X", help="Divide the logits of tokens seen before by X; 1 is off.")
     ]
@@ -156,11 +157,3 @@ REPORTED = (
     *("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty"),
     *("frequency_penalty", "no_repeat_ngram", "bias", "ban"),
 )
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """How many samples to make, and how many at once."""
-
-    num_samples: Annotated[int, _sampling(min=1, metavar="N", help="Continue the prompt N times.")] = 1
-    batch_size: Annotated[int, _sampling(min=1, metavar="N", help="Run at most N samples at once.")] = 8

@@ -60,7 +60,6 @@ BatchSize = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ScoringOptions(ScoringSettings):
     """How texts are scored."""
 
@@ -71,7 +70,6 @@ class ScoringOptions(ScoringSettings):
     batch_size: BatchSize
 
 
-@dataclass(frozen=True, kw_only=True)
 class ProtocolOptions(ScoringSettings):
     """How texts are scored, by this tool's own scheme or as another tool does."""
 
@@ -86,7 +84,7 @@ class ProtocolOptions(ScoringSettings):
     batch_size: BatchSize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CandidateOptions:
     """Continuations to rank in place of the likeliest tokens."""
 
@@ -119,7 +117,6 @@ class CandidateOptions:
         return [argument_text(text, "--candidate") for text in (*listed, *(self.candidate or ()))]
 
 
-@dataclass(frozen=True, kw_only=True)
 class NextOptions(NextSettings):
     """How the next token is predicted."""
 

@@ -15,7 +15,7 @@ from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.stopwatch import Stopwatch
-    from gpt2cli.model.loading import LoadedModel
+    from gpt2cli.language_model import LanguageModel
 
 COMPUTE, MESSAGES = "Computing", "Messages"
 
@@ -114,25 +114,26 @@ Debug = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelOptions:
     """Which model to load, and whether it may be downloaded."""
 
     model: Model = None
     offline: Offline = False
 
-    def load(self, compute: Compute, messages: Messages, *, for_decoding: bool = False) -> LoadedModel:
-        """Load the model as `model.loading.load` does.
+    def load(self, compute: Compute, messages: Messages, *, for_decoding: bool = False) -> LanguageModel:
+        """Load the model as `gpt2cli.load` does.
 
         Raises:
-            UsageError, HubError, CheckpointError, Error: as `model.loading.load` does.
+            UsageError, HubError, CheckpointError, Error: as `gpt2cli.load` does.
         """
-        from gpt2cli.model.loading import load
+        from gpt2cli.language_model import load_with
 
-        return load(self.model, compute, offline=self.offline, reporter=messages, for_decoding=for_decoding)
+        return load_with(
+            self.model, compute, offline=self.offline, reporter=messages, for_decoding=for_decoding
+        )
 
 
-@dataclass(frozen=True)
 class ComputeOptions(Compute):
     """Where and how to compute."""
 
@@ -143,7 +144,7 @@ class ComputeOptions(Compute):
     threads: Threads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OutputOptions:
     """Where the output goes, and whether it has colours."""
 
@@ -151,7 +152,7 @@ class OutputOptions:
     color: Color = "auto"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class QuietOptions:
     """How much to print on stderr, without details."""
 
@@ -163,7 +164,7 @@ class QuietOptions:
         return Messages(self.quiet)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MessageOptions:
     """How much to print on stderr."""
 

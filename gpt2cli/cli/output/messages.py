@@ -87,20 +87,11 @@ class Messages(Reporter):
 
 def stderr_console(color: str = "auto") -> Console:
     """Return a rich console on stderr; color is auto, always or never."""
-    return _console(color, stderr=True)
-
-
-def stdout_console(color: str = "auto") -> Console:
-    """Return a rich console on stdout, for tables and pictures only; color is auto, always or never."""
-    return _console(color, stderr=False)
-
-
-def _console(color: str, stderr: bool) -> Console:
     # Only what draws needs rich, whose import costs as much as a short command.
     from rich.console import Console
 
     return Console(
-        stderr=stderr,
+        stderr=True,
         force_terminal=True if color == "always" else None,
         no_color=True if color == "never" else None,
         highlight=False,

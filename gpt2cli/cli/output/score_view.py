@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2cli.cli.input.sources import Sources
-from gpt2cli.cli.output.rows import Write
-from gpt2cli.cli.output.streams import wants_color
+from gpt2cli.cli.output.streams import Write, wants_color
 from gpt2cli.scoring.rows import TokenRow, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
 from gpt2cli.scoring.settings import Split, Unit
 from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, lines_of, parts_of, shade
 from gpt2cli.scoring.text_scorer import Scoring
 from gpt2cli.scoring.words import WordRow, word_rows
+from gpt2cli.text.printable import replaced
 
 # Under a text without colours, as tall as it is surprising.
 BARS = " ▁▂▃▄▅▆▇█"
@@ -72,7 +72,7 @@ def terminal_lines(parts: Iterable[Part], color: bool) -> Iterator[bytes]:
         if color:
             yield "".join(map(_shaded, line)).encode() + b"\n"
         else:
-            text = "".join(_visible(placed.part.text) for placed in line)
+            text = "".join(replaced(placed.part.text) for placed in line)
             yield f"{text}\n{''.join(map(_bar, line)).rstrip()}\n".encode()
 
 
@@ -82,7 +82,7 @@ def _stretch(row: TokenRow | WordRow, text: Text) -> Shaded:
 
 
 def _shaded(placed: Placed) -> str:
-    text = _visible(placed.part.text)
+    text = replaced(placed.part.text)
     if placed.part.bits is None:
         return text
     red, green, blue = shade(placed.part.bits)
@@ -92,8 +92,3 @@ def _shaded(placed: Placed) -> str:
 def _bar(placed: Placed) -> str:
     height = round(min((placed.part.bits or 0.0) / FULL_SHADE, 1.0) * (len(BARS) - 1))
     return BARS[height] * int(placed.width)
-
-
-def _visible(text: str) -> str:
-    # What a terminal would obey is not shown to it.
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

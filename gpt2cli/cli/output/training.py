@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gpt2cli.cli.output.messages import Messages, stderr_console
+from gpt2cli.text.printable import replaced
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -55,7 +56,7 @@ class TrainingDisplay:
             f"held out, step {record.step:,}: loss {record.valid_loss:.4f}  "
             f"perplexity {record.perplexity:,.2f}  {record.bits_per_byte:.4f} bits/byte{best}"
         )
-        for line in printable(record.sample).splitlines():
+        for line in replaced(record.sample).splitlines():
             self._print(f"  | {line}")
 
     def _print(self, line: str) -> None:
@@ -130,10 +131,3 @@ def clock(seconds: float) -> str:
     """Return a time as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
-def printable(text: str) -> str:
-    """Return text without what could move a terminal's cursor."""
-    return "".join(
-        symbol if symbol.isprintable() or symbol == "\n" else "\N{REPLACEMENT CHARACTER}" for symbol in text
-    )

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import InputError
-from gpt2cli.text.tokenizer import END_OF_TEXT
 
 Ids: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

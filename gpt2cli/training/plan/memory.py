@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.roles import is_layer_matrix, layer_of
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.errors import UsageError
 from gpt2cli.training.plan.settings import TrainingSettings
@@ -31,7 +32,7 @@ def estimate_memory(config: ModelConfig, settings: TrainingSettings) -> int:
     total = sum(map(math.prod, shapes.values()))
     trained = {name: shape for name, shape in shapes.items() if not settings.freezes(name)}
     if settings.lora:
-        matrices = [shape for name, shape in shapes.items() if name.startswith("h.") and len(shape) == 2]
+        matrices = [shape for name, shape in shapes.items() if is_layer_matrix(name, shape)]
         trained = {str(number): (settings.lora, sum(shape)) for number, shape in enumerate(matrices)}
     fixed = 4 * total + sum(_bytes_each(name, settings) * math.prod(shape) for name, shape in trained.items())
     reduced = 2 * total if settings.precision == "bfloat16" else 0
@@ -75,7 +76,7 @@ def available_memory() -> int:
 
 def _bytes_each(name: str, settings: TrainingSettings) -> int:
     """Return the bytes of a trained number's gradient and of what the optimizer remembers of it."""
-    muon = settings.optimizer == "muon" and name.startswith("h.")
+    muon = settings.optimizer == "muon" and layer_of(name) is not None
     return 4 + (MUON_BYTES if muon else ADAMW_BYTES)
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from gpt2cli.checkpoint.roles import POSITION_EMBEDDING, TOKEN_EMBEDDING, layer_of
 from gpt2cli.errors import UsageError
 
 OptimizerName = Literal["muon", "adamw"]
@@ -77,12 +78,11 @@ class TrainingSettings:
             raise UsageError("Muon is made for whole matrices, not for --lora.", "Use --optimizer adamw.")
 
     def freezes(self, name: str) -> bool:
-        """Tell whether the weight of this name stays as it is."""
+        """Return whether the weight of this name stays as it is."""
         if self.lora or not self.freeze:
             return bool(self.lora)
-        if name.startswith("h."):
-            return int(name.split(".")[1]) < self.freeze
-        return name.startswith(("wte.", "wpe."))
+        layer = layer_of(name)
+        return name in (TOKEN_EMBEDDING, POSITION_EMBEDDING) if layer is None else layer < self.freeze
 
 
 def _require(name: str, holds: bool, expected: str) -> None:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
-from gpt2cli.generation.sampling import Sampler, SamplerSettings
+from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import Model
 from gpt2cli.training.data.documents import Ids
@@ -63,7 +64,7 @@ def bits_per_byte(loss: float, tokens: int, text_bytes: int) -> float:
 def write_sample(model: Model[Tensor], ids: Ids, end_id: int | None, seed: int) -> list[int]:
     """Return the first ids of a text and what the model writes after them."""
     prompt = [int(token) for token in ids[: min(PROMPT_TOKENS, model.config.n_positions)]]
-    sampler = Sampler(SamplerSettings(), seed)
+    sampler = Sampler(SamplingSettings(), seed)
     settings = GenerationSettings(SAMPLE_TOKENS, end_id)
     with torch.no_grad():
         generation = Generation(model, prefill(model, prompt, SAMPLE_TOKENS), sampler, settings)

@@ -169,7 +169,7 @@ class TrainingRun:
         sample = ""
         if self.ranks.is_first:
             if is_best:
-                save_weights(self.folder.weights, to_arrays(model.weights))
+                save_weights(self.folder.weights, self.config, to_arrays(model.weights))
             ids = write_sample(model, self._valid, self.tokenizer.eos_id, settings.seed)
             sample = self.tokenizer.decode(ids).decode("utf-8", "replace")
         record = EvaluationRecord(

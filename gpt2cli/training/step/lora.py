@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt2cli.checkpoint.roles import is_layer_matrix
 from gpt2cli.ops.torch_ops import TorchOps
 
 # The paper's alpha over its rank; constant, so that the learning rate need not follow the rank.
@@ -44,7 +45,7 @@ def initial_adapters(weights: Mapping[str, Tensor], rank: int, seed: int) -> dic
     generator = torch.Generator().manual_seed(seed)
     adapters = {}
     for name, weight in weights.items():
-        if name.startswith("h.") and weight.ndim == 2:
+        if is_layer_matrix(name, weight.shape):
             rows, columns = weight.shape
             down = torch.empty(rows, rank).normal_(0.0, 1.0 / math.sqrt(rows), generator=generator)
             adapters[name + DOWN] = down.to(weight.device)

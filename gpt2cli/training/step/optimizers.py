@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt2cli.checkpoint.roles import is_layer_matrix
 from gpt2cli.training.plan.settings import TrainingSettings
 
 BETAS = (0.9, 0.95)
@@ -22,7 +23,8 @@ class Optimizers:
     """
 
     def __init__(self, weights: Mapping[str, Tensor], settings: TrainingSettings) -> None:
-        muon = [name for name in weights if settings.optimizer == "muon" and _is_block_matrix(name, weights)]
+        matrices = [name for name, weight in weights.items() if is_layer_matrix(name, weight.shape)]
+        muon = matrices if settings.optimizer == "muon" else []
         others = [name for name in weights if name not in muon]
         decayed = [name for name in others if weights[name].ndim == 2]
         undecayed = [name for name in others if weights[name].ndim < 2]
@@ -92,7 +94,3 @@ def _entries(kind: str, names: Sequence[str], remembered: Mapping[str, Tensor]) 
         if owner == kind:
             entries[name][quantity] = value
     return [entries[name] for name in names]
-
-
-def _is_block_matrix(name: str, weights: Mapping[str, Tensor]) -> bool:
-    return name.startswith("h.") and weights[name].ndim == 2

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.roles import RESIDUAL_ROLES, role_of
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import Model
@@ -166,7 +167,7 @@ def initial_weights(config: ModelConfig, seed: int) -> dict[str, Tensor]:
         if len(shape) == 1:
             weights[name] = torch.full(shape, 0.0 if name.endswith("bias") else 1.0)
         else:
-            deviation = residual_deviation if "c_proj" in name else INITIAL_DEVIATION
+            deviation = residual_deviation if role_of(name) in RESIDUAL_ROLES else INITIAL_DEVIATION
             weights[name] = torch.empty(shape).normal_(0.0, deviation, generator=generator)
     return weights
 
