@@ -46,7 +46,7 @@ class ScoringSettings:
                 raise UsageError(f"`{name}` must be 1 or more, not {value}.")
 
     def rows_by(self, by: By | None) -> By:
-        """Return what gets a row of its own; None means tokens, or documents under a protocol.
+        """Return what gets a row; None means tokens, or documents under a protocol.
 
         Raises:
             UsageError: the choice is unknown, or does not fit the protocol.
