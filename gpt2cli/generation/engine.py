@@ -66,7 +66,7 @@ def fit_prompt(
     if truncate is None:
         raise UsageError(
             f"The prompt has {len(ids):,} tokens and the model's context holds {context:,}.",
-            "Shorten it, or use --truncate left (keeps the end) or right (keeps the beginning).",
+            "Shorten it, or set `truncate` to left (keeps the end) or right (keeps the beginning).",
         )
     kept = max(context + 1 - max_tokens, context // 2, 1)
     kept = min(kept, context)

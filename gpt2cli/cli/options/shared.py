@@ -96,8 +96,10 @@ Color = Annotated[
     typer.Option("--color", help="Colour the output; auto does so on a terminal, unless NO_COLOR is set."),
 ]
 Offline = Annotated[bool, flag("--offline", help="Never open a connection; also set by HF_HUB_OFFLINE=1.")]
-Quiet = Annotated[bool, flag("--quiet", "-q", help="Print nothing on stderr but errors.")]
-Verbose = Annotated[bool, flag("--verbose", "-v", help="Print details on stderr.")]
+Quiet = Annotated[
+    bool, flag("--quiet", "-q", rich_help_panel=MESSAGES, help="Print nothing on stderr but errors.")
+]
+Verbose = Annotated[bool, flag("--verbose", "-v", rich_help_panel=MESSAGES, help="Print details on stderr.")]
 Json = Annotated[bool, flag("--json", help="Print JSON, one object a line.")]
 Output = Annotated[
     Path | None,
@@ -109,6 +111,7 @@ Debug = Annotated[
     flag(
         "--debug",
         callback=_enable_debugging,
+        rich_help_panel=MESSAGES,
         help="Show tracebacks of errors; also set by GPT2_DEBUG=1.",
     ),
 ]
@@ -142,6 +145,14 @@ class ComputeOptions(Compute):
     dtype: Dtype
     quantize: Quantize
     threads: Threads
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OutputOptions:
+    """Where the output goes, and whether it has colours."""
+
+    output: Output = None
+    color: Color = "auto"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
