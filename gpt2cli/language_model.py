@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -16,6 +16,10 @@ from gpt2cli.ops.compute import Compute
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation
     from gpt2cli.generation.generated_text import GeneratedText
+    from gpt2cli.generation.settings import Truncation
+    from gpt2cli.scoring.continuations import NextText
+    from gpt2cli.scoring.report import Row
+    from gpt2cli.scoring.settings import By, Unit
 
 P = ParamSpec("P")
 Settings = TypeVar("Settings")
@@ -90,6 +94,52 @@ class LanguageModel(LoadedModel):
         from gpt2cli.generation.continuation import Continuation
 
         return Continuation(self, prompt, settings, num_samples, batch_size)
+
+    def score(
+        self,
+        text: str,
+        by: By = "token",
+        *,
+        unit: Unit = "bits",
+        bos: bool | None = None,
+        window: int | None = None,
+        stride: int | None = None,
+        batch_size: int | None = None,
+    ) -> list[Row]:
+        """Score a text and return a row for each token, word or line, or one for the document.
+
+        Rows are dataclasses with the text, its place and its surprisal, so that pandas.DataFrame(rows) is a
+        table. Without `bos`, which is true unless given, the first token has no score. A longer text is read
+        in windows of `window` tokens that move by `stride`.
+
+        Raises:
+            UsageError: a setting is out of its range, or does not fit the model.
+            InputError: the text is not Unicode.
+        """
+        from gpt2cli.scoring.report import score_rows
+        from gpt2cli.scoring.settings import ScoringSettings
+
+        settings = ScoringSettings(unit=unit, bos=bos, window=window, stride=stride, batch_size=batch_size)
+        return score_rows(self, text, settings, by)
+
+    def next(
+        self,
+        text: str,
+        top: int = 10,
+        *,
+        candidates: Sequence[str] = (),
+        bos: bool = False,
+        truncate: Truncation | None = None,
+    ) -> list[NextText]:
+        """Return the likeliest next tokens, or all candidates, each with its probability, likeliest first.
+
+        Raises:
+            UsageError: a setting is out of its range, or the text does not fit the context.
+            InputError: the text is not Unicode.
+        """
+        from gpt2cli.scoring.continuations import next_tokens
+
+        return next_tokens(self, text, top, candidates=candidates, bos=bos, truncate=truncate)
 
 
 def load(

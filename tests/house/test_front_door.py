@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -122,3 +124,54 @@ def test_a_model_says_in_one_line_what_it_is(model: gpt2cli.LanguageModel) -> No
 def test_a_tokenizer_needs_no_weights(model: gpt2cli.LanguageModel) -> None:
     assert gpt2cli.tokenizer("gpt2").encode("Hello world") == [15496, 995]
     assert gpt2cli.tokenizer("stories").encode("Hello") == model.tokenizer.encode("Hello")
+
+
+def test_the_example_of_the_documentation_runs(
+    tmp_path: Path, model: gpt2cli.LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for piece in model.stream("Once upon a time", max_tokens=60, seed=7):
+        print(piece, end="")
+    assert len(capsys.readouterr().out.split()) > 20
+    rows = model.score("The cat sat.", unit="bits", by="word")
+    assert [row.text for row in rows] == ["The", "cat", "sat."]  # type: ignore[union-attr]
+    likeliest = model.next("The cat sat on the", top=5)
+    assert len(likeliest) == 5
+    text, probability = likeliest[0]
+    assert (text[:1], 0 < probability < 1) == (" ", True)
+
+
+@pytest.mark.parametrize("by", ["token", "word"])
+def test_rows_have_a_text_a_place_and_numbers(
+    model: gpt2cli.LanguageModel, by: Literal["token", "word"]
+) -> None:
+    text = "The cat sat on the moon."
+    rows = model.score(text, by=by)
+    for row in rows:
+        values = asdict(row)
+        assert text[values["start"] : values["end"]].strip() == values["text"].strip()
+        assert values["surprisal"] > 0 < values["entropy"]
+        assert by == "word" or values["rank"] >= 1
+
+
+def test_scores_are_those_of_the_command_line(model: gpt2cli.LanguageModel) -> None:
+    text = "The cat sat on the moon."
+    command = [sys.executable, "-m", "gpt2cli", "score", "-m", "stories", "-q", "--json", "--text", text]
+    printed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    rows = [asdict(row) for row in model.score(text)]
+    assert [row["surprisal"] for row in printed["rows"]] == pytest.approx(
+        [row["surprisal"] for row in rows], abs=1e-6
+    )
+
+
+def test_candidates_are_ranked_by_probability(model: gpt2cli.LanguageModel) -> None:
+    ranked = model.next("The cat sat on the", candidates=[" moon", " floor"])
+    assert [entry.text for entry in ranked] == [" floor", " moon"]
+    assert ranked[0].probability > ranked[1].probability
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_rows_make_a_table_with_one_call(model: gpt2cli.LanguageModel, library: str) -> None:
+    frames = pytest.importorskip(library)
+    table = frames.DataFrame(model.score("The cat sat.", by="word"))
+    assert list(table["text"]) == ["The", "cat", "sat."]
+    assert {"surprisal", "entropy", "start", "end"} <= set(table.columns)

@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 from typing import NoReturn
 
+from gpt2cli.cli.input.named_sources import CommandSources
 from gpt2cli.cli.input.text import STDIN, require_stdin
-from gpt2cli.cli.input.training_sources import CommandSources
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.training import TrainingOptions
