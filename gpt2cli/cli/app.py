@@ -8,52 +8,17 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from gpt2cli import __version__
+from gpt2cli.cli.command_table import Commands
 from gpt2cli.cli.options import shared as options
 from gpt2cli.errors import Error
 
 INTERRUPTED = 130
-# In the order of use. Each is defined in the module of its name; a few names are taken in Python.
-COMMANDS = {
-    "generate": "generate",
-    "next": "next_tokens",
-    "score": "score",
-    "rank": "rank",
-    "tokenize": "tokenize",
-    "train": "train",
-    "download": "download",
-    "models": "models",
-    "bench": "bench",
-    "info": "info",
-    "help": "show_help",
-}
-
-
-class Commands(Mapping[str, Any]):
-    """Import a command's module only when that command is asked for."""
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(COMMANDS)
-
-    def __len__(self) -> int:
-        return len(COMMANDS)
-
-    def __getitem__(self, name: str) -> Any:
-        function = COMMANDS[name]
-        command = getattr(import_module(f"gpt2cli.cli.commands.{name}"), function)
-        holder = typer.Typer(rich_markup_mode="markdown")
-        if isinstance(command, typer.Typer):
-            holder.add_typer(command, name=name)
-        else:
-            holder.command(name)(command)
-        return typer.main.get_group(holder).commands[name]
 
 
 class LazyGroup(TyperGroup):

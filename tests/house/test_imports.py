@@ -14,7 +14,8 @@ import pytest
 import typer
 from checkpoints import save_checkpoint, save_tokenizer
 
-from gpt2cli.cli.app import COMMANDS, app
+from gpt2cli.cli.app import app
+from gpt2cli.cli.command_table import COMMANDS
 
 PACKAGE = Path(__file__).parents[2] / "gpt2cli"
 MODULES = {
