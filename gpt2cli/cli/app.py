@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from gpt2cli import __version__
 from gpt2cli.cli.command_table import Commands
 from gpt2cli.cli.options import shared as options
+from gpt2cli.cli.spelling import spell
 from gpt2cli.errors import Error
 
 INTERRUPTED = 130
@@ -123,7 +124,7 @@ def _end(error: BaseException) -> NoReturn:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Error):
-        return f"Error: {error}", error.exit_code
+        return f"Error: {spell(str(error))}", error.exit_code
     if isinstance(error, typer.TyperException):
         return _explain_usage(error), error.exit_code
     if isinstance(error, OSError):

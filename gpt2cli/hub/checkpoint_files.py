@@ -79,7 +79,7 @@ def _shards(index: Path) -> list[str]:
         return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"The index of weights {index} is damaged.", "Fetch it again: gpt2 download --force MODEL."
+            f"The index of weights {index} is damaged.", "Fetch it again: gpt2 download MODEL with `force`."
         ) from error
 
 

@@ -182,7 +182,7 @@ def _find_unless_forced(source: ModelSource, name: str, force: bool) -> ModelFil
     if not force:
         return find_model(name)
     if source.path is not None:
-        raise UsageError(f"{source.name} is not on the Hub.", "Leave out --force.")
+        raise UsageError(f"{source.name} is not on the Hub.", "Leave out `force`.")
     return None
 
 
@@ -209,7 +209,7 @@ def _list_repository(source: ModelSource, offline: bool) -> Listing:
     if offline or value.upper() in TRUE:
         raise HubError(
             f"{source.spelling} is not on this machine, and the network may not be used.",
-            f"Without --offline and HF_HUB_OFFLINE: gpt2 download {source.spelling}.",
+            f"Without `offline` and HF_HUB_OFFLINE: gpt2 download {source.spelling}.",
         )
     # The client costs a tenth of a second and more.
     from gpt2cli.hub import client as hub_client

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING
 
+from gpt2cli.cli.spelling import spell
 from gpt2cli.hub.reporter import Progress, Reporter
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Messages(Reporter):
     def note(self, text: str) -> None:
         """Print one line, unless quiet."""
         if not self.quiet and sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)
+            print(spell(text), file=sys.stderr, flush=True)
 
     def detail(self, text: str) -> None:
         """Print one line, if verbose."""
