@@ -1,4 +1,4 @@
-"""What a long job reports to whoever asked for it: notes, phases, downloads."""
+"""The reports of a long job: notes, phases, downloads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 class Reporter:
-    """Receive the reports of a job; this one ignores them all."""
+    """A receiver of a job's reports; this one ignores them all."""
 
     def note(self, text: str) -> None:
         """Take one line that the user should read."""

@@ -35,7 +35,7 @@ from gpt2cli.benchmark.peers.catalog import PEERS, find_peers
 from gpt2cli.benchmark.peers.llama_cpp import llama_cpp_engines, read_llama_bench
 from gpt2cli.benchmark.quality import compare_quality
 from gpt2cli.benchmark.report import report_speed
-from gpt2cli.benchmark.settings import LLAMA_CPP, PEER_NAMES, SpeedSettings
+from gpt2cli.benchmark.settings import LLAMA_CPP, PEER_NAMES, SpeedSettings, with_threads
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import HELD_OUT, PROMPT, fit_workload, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
@@ -47,6 +47,7 @@ from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.model import load_model
 from gpt2cli.ops.backend import kernels_are_built, open_backend
 from gpt2cli.ops.compute import Compute
+from gpt2cli.ops.threads import THREAD_VARIABLES, available_cores
 from gpt2cli.scoring.predictions import Scheme
 from gpt2cli.text.tokenizer import load_tokenizer
 
@@ -255,6 +256,15 @@ def test_a_model_that_produces_nan_is_an_error(tmp_path: Path) -> None:
 
 def test_every_engine_with_a_name_can_be_set_up() -> None:
     assert tuple(PEERS) == PEER_NAMES
+
+
+def test_the_threads_are_those_of_the_user_else_one_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert with_threads(Compute("cpu")) == Compute("cpu", threads=available_cores())
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert with_threads(Compute()).threads == 3
+    assert with_threads(Compute(threads=2)).threads == 2
 
 
 def test_settings_are_checked_before_any_work(tmp_path: Path) -> None:

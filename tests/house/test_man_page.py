@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from man_page import MAN_PAGE, man_page
 
-from gpt2cli.cli.app import COMMANDS
+from gpt2cli.cli.command_table import COMMANDS
 
 
 def test_the_file_is_what_the_app_generates() -> None:

@@ -14,6 +14,7 @@ from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import json_line, write_stdout
+from gpt2cli.cli.spelling import spell
 from gpt2cli.errors import UsageError
 from gpt2cli.ops.compute import Compute
 
@@ -64,6 +65,7 @@ def bench(
         return _generate_command(name, compute, tokens)
 
     report = measure_speed(name, loaded, compute, speed, generate, messages)
+    report["left_out"] = {peer: spell(reason) for peer, reason in report["left_out"].items()}
     _show(report, speed_table, form, messages)
 
 
