@@ -17,8 +17,8 @@
 #define LANES 16
 #define TILES
 #include "common.inc"
-#include "finish.inc"
-#include "int8.inc"
+#include "epilogue.inc"
+#include "linear_int8.inc"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "kernels.h"
-#include "rounding.h"
+#include "quantize.h"
 
 const struct kernels *kernels_named(const char *name)
 {

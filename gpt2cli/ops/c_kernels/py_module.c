@@ -1,6 +1,6 @@
 /* The kernels as the Python module gpt2cli.ops.kernels. */
 
-#include "arguments.h"
+#include "py_arguments.h"
 
 #include <string.h>
 
