@@ -18,7 +18,14 @@ setup(
             files("*.c"),
             # A change in one of these rebuilds the kernels, and source distributions include them.
             depends=files("*.h", "*.inc"),
-            extra_compile_args=["-O3", "-std=gnu11", "-ffp-contract=off", "-pthread", "-Wno-psabi"],
+            extra_compile_args=[
+                "-O3",
+                "-std=gnu11",
+                "-ffp-contract=off",
+                "-pthread",
+                "-Wno-psabi",
+                "-fvisibility=hidden",
+            ],
             extra_link_args=["-pthread"],
             # Without a compiler the package still installs, and computes on numpy.
             optional=True,
