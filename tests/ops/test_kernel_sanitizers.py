@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 SOURCES = Path(__file__).parents[2] / "gpt2cli/ops/c_kernels"
-DRIVER = Path(__file__).with_name("kernel_driver.c")
+DRIVER = [Path(__file__).with_name(name) for name in ("kernel_driver.c", "kernel_checks.c")]
 COMPILER = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 FLAGS = (
     *("-std=gnu11", "-ffp-contract=off", "-g", "-pthread", "-Wno-psabi"),
@@ -34,7 +34,7 @@ def build(folder: Path, names: Iterable[str], *flags: str) -> Path:
     def compile_one(source: Path) -> str:
         target = folder / f"{source.stem}.o"
         # Unoptimized kernels keep every access, and are compiled in a third of the time.
-        level = "-O1" if source == DRIVER else "-O0"
+        level = "-O1" if source in DRIVER else "-O0"
         run([*COMPILER, *FLAGS, *flags, level, "-c", str(source), "-o", str(target)])
         return str(target)
 
@@ -44,7 +44,7 @@ def build(folder: Path, names: Iterable[str], *flags: str) -> Path:
     if subprocess.run(trial, capture_output=True, check=False).returncode:
         pytest.skip(f"{COMPILER[0]} has no {flags[0]}")
     with ThreadPoolExecutor(2) as two:
-        objects = list(two.map(compile_one, [*(SOURCES / f"{name}.c" for name in names), DRIVER]))
+        objects = list(two.map(compile_one, [*(SOURCES / f"{name}.c" for name in names), *DRIVER]))
     run([*COMPILER, *FLAGS, *flags, *objects, "-lm", "-o", str(folder / "driver")])
     return folder / "driver"
 

@@ -1,26 +1,27 @@
-/* Keys and values go from the rows that a product made into the cache, each head's together. */
+/* New keys and values go from the rows of qkv into the cache, where those of one head lie together. */
 
 #include <string.h>
 
 #include "kernels.h"
 #include "pool.h"
 
+/* A task for each head of each batch row. */
 static void append_head(void *context, ptrdiff_t task, int worker)
 {
-    const struct appended *a = context;
-    ptrdiff_t batch = task / a->heads, head = task % a->heads, row = a->heads * a->width;
-    const float *from = a->qkv + batch * a->time * 3 * row + row + head * a->width;
-    ptrdiff_t to = batch * a->stride[0] + head * a->stride[1] + a->past * a->stride[2];
-    size_t size = (size_t)a->width * sizeof *from;
+    const struct kv_update *u = context;
+    ptrdiff_t batch = task / u->heads, head = task % u->heads, row = u->heads * u->width;
+    const float *from = u->qkv + batch * u->time * 3 * row + row + head * u->width;
+    ptrdiff_t to = batch * u->stride[0] + head * u->stride[1] + u->past * u->stride[2];
+    size_t size = (size_t)u->width * sizeof *from;
     (void)worker;
-    for (ptrdiff_t i = 0; i < a->time; i++, from += 3 * row, to += a->stride[2]) {
-        memcpy(a->keys + to, from, size);
-        memcpy(a->values + to, from + row, size);
+    for (ptrdiff_t i = 0; i < u->time; i++, from += 3 * row, to += u->stride[2]) {
+        memcpy(u->keys + to, from, size);
+        memcpy(u->values + to, from + row, size);
     }
 }
 
-void kernels_append(const struct appended *appended)
+void kv_append(const struct kv_update *update)
 {
-    struct appended call = *appended;
+    struct kv_update call = *update;
     pool_run_unless_small(append_head, &call, call.batch * call.heads, call.time * call.width);
 }

@@ -1,31 +1,36 @@
-/* What the rounding of weights and of activations to whole numbers share. */
+/* Rounding to whole numbers: what weights and activations share. */
 
-#ifndef GPT2_ROUNDING_H
-#define GPT2_ROUNDING_H
+#ifndef GPT2_QUANTIZE_H
+#define GPT2_QUANTIZE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Return the largest magnitude of numbers that are `step` floats apart: NaN where one is not a number. */
-static inline float largest_magnitude(const float *from, ptrdiff_t count, ptrdiff_t step)
+/* The largest magnitude that a number is rounded to, in 8 and in 15 bits. The latter is 127 * 128, so that both of its
+   bytes stay within int8. */
+#define INT8_QMAX 127.0f
+#define INT15_QMAX 16256.0f
+
+/* Returns the largest magnitude of numbers that lie `stride` floats apart; NaN if one of them is NaN. */
+static inline float largest_magnitude(const float *from, ptrdiff_t count, ptrdiff_t stride)
 {
-    /* As whole numbers they have the same order, in which infinity comes after all, and then NaN. */
-    uint32_t most = 0;
+    /* The bits, read as whole numbers, are ordered as the floats are; infinity is above all of them, then NaN. */
+    uint32_t largest = 0;
     for (ptrdiff_t i = 0; i < count; i++) {
         uint32_t bits;
-        __builtin_memcpy(&bits, from + i * step, sizeof bits);
+        __builtin_memcpy(&bits, from + i * stride, sizeof bits);
         bits &= 0x7fffffff;
-        most = bits > most ? bits : most;
+        largest = bits > largest ? bits : largest;
     }
     float magnitude;
-    __builtin_memcpy(&magnitude, &most, sizeof magnitude);
+    __builtin_memcpy(&magnitude, &largest, sizeof magnitude);
     return magnitude;
 }
 
-/* Return what makes the largest magnitude `steps`; numbers so tiny that it overflows are as good as zero. */
-static inline float inverse_scale(float steps, float most)
+/* Returns the factor from numbers to whole numbers up to qmax; 0 where it overflows, for numbers that tiny. */
+static inline float inverse_scale(float qmax, float largest)
 {
-    float inverse = most > 0.0f ? steps / most : 0.0f;
+    float inverse = largest > 0.0f ? qmax / largest : 0.0f;
     return inverse <= 3.0e38f ? inverse : 0.0f;
 }
 
