@@ -151,10 +151,12 @@ def _packed(weight: Array) -> tuple[Array, Array, Array]:
     from gpt2cli.ops import kernels
 
     depth, columns = weight.shape
-    padded = -(-columns // kernels.PANEL) * kernels.PANEL
-    panels = np.empty((padded // kernels.PANEL, -(-depth // 4), kernels.PANEL, 4), np.uint8)
+    padded = -(-columns // kernels.INT8_PANEL_COLUMNS) * kernels.INT8_PANEL_COLUMNS
+    panels = np.empty(
+        (padded // kernels.INT8_PANEL_COLUMNS, -(-depth // 4), kernels.INT8_PANEL_COLUMNS, 4), np.uint8
+    )
     scales, totals = np.empty((2, padded), np.float32)
-    kernels.pack(weight, panels, scales, totals)
+    kernels.pack_int8(weight, panels, scales, totals)
     return panels, scales, totals
 
 

@@ -216,7 +216,7 @@ def test_a_second_load_maps_the_file_and_converts_nothing(
     if storage == "int8":
         from gpt2cli.ops import kernels
 
-        monkeypatch.setattr(kernels, "pack", fail)
+        monkeypatch.setattr(kernels, "pack_int8", fail)
     second = load(checkpoint, storage)
     assert stamp(only_file(assets)) == made
     assert_same(first, second)

@@ -1,4 +1,4 @@
-"""A head that is screened in 8 bits: the highest logits are those of the whole head, bit for bit."""
+"""A head screened in int8: the highest logits have the bits of the whole head's."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ KINDS: Sequence[Callable[[Random], tuple[Array, Array]]] = (
 
 
 def screened(head: Array) -> Table:
-    (rows, width), panel = head.shape, kernels.PANEL
+    (rows, width), panel = head.shape, kernels.INT8_PANEL_COLUMNS
     columns = -(-rows // panel) * panel
     panels = np.empty((columns // panel, -(-width // 4), panel, 4), np.uint8)
     scales, totals = np.empty((2, columns), np.float32)
-    kernels.pack(widen(head).T, panels, scales, totals)
+    kernels.pack_int8(widen(head).T, panels, scales, totals)
     screen = StoredTensor("U8", panels, scales, packed_shape=head.shape)
     table: Table = CompiledOps().table(StoredTensor("F32", head, screen=screen))
     return table
@@ -119,7 +119,7 @@ def test_the_highest_logits_are_those_of_the_whole_head(
     kind: Callable[[Random], tuple[Array, Array]], dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However many are left, they shall be the right ones.
-    monkeypatch.setattr("gpt2cli.ops.head_screen.MOST_OF_TOKENS", 1.0)
+    monkeypatch.setattr("gpt2cli.ops.head_screen.MAX_SHARE", 1.0)
     ops, random = CompiledOps(), np.random.default_rng(0)
     for _ in range(20):
         head, x = kind(random)
@@ -149,7 +149,7 @@ def test_logits_in_8_bits_alone_would_be_in_another_order() -> None:
 def test_a_logit_counts_that_is_the_highest_only_if_all_is_rounded_against_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gpt2cli.ops.head_screen.MOST_OF_TOKENS", 1.0)
+    monkeypatch.setattr("gpt2cli.ops.head_screen.MAX_SHARE", 1.0)
     ops, row = CompiledOps(), np.ones((1, WIDTH), np.float32)
     head = np.full((TOKENS, WIDTH), 10 - 0.49, np.float32)
     # The first weights make a step 1 in each row.
@@ -183,7 +183,7 @@ def test_what_is_not_finite_is_not_hidden(value: float, where: str) -> None:
 
 def test_a_screen_that_tells_too_little_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     products: list[Any] = []
-    monkeypatch.setattr(compiled_ops, "_product", _counting(products))
+    monkeypatch.setattr(compiled_ops, "_linear_int8", _counting(products))
     ops = CompiledOps()
     head, row = np.ones((TOKENS, WIDTH), np.float32), np.ones((1, WIDTH), np.float32)
     table = screened(head)
@@ -193,7 +193,7 @@ def test_a_screen_that_tells_too_little_is_left_alone(monkeypatch: pytest.Monkey
 
 
 def _counting(calls: list[Any]) -> Callable[..., Array]:
-    original = compiled_ops._product
+    original = compiled_ops._linear_int8
 
     def product(*arguments: Any) -> Array:
         calls.append(arguments)
@@ -274,8 +274,8 @@ def test_where_the_choice_is_among_a_few_the_head_is_not_read(
         rows.append(len(table))
         return original(x, table)
 
-    original = compiled_ops._dots
-    monkeypatch.setattr(compiled_ops, "_dots", dots)
+    original = compiled_ops._lm_head
+    monkeypatch.setattr(compiled_ops, "_lm_head", dots)
     _tokens(model(checkpoint, "float32", True), SAMPLINGS["greedy"], GenerationSettings(20))
     assert len(rows) == 20
     assert max(rows) < 200
@@ -343,7 +343,7 @@ def test_a_screen_is_kept_and_made_of_the_numbers_of_its_head(
     kind = "int8-head" if dtype == "float32" else "float16-int8-head"
     assert kept.keys() == {kind} | ({dtype} - {"float32"})
     assert kept[kind].model == tmp_path
-    monkeypatch.setattr(kernels, "pack", None)
+    monkeypatch.setattr(kernels, "pack_int8", None)
     again = head_of(model(tmp_path, dtype, True))
     assert first.screen is not None
     assert again.screen is not None
