@@ -15,9 +15,9 @@ from gpt2cli.cli.options import sampling as choose
 from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.probability_bars import print_bars
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
+from gpt2cli.cli.output.terminal.probability_bars import print_bars
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
