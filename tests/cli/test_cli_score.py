@@ -19,6 +19,7 @@ import pytest
 import torch
 from checkpoints import save_checkpoint, save_tokenizer
 from conftest import COMMAND, Gpt2
+from terminal import ESCAPE, show
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.hub.model_files import find_model
@@ -403,6 +404,28 @@ def test_a_view_shows_the_text_with_bars_or_shades_below_the_width(gpt2: Gpt2) -
     assert len(set(words[1][:3])) == 1
     shaded = gpt2(*view, "--color", "always").stdout.decode()
     assert "".join(re.split(r"\x1b\[[\d;]*m", shaded)) == "The cat sat.\nOn the moon.\n"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+@pytest.mark.parametrize("color", ["always", "never"])
+def test_a_view_on_a_terminal_fits_and_has_a_legend_that_a_pipe_lacks(
+    gpt2: Gpt2, environment: dict[str, str], color: str, columns: int
+) -> None:
+    text = "The cat sat on the mat, and then it was all over for the mouse.\r\n  The end."
+    view = ["score", "-m", "stories", "-q", "--text", text, "--view", "--color", color]
+    lines = ESCAPE.sub("", show(view, environment, columns)).splitlines()
+    piped = ESCAPE.sub("", gpt2(*view, env={"COLUMNS": str(columns)}).stdout.decode()).splitlines()
+    assert lines[: len(piped)] == piped
+    assert max(map(len, lines)) <= columns
+    empty, *legend = lines[len(piped) :]
+    assert empty == ""
+    assert re.sub("[▁-█]", "", " ".join(legend)).split()[-5:] == ["5", "10", "15", "20+", "bits"]
+    shown = piped if color == "always" else piped[::2]
+    # Of the spaces only those before the second line are at the start of one.
+    assert [line for line in shown if line.startswith(" ")] == [
+        line for line in shown if line.startswith("  The")
+    ]
+    assert " ".join(shown).split() == text.split()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from terminal import ESCAPE
 
-from gpt2cli.cli.output.word_wrap import MARGIN, WordWrap
+from gpt2cli.cli.output.terminal.word_wrap import MARGIN, WordWrap
 from gpt2cli.text.cells import cell_width, character_width
 
 SHORT_WORDS = st.text(st.sampled_from("abcé\u0301"), min_size=1, max_size=MARGIN)

@@ -12,9 +12,9 @@ from gpt2cli.cli.input.text import read_prompt
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import CandidateOptions, NextOptions
-from gpt2cli.cli.output.probability_bars import print_bars
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
+from gpt2cli.cli.output.terminal.probability_bars import print_bars
 from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from gpt2cli.generation.completion import Completion, Piece, Timing, logprobs_ta
 from gpt2cli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.output.word_wrap import WordWrap
+    from gpt2cli.cli.output.terminal.word_wrap import WordWrap
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
@@ -42,7 +42,7 @@ class TextCompletionWriter:
         self._color = color
         self._wrap: WordWrap | None = None
         if on_terminal:
-            from gpt2cli.cli.output.word_wrap import WordWrap
+            from gpt2cli.cli.output.terminal.word_wrap import WordWrap
 
             self._wrap = WordWrap(terminal_columns)
         self._current = -1

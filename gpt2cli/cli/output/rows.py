@@ -59,7 +59,7 @@ class RowOutput:
         if self.kind == "jsonl":
             return JsonLinesRowWriter(self.write, metadata)
         if self.aligned and self.kind == "tsv":
-            from gpt2cli.cli.output.aligned_rows import AlignedRowWriter
+            from gpt2cli.cli.output.terminal.aligned_rows import AlignedRowWriter
 
             return AlignedRowWriter(self.write, metadata, columns)
         return DelimitedRowWriter(self.write, metadata, columns, DELIMITERS[self.kind])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from gpt2cli.cli.output.columns import GAP, columns_that_fit, note_left_out, stacked_row
 from gpt2cli.cli.output.streams import stdout_is_terminal, terminal_columns, wants_color, write_stdout
+from gpt2cli.cli.output.terminal.columns import GAP, columns_that_fit, note_left_out, stacked_row
 from gpt2cli.text.cells import cell_width, shorten
 from gpt2cli.text.printable import escaped
 

@@ -6,9 +6,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gpt2cli.cli.output.columns import GAP, columns_that_fit, comment_lines, note_left_out, stacked_row
 from gpt2cli.cli.output.record import Record, spell
 from gpt2cli.cli.output.streams import Write, terminal_columns
+from gpt2cli.cli.output.terminal.columns import (
+    GAP,
+    columns_that_fit,
+    comment_lines,
+    note_left_out,
+    stacked_row,
+)
 from gpt2cli.text.cells import cell_width, crop, shorten
 from gpt2cli.text.printable import escaped
 
