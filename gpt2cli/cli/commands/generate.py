@@ -11,7 +11,7 @@ from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
 from gpt2cli.cli.options.sampling import CompletionOptions
 from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.stopwatch import Stopwatch
+from gpt2cli.cli.output.progress.stopwatch import Stopwatch
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal, wants_color
 from gpt2cli.errors import UsageError
 

@@ -18,8 +18,8 @@ from gpt2cli.cli.options.tokenize import (
     TokenizerOptions,
     reject_conflicting,
 )
-from gpt2cli.cli.output.byte_progress import byte_progress
 from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.progress.bytes import byte_progress
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.training import TrainingOptions
 from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.progress.training import show_end, training_display
 from gpt2cli.cli.output.streams import write_stdout
-from gpt2cli.cli.output.training import show_end, training_display
 from gpt2cli.training.step.place import process_rank
 
 STOPPING = b"\nStopping after this step; Ctrl-C again ends at once.\n"

@@ -14,7 +14,7 @@ from gpt2cli.hub.known_models import BUNDLED_MODEL, KNOWN_MODELS
 from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.output.stopwatch import Stopwatch
+    from gpt2cli.cli.output.progress.stopwatch import Stopwatch
     from gpt2cli.language_model import LanguageModel
 
 COMPUTE, MESSAGES = "Computing", "Messages"

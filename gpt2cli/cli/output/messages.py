@@ -14,7 +14,7 @@ from gpt2cli.hub.reporter import Progress, Reporter
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gpt2cli.cli.output.stopwatch import Stopwatch
+    from gpt2cli.cli.output.progress.stopwatch import Stopwatch
 
 # In seconds; most work ends sooner than the import of what draws.
 SPINNER_DELAY = 0.3
@@ -58,7 +58,7 @@ class Messages(Reporter):
     @contextmanager
     def fetching(self, model: str) -> Iterator[Progress]:
         """Yield the function that shows how far a download is: bars on a terminal, else a line a file."""
-        from gpt2cli.cli.output.download_progress import bars, lines
+        from gpt2cli.cli.output.progress.download import bars, lines
 
         if self.on_terminal:
             with bars(stderr_console(self.color)) as progress:
