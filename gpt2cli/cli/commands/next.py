@@ -17,7 +17,6 @@ from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
-from gpt2cli.cli.output.terminal.probability_bars import print_bars
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,6 +120,8 @@ def next_tokens(
     scoring.tell_timing(messages, loaded, start)
     metadata = {"model": loaded.files.name, "revision": loaded.files.revision, "unit": unit, "bos": bos}
     if output is None and not json and stdout_is_terminal():
+        from gpt2cli.cli.output.terminal.probability_bars import print_bars
+
         print_bars(records, color)
         return
     with open_output(output) as write:
