@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check completions readme
+.PHONY: check completions man readme
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -14,6 +14,10 @@ completions:
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_bash $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.bash
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_zsh $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/_gpt2
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_fish $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.fish
+
+# From the commands' help and the variables in docs/scripts.md.
+man:
+	$(PYTHON) tests/man_page.py
 
 readme:
 	$(PYTHON) tests/readme.py

@@ -193,7 +193,7 @@ def start_spinner(environment: dict[str, str], terminal: Terminal, delay: float)
     """Start work that goes on until its standard input ends, and then prints which modules it loaded."""
     code = (
         "import sys; from gpt2cli.cli.output import messages; messages.SPINNER_DELAY = float(sys.argv[1])\n"
-        "with messages.Messages().spinner('Loading'): sys.stdin.read()\n"
+        "with messages.Messages().working('Loading'): sys.stdin.read()\n"
         "print(*sys.modules)"
     )
     return subprocess.Popen(

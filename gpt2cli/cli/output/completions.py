@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gpt2cli.cli.output.streams import Write, json_line, terminal_columns
@@ -135,6 +134,9 @@ class JsonCompletionWriter:
             "finish_reason": completion.finish_reason,
             **self._report,
             "usage": {**self._report["usage"], **completion.usage},
-            "timing": {**{f"{name}_seconds": took for name, took in self._phases.items()}, **asdict(timing)},
+            "timing": {
+                **{f"{name}_seconds": took for name, took in self._phases.items()},
+                **timing._asdict(),
+            },
             "logprobs": logprobs_table(tokens, self._tokenizer) if has_logprobs else None,
         }

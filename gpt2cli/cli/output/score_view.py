@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt2cli.cli.options.scoring import Scoring
+from gpt2cli.cli.input.sources import Sources
 from gpt2cli.cli.output.streams import Write, stdout_is_terminal, terminal_columns, wants_color
-from gpt2cli.cli.score_sources import Sources
-from gpt2cli.scoring.rows import TokenRow, Unit, token_rows
-from gpt2cli.scoring.scored_text import ScoredToken, Split, Text, split_texts
+from gpt2cli.scoring.rows import TokenRow, token_rows
+from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
+from gpt2cli.scoring.settings import Split, Unit
 from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, legend, lines_of, parts_of, shade
+from gpt2cli.scoring.text_scorer import Scoring
 from gpt2cli.scoring.words import WordRow, word_rows
 
 # Under a text without colours, as tall as it is surprising.

@@ -24,10 +24,3 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int
     else:
         shown = "".join("\t".join(line) + "\n" for line in lines)
     write_stdout(shown.encode("utf-8", "surrogateescape"))
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes as people read it, in powers of 1000 as the Hub shows it."""
-    from rich.filesize import decimal
-
-    return decimal(size)
