@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -12,33 +12,31 @@ from gpt2cli.hub.reporter import Reporter
 from gpt2cli.model import loading
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.ops.compute import Compute
+from gpt2cli.scoring.settings import NextSettings, RowSettings
 
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation
     from gpt2cli.generation.generated_text import GeneratedText
-    from gpt2cli.generation.settings import Truncation
     from gpt2cli.scoring.continuations import NextText
     from gpt2cli.scoring.report import Row
-    from gpt2cli.scoring.settings import By, Unit
 
 P = ParamSpec("P")
 Settings = TypeVar("Settings")
+Text = TypeVar("Text")
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound="LanguageModel")
 
 
 def _takes(
     settings: Callable[P, Settings],
-) -> Callable[
-    [Callable[[Model, str | None, Settings], Result]], Callable[Concatenate[Model, str | None, P], Result]
-]:
+) -> Callable[[Callable[[Model, Text, Settings], Result]], Callable[Concatenate[Model, Text, P], Result]]:
     """Have a method take the fields of a settings class as keywords, with their types and defaults."""
 
     def decorate(
-        method: Callable[[Model, str | None, Settings], Result],
-    ) -> Callable[Concatenate[Model, str | None, P], Result]:
+        method: Callable[[Model, Text, Settings], Result],
+    ) -> Callable[Concatenate[Model, Text, P], Result]:
         @wraps(method)
-        def call(self: Model, text: str | None, /, *none: P.args, **values: P.kwargs) -> Result:
+        def call(self: Model, text: Text, /, *none: P.args, **values: P.kwargs) -> Result:
             return method(self, text, settings(*none, **values))
 
         positional = list(inspect.signature(method).parameters.values())[:2]
@@ -95,42 +93,23 @@ class LanguageModel(LoadedModel):
 
         return Continuation(self, prompt, settings, num_samples, batch_size)
 
-    def score(
-        self,
-        text: str,
-        by: By = "token",
-        *,
-        unit: Unit = "bits",
-        bos: bool | None = None,
-        window: int | None = None,
-        stride: int | None = None,
-        batch_size: int | None = None,
-    ) -> list[Row]:
+    @_takes(RowSettings)
+    def score(self, text: str, settings: RowSettings) -> list[Row]:
         """Score a text and return a row for each token, word or line, or one for the document.
 
         Rows are dataclasses with the text, its place and its surprisal, so that pandas.DataFrame(rows) is a
-        table. Without `bos`, which is true unless given, the first token has no score. A longer text is read
-        in windows of `window` tokens that move by `stride`.
+        table.
 
         Raises:
             UsageError: a setting is out of its range, or does not fit the model.
             InputError: the text is not Unicode.
         """
         from gpt2cli.scoring.report import score_rows
-        from gpt2cli.scoring.settings import ScoringSettings
 
-        settings = ScoringSettings(unit=unit, bos=bos, window=window, stride=stride, batch_size=batch_size)
-        return score_rows(self, text, settings, by)
+        return score_rows(self, text, settings, settings.by)
 
-    def next(
-        self,
-        text: str,
-        top: int = 10,
-        *,
-        candidates: Sequence[str] = (),
-        bos: bool = False,
-        truncate: Truncation | None = None,
-    ) -> list[NextText]:
+    @_takes(NextSettings)
+    def next(self, text: str, settings: NextSettings) -> list[NextText]:
         """Return the likeliest next tokens, or all candidates, each with its probability, likeliest first.
 
         Raises:
@@ -139,7 +118,7 @@ class LanguageModel(LoadedModel):
         """
         from gpt2cli.scoring.continuations import next_tokens
 
-        return next_tokens(self, text, top, candidates=candidates, bos=bos, truncate=truncate)
+        return next_tokens(self, text, settings)
 
 
 def load(

@@ -13,7 +13,6 @@ from gpt2cli.errors import UsageError
 from gpt2cli.generation.completion import token_text
 from gpt2cli.generation.engine import Prefilled, fit_prompt, prefill
 from gpt2cli.generation.sampling import log_softmax
-from gpt2cli.generation.settings import Truncation
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.model import Model
@@ -57,22 +56,13 @@ class Candidate:
     surprisal: float
 
 
-def next_tokens(
-    loaded: LoadedModel,
-    text: str,
-    top: int = 10,
-    *,
-    candidates: Sequence[str] = (),
-    bos: bool = False,
-    truncate: Truncation | None = None,
-) -> list[NextText]:
+def next_tokens(loaded: LoadedModel, text: str, settings: NextSettings | None = None) -> list[NextText]:
     """Return the likeliest next tokens, or all candidates, with their probabilities, likeliest first.
 
     Raises:
         UsageError, InputError: as `Continuations` does.
     """
-    settings = NextSettings(top=top, candidates=candidates, bos=bos, truncate=truncate)
-    rows = Continuations(loaded, text, settings).rows()
+    rows = Continuations(loaded, text, settings or NextSettings()).rows()
     return [NextText(row.text, row.probability) for row in rows]
 
 

@@ -15,7 +15,7 @@ By = Literal["token", "word", "line", "document"]
 Split = Literal["line", "endoftext"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ScoringSettings:
     """How a text is scored.
 
@@ -59,7 +59,18 @@ class ScoringSettings:
         return by
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowSettings(ScoringSettings):
+    """How a text is scored, and what gets a row; None means tokens, or documents under a protocol.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    by: By | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class NextSettings:
     """How the next token is predicted.
 

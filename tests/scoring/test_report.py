@@ -96,7 +96,7 @@ def test_a_protocol_measures_the_whole_text(loaded: LoadedModel) -> None:
 def test_next_tokens_are_pairs_of_a_text_and_its_probability(
     made: tuple[Path, Any], loaded: LoadedModel
 ) -> None:
-    found = next_tokens(loaded, TEXT, 5)
+    found = next_tokens(loaded, TEXT, NextSettings(top=5))
     expected = logprobs(made[1], loaded.tokenizer.encode(TEXT))[-1].exp().topk(5)
     assert [probability for _, probability in found] == pytest.approx(expected.values.tolist(), rel=1e-4)
     for (text, _), token_id in zip(found, expected.indices.tolist(), strict=True):
@@ -107,7 +107,7 @@ def test_next_tokens_are_pairs_of_a_text_and_its_probability(
 
 def test_a_candidate_has_the_probability_of_its_tokens(made: tuple[Path, Any], loaded: LoadedModel) -> None:
     candidates = (" the end", "x")
-    found = dict(next_tokens(loaded, "", candidates=candidates, bos=True))
+    found = dict(next_tokens(loaded, "", NextSettings(candidates=candidates, bos=True)))
     assert set(found) == set(candidates)
     assert loaded.tokenizer.bos_id is not None
     for text, probability in found.items():
@@ -137,7 +137,7 @@ def test_what_cannot_be_predicted_from_is_refused(loaded: LoadedModel) -> None:
     with pytest.raises(UsageError, match="A candidate is empty"):
         NextSettings(candidates=["a", ""])
     with pytest.raises(UsageError, match="`top` must be 1 or more"):
-        next_tokens(loaded, TEXT, 0)
+        NextSettings(top=0)
     with pytest.raises(UsageError, match="`by` must be token, word, line or document, not 'page'"):
         score_rows(loaded, TEXT, by="page")  # type: ignore[arg-type]
 

@@ -40,13 +40,14 @@ def _enable_debugging(wanted: bool) -> bool:
     return wanted
 
 
+def model_option(**settings: Any) -> Any:
+    """Return the option that names a model, with a help of the command's choice."""
+    return typer.Option("--model", "-m", envvar="GPT2_MODEL", autocompletion=model_names, **settings)
+
+
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        envvar="GPT2_MODEL",
-        autocompletion=model_names,
+    model_option(
         show_default=False,
         help="A known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, "
         "a folder or a .safetensors file. Default: gpt2 if it is here already, else stories.",

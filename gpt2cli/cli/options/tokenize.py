@@ -15,7 +15,7 @@ import typer
 
 from gpt2cli.cli.input.text import STDIN, bytes_to_read, require_stdin, source_chunks, source_name
 from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
-from gpt2cli.cli.options.shared import Offline, Special, flag, model_names
+from gpt2cli.cli.options.shared import Offline, Special, flag, model_option
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
 from gpt2cli.errors import InputError, UsageError
@@ -119,14 +119,7 @@ class TokenizerOptions:
 
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            envvar="GPT2_MODEL",
-            autocompletion=model_names,
-            show_default="GPT-2's, built in",
-            help="Use this model's tokenizer.",
-        ),
+        model_option(show_default="GPT-2's, built in", help="Use this model's tokenizer."),
     ] = None
     offline: Offline = False
 
