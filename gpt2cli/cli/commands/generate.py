@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 from gpt2cli.cli.options import shared as options
@@ -17,7 +16,6 @@ from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.completions import CompletionWriter
-    from gpt2cli.generation.completion import Completion, Timing
     from gpt2cli.generation.continuation import Continuation
 
 
@@ -69,6 +67,7 @@ def generate(
 
 
 def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:
+    from gpt2cli.cli.output.timing import generation_summary
     from gpt2cli.generation.completion import Timing
 
     prefill_seconds = run.prefill()
@@ -84,7 +83,7 @@ def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watc
             raise
         timing = Timing(run.loaded.seconds, prefill_seconds, time.perf_counter() - start)
         writer.end_batch(batch.completions, timing)
-        messages.detail(_summary(run, batch.completions.values(), timing))
+        messages.detail(generation_summary(run, batch.completions.values(), timing))
     messages.detail(watch.summary())
 
 
@@ -100,25 +99,3 @@ def _report(run: Continuation, settings: dict[str, Any]) -> dict[str, Any]:
         "revision": files.revision,
         "settings": {**settings, **where},
     }
-
-
-def _summary(run: Continuation, completions: Collection[Completion], timing: Timing) -> str:
-    ops = run.loaded.model.ops
-    tokens = sum(len(completion.tokens) for completion in completions)
-    return (
-        f"{run.loaded.files.name} on {ops.name} ({ops.device_name}, {ops.dtype_name}), seed {run.seed}: "
-        f"loaded in {timing.load_seconds:.3f} s, read {len(run.prompt.ids):,} tokens in "
-        f"{timing.prefill_seconds:.3f} s, wrote {tokens:,} in {timing.decode_seconds:.3f} s "
-        f"({tokens / timing.decode_seconds:.1f} tokens/s){_drafts_summary(completions)}"
-    )
-
-
-def _drafts_summary(completions: Collection[Completion]) -> str:
-    drafts = [completion.drafts for completion in completions if completion.drafts]
-    if not drafts:
-        return ""
-    passes = sum(entry.passes for entry in drafts)
-    proposed = sum(entry.proposed for entry in drafts)
-    accepted = sum(entry.accepted for entry in drafts)
-    rate = f", {1 + accepted / passes:.2f} tokens a pass" if passes else ""
-    return f", {accepted:,} of {proposed:,} draft tokens accepted{rate}"
