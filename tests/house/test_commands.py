@@ -42,7 +42,7 @@ def groups() -> Iterator[Any]:
                 yield value
 
 
-@pytest.mark.parametrize("group", groups(), ids=lambda group: group.__name__)
+@pytest.mark.parametrize("group", list(groups()), ids=lambda group: group.__name__)
 def test_a_group_of_options_is_a_frozen_dataclass_with_defaults_in_one_place(group: Any) -> None:
     assert group.__dataclass_params__.frozen
     known = {field.name for field in fields(group)}
