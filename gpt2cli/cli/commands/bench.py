@@ -109,11 +109,12 @@ def _show(
     if form.json:
         write_stdout(json_line(report))
         return
-    from gpt2cli.benchmark.report import caption, markdown_table
-    from gpt2cli.cli.output.bench_report import print_numbers
+    from gpt2cli.benchmark.report import WORDS, caption, markdown_table
+    from gpt2cli.cli.output.table import print_table
 
     if form.markdown:
         write_stdout(f"{caption(report)}\n\n{markdown_table(table(report))}".encode())
         return
-    print_numbers(table(report))
+    header, *rows = table(report)
+    print_table(header, rows, WORDS)
     messages.note(caption(report))
