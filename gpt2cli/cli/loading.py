@@ -49,6 +49,8 @@ def load_for_command(
         CheckpointError: its files are damaged or of another architecture.
     """
     watch = watch or Stopwatch()
+    if ops.unused_gpu:
+        messages.note(ops.unused_gpu)
     files = fetch_with_progress(name or _default_name(messages), messages, offline=offline)
     watch.lap("files")
     from gpt2cli.model.model import load_model

@@ -12,6 +12,7 @@ from gpt2cli.cli.training_place import Place
 from gpt2cli.cli.training_plan import Request, require_length
 from gpt2cli.cli.training_texts import TrainingTexts, learn_tokenizer, open_tokenizer
 from gpt2cli.errors import UsageError
+from gpt2cli.ops.torch_extra import require_torch
 from gpt2cli.training.run.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def prepare(
     Raises:
         UsageError, InputError: the texts or the options do not fit the model or the memory.
         HubError, CheckpointError: the parent cannot be fetched or read.
+        Error: PyTorch is not installed.
     """
+    require_torch("Training")
     kind = (request.document or "marker", request.field)
     texts = TrainingTexts(request.texts or [], *kind)
     held_out = TrainingTexts([request.valid], *kind) if request.valid else None

@@ -37,7 +37,7 @@ USES_TORCH = {
 LAYERS = (
     {"errors"},
     {"checkpoint.config", "hub.known_models", "checkpoint.whole_file", "checkpoint.safetensors_header"},
-    {"ops.operations", "ops.numpy_activations", "ops.threads"},
+    {"ops.operations", "ops.numpy_activations", "ops.threads", "ops.torch_extra"},
     {"ops.numpy_ops", "ops.torch_ops", "checkpoint.safetensors", "checkpoint.pickle_file"},
     {"ops.compiled_ops"},
     {"model.kv_cache", "checkpoint.weights", "ops.backend"},

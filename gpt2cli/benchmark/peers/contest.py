@@ -20,6 +20,7 @@ from gpt2cli.errors import Error, UsageError
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.ops.backend import DTYPES
+from gpt2cli.ops.torch_extra import TORCH_EXTRA
 from gpt2cli.text.tokenizer import Tokenizer
 
 INSIDE = ("decode", "prefill", "batch")
@@ -146,7 +147,8 @@ def _worker_steps(
 def _require_packages(*names: str) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise Error(f"{' and '.join(missing)} cannot be imported.", f"pip install {' '.join(missing)}.")
+        wanted = " ".join(TORCH_EXTRA if name == "torch" else name for name in missing)
+        raise Error(f"{' and '.join(missing)} cannot be imported.", f"pip install {wanted}")
 
 
 def _require_cpu(contest: Contest) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from gpt2cli import __version__
 from gpt2cli.cli.options import shared as options
+from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import json_line, write_stdout
 from gpt2cli.cli.output.table import print_table
 
@@ -33,21 +34,17 @@ def _python() -> str:
 
 
 def _versions() -> Facts:
-    from importlib import metadata
+    from gpt2cli.benchmark.machine import package_version
 
-    def version(package: str) -> str | None:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return None
-
-    return {package: version(package) for package in PACKAGES}
+    return {package: package_version(package) for package in PACKAGES}
 
 
 def _compute() -> Facts:
     from gpt2cli.ops.backend import compute_threads, instruction_set, nvidia_driver_is_present, open_backend
 
     ops = open_backend()
+    if ops.unused_gpu:
+        Messages().note(ops.unused_gpu)
     import numpy as np
 
     from gpt2cli.ops.threads import available_cores

@@ -165,9 +165,7 @@ def _number(value: float | None) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    from importlib import metadata
-
-    from gpt2cli.benchmark.machine import processor_name
+    from gpt2cli.benchmark.machine import package_version, processor_name
     from gpt2cli.ops.threads import available_cores
 
     return {
@@ -176,7 +174,7 @@ def _machine() -> dict[str, Any]:
             "processor": processor_name(),
             "cores": available_cores(),
             "python": ".".join(map(str, sys.version_info[:3])),
-            "numpy": metadata.version("numpy"),
-            "torch": metadata.version("torch"),
+            "numpy": package_version("numpy"),
+            "torch": package_version("torch"),
         },
     }
