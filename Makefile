@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check completions constraints readme
+.PHONY: check completions constraints man readme
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -18,6 +18,10 @@ completions:
 # Resolves constraints.txt for every supported Python and system; needs uv and a network.
 constraints:
 	$(PYTHON) tests/constraints.py
+
+# From the commands' help and the variables in docs/scripts.md.
+man:
+	$(PYTHON) tests/man_page.py
 
 readme:
 	$(PYTHON) tests/readme.py

@@ -13,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion import convert
 from gpt2cli.checkpoint.weights import load_weights
+from gpt2cli.hub.converted_files import conversion_place
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.backend import open_backend
@@ -52,7 +53,8 @@ def convert_model(name: str, storage: Storage) -> Mapping[str, StoredTensor]:
     files = find_model(name)
     assert files is not None
     config = ModelConfig.from_json(files.config)
-    conversion = convert(load_weights(files.weights, config), files.weights, config, storage)
+    stored = load_weights(files.weights, config)
+    conversion = convert(stored, conversion_place(files.weights), config, storage)
     assert not conversion.problem
     return conversion.weights
 

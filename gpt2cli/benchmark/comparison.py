@@ -1,4 +1,4 @@
-"""Engines measured in one run, taking turns."""
+"""A comparison of engines that take turns in one run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gpt2cli.errors import Error
 
 
 class Comparison:
-    """Run engines turn by turn and collect what they reach; the first one must not fail.
+    """Engines measured turn by turn, the first of which must not fail.
 
-    `failures` tells why another one was left out on the way.
+    `failures` says why each of the others that failed is left out.
     """
 
     def __init__(self, engines: Sequence[Engine], rounds: int, environment: Mapping[str, str]) -> None:
@@ -25,11 +25,11 @@ class Comparison:
         self._values: dict[tuple[str, str], list[float]] = {}
 
     def turns(self) -> Iterator[Turn]:
-        """Yield the turns to be taken, in order."""
+        """Yield the turns in order."""
         yield from schedule(self._rounds, {name: list(engine.steps) for name, engine in self.engines.items()})
 
     def take(self, turn: Turn) -> None:
-        """Run the process of a turn, unless its engine has failed before.
+        """Run the process of a turn, unless its engine has already failed.
 
         Raises:
             Error: the process of the first engine failed.
@@ -48,7 +48,7 @@ class Comparison:
                 self._values.setdefault((turn.engine, name), []).append(value)
 
     def measurements(self, engine: str) -> dict[str, Measurement]:
-        """Return the measures of an engine under their names, in the order of MEASURES."""
+        """Return an engine's measurements by name, in the order of MEASURES."""
         measures = [*MEASURES.values(), BANDWIDTH, REACHED]
         return {
             measure.name: Measurement(measure.unit, self._values[engine, measure.name])

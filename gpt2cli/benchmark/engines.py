@@ -1,4 +1,4 @@
-"""What can be measured: this package, and the processes that its measures are taken in."""
+"""Engines: what runs GPT-2, as the command lines of the processes that are measured."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gpt2cli import __version__
-from gpt2cli.benchmark.compute import Compute
+from gpt2cli.benchmark.conditions import Conditions
 from gpt2cli.benchmark.measurements import MEASURES, Step
-from gpt2cli.benchmark.workload import PROMPT, Workload
+from gpt2cli.benchmark.workload import Workload
+from gpt2cli.ops.compute import Compute
 
 OWN_NAME = "gpt2cli"
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Hold the command of each step that an engine takes part in; `read` reads what `inside` printed.
+    """An engine with the command line of each step that it can take.
 
-    `precision` says in which numbers it computes.
+    `precision` is the number type that it computes in. `read` turns what the step `inside` printed into
+    measures.
     """
 
     name: str
@@ -30,28 +32,27 @@ class Engine:
     read: Callable[[bytes], Mapping[str, float]] = json.loads
 
 
-def own_engine(
-    model: str, compute: Compute, dtype: str, workload: Workload, measures: Collection[str]
-) -> Engine:
-    """Return this package as a contestant; what it computes in is called `dtype`."""
+def own_engine(conditions: Conditions, compute: Compute, generate: Callable[[int], Sequence[str]]) -> Engine:
+    """Return this package as an engine.
 
-    def generate(tokens: int) -> list[str]:
-        # The beginning of a prompt is cut off where the context is too short for both.
-        length = ["-n", str(tokens), "--truncate", "left", "--ignore-eos"]
-        chosen = ["--temperature", "0", "--offline", "-q", *compute.arguments()]
-        return [sys.executable, "-m", "gpt2cli", "generate", PROMPT, "-m", model, *length, *chosen]
+    `generate` returns the command line that continues the workload's prompt by a number of tokens.
+    """
 
     def inside(wanted: Sequence[str]) -> list[str]:
-        task = {"model": model, "compute": asdict(compute), "workload": asdict(workload)}
-        return worker_command("worker", {**task, "measures": wanted})
+        task = {
+            "model": conditions.model,
+            "compute": asdict(compute),
+            "workload": asdict(conditions.workload),
+            "measures": wanted,
+        }
+        return worker_command("worker", task)
 
-    return Engine(
-        OWN_NAME, __version__, dtype, steps_of(measures, workload, generate, inside, tuple(MEASURES))
-    )
+    steps = steps_of(conditions.measures, conditions.workload, generate, inside, tuple(MEASURES))
+    return Engine(OWN_NAME, __version__, conditions.dtype, steps)
 
 
 def worker_command(module: str, task: Mapping[str, Any]) -> list[str]:
-    """Return the command that runs a worker of this package on a task."""
+    """Return the command line that runs a worker of this package on a task."""
     return [sys.executable, "-m", f"gpt2cli.benchmark.{module}", json.dumps(task)]
 
 
@@ -62,10 +63,10 @@ def steps_of(
     inside: Callable[[Sequence[str]], Sequence[str]] | None,
     known: Sequence[str],
 ) -> dict[Step, Sequence[str]]:
-    """Return the commands for the measures that are wanted and known to an engine.
+    """Return the command lines for the measures that are wanted and that an engine knows.
 
-    `generate` makes the command of a whole process, given its tokens, and `inside` that of a process that
-    takes the other measures.
+    `generate` returns that of a whole process that generates a number of tokens, `inside` that of a process
+    that takes the other measures.
     """
     wanted = [name for name in known if name in measures]
     steps: dict[Step, Sequence[str]] = {}

@@ -1,4 +1,4 @@
-"""What is measured, in which order, and what several rounds of it say."""
+"""Measures, the order in which they are taken, and their values over several rounds."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Step = Literal["first_token", "peak_memory", "inside"]
-# Two are read off whole processes; all others are taken inside one that has loaded the model.
+# Two are measured on whole processes, all others inside one that has loaded the model.
 STEPS: tuple[Step, ...] = ("first_token", "peak_memory", "inside")
 WARM_UP = 0
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Name something that is measured, and the unit it is told in."""
+    """A quantity to measure, and its unit."""
 
     name: str
     title: str
@@ -22,7 +22,7 @@ class Measure:
 
     @property
     def step(self) -> Step:
-        """The process that it is taken in."""
+        """The kind of process that it is measured in."""
         return next((step for step in STEPS if step == self.name), "inside")
 
 
@@ -38,27 +38,27 @@ MEASURES = {
         Measure("peak_memory", "peak memory", "MB"),
     )
 }
-# Taken beside every `decode`: of the machine, and how much of it was reached at that moment.
+# Taken with every `decode`: the memory bandwidth of the machine, and the share of it that decoding reached.
 BANDWIDTH = Measure("bandwidth", "memory bandwidth", "GB/s")
 REACHED = Measure("bandwidth_fraction", "bandwidth reached", "")
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Sum up one value a round."""
+    """The values of a measure, one per round."""
 
     unit: str
     values: Sequence[float]
 
     @property
     def median(self) -> float:
-        """The middle value, or the mean of the middle two."""
+        """The middle value, or the mean of the two in the middle."""
         ordered = sorted(self.values)
         middle = len(ordered) // 2
         return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
     def to_dict(self) -> dict[str, float | int | str]:
-        """Return what a reader of JSON needs."""
+        """Return the median, the range, the number of rounds and the unit, as JSON reports them."""
         return {
             "median": self.median,
             "min": min(self.values),
@@ -69,7 +69,7 @@ class Measurement:
 
 
 class Turn(NamedTuple):
-    """Name one process to be run; its round is WARM_UP where nothing is kept of it."""
+    """One process to run; the results of the round WARM_UP are discarded."""
 
     round: int
     step: Step
@@ -77,11 +77,11 @@ class Turn(NamedTuple):
 
 
 def schedule(rounds: int, steps: Mapping[str, Collection[Step]]) -> Iterator[Turn]:
-    """Yield the turns of engines, given the steps that each takes part in.
+    """Yield the turns of engines, given the steps that each can take.
 
-    In a round, the engines do a step one right after the other, so that a change of the machine's speed
-    meets all of them; each round begins with another engine. Before the first, whole processes run once
-    for the sake of the page cache.
+    Within a round, the engines take each step in direct succession, so that changes in the machine's speed
+    affect all of them. Each round starts with a different engine. Before the first round, one whole process
+    of each engine fills the page cache.
     """
     engines = list(steps)
     for engine in engines:
@@ -97,8 +97,8 @@ def schedule(rounds: int, steps: Mapping[str, Collection[Step]]) -> Iterator[Tur
 
 
 def rate_between(times: Sequence[float], rows: int = 1) -> float:
-    """Return the tokens a second after the first step of `rows` tokens, given the time of each, in seconds.
+    """Return tokens per second, given the time of each token in seconds, `rows` tokens per step.
 
-    The first step also read the prompt, so it does not count.
+    The first step does not count, because it includes reading the prompt.
     """
     return (len(times) - rows) / (times[-1] - times[rows - 1])

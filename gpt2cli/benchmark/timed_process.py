@@ -1,4 +1,4 @@
-"""Run a command as a process of its own, and tell how long it took and how much memory."""
+"""A command run as a separate process, with its wall-clock time and its peak memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from typing import IO
 from gpt2cli.errors import Error
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
-# What a traceback and a command line begin their last line with.
+# The beginning of the last line of a traceback, and of the errors of command-line tools.
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """Hold what a process wrote to stdout, its wall-clock seconds and its largest resident size in bytes."""
+    """What a process wrote to stdout, its wall-clock seconds and its peak resident size in bytes."""
 
     output: bytes
     seconds: float
@@ -31,7 +31,7 @@ class Finished:
 
 
 def run_timed(command: Sequence[str], environment: Mapping[str, str]) -> Finished:
-    """Run a command to its end; if this is interrupted, the command is killed.
+    """Run a command to its end, and kill it on an interrupt.
 
     Raises:
         Error: the command failed; the message is the last line of its stderr.
@@ -52,14 +52,14 @@ def _launch(
     with os.fdopen(reader, "rb") as report:
         try:
             process = subprocess.Popen(
-                # Without site-packages it starts in a few milliseconds.
+                # It starts in a few milliseconds without site-packages.
                 [sys.executable, "-I", "-S", str(LAUNCHER), str(writer), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
                 env=environment,
                 pass_fds=[writer],
-                # A group of its own can be killed with all that the command has started.
+                # A process group can be killed together with all that the command has started.
                 start_new_session=True,
             )
         finally:
@@ -77,5 +77,5 @@ def _launch(
 def _reason(status: int, errors: str) -> str:
     if status < 0:
         return f"its process died of signal {-status}."
-    lines = [line for line in errors.splitlines() if line.strip()] or ["its process failed without a word."]
+    lines = [line for line in errors.splitlines() if line.strip()] or ["its process failed silently."]
     return _EXCEPTION.sub("", lines[-1].strip(), count=1)

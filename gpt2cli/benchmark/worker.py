@@ -1,6 +1,6 @@
-"""Measures taken inside a process of this package; `python -m gpt2cli.benchmark.worker TASK`.
+"""Measures taken inside a process of this package: `python -m gpt2cli.benchmark.worker TASK`.
 
-A task is the JSON of a model's name, the compute choices, a workload and the measures that are wanted.
+A task is the JSON of a model's name, how to compute, a workload and the measures to take.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpt2cli.benchmark.bandwidth import bytes_per_token, read_bandwidth
-from gpt2cli.benchmark.compute import Compute
 from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED, rate_between
 from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
 from gpt2cli.generation.engine import Generation, GenerationSettings, Prefilled, prefill
-from gpt2cli.generation.sampling import Sampler, SamplingSettings
+from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.model import Model, load_model
+from gpt2cli.ops.compute import Compute
 from gpt2cli.ops.threads import available_cores
 from gpt2cli.scoring.predictions import Scheme
 from gpt2cli.scoring.scored_text import Text
@@ -26,12 +27,12 @@ from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
 
-# As the other engines decode.
+# The other engines decode greedily too.
 GREEDY = Sampler(SamplingSettings(temperature=0.0), seed=0)
 
 
 def measure(task: Mapping[str, Any]) -> dict[str, float]:
-    """Take the measures of a task and return them under their names, in their units.
+    """Take the measures of a task and return their values by name, in their units.
 
     Raises:
         Error: the model cannot be opened.
@@ -46,15 +47,15 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
     for name in task["measures"]:
         take = worker.measures[name]
         if name == "decode" and ops.device_name == "cpu":
-            results |= _beside_memory(take, compute.threads or available_cores(), bytes_per_token(model))
+            results |= _with_bandwidth(take, compute.threads or available_cores(), bytes_per_token(model))
         else:
             results[name] = take()
     return results
 
 
-def _beside_memory(decode: Callable[[], float], threads: int, token_bytes: int) -> dict[str, float]:
-    """Return the tokens decoded a second, the bandwidth of the memory in GB/s, and the share reached."""
-    # Others who use the memory come and go, so that it is measured on either side.
+def _with_bandwidth(decode: Callable[[], float], threads: int, token_bytes: int) -> dict[str, float]:
+    """Return tokens per second, the memory bandwidth in GB/s, and the share of it that decoding reached."""
+    # Measured before and after, because the load that other processes put on the memory changes.
     before = read_bandwidth(threads)
     rate = decode()
     bandwidth = (before + read_bandwidth(threads)) / 2
@@ -82,7 +83,7 @@ class _Worker:
         prompt = prefill(
             self._model, self._workload.short_ids, self._workload.tokens + 1, GREEDY.top_needed(0)
         )
-        # What is done only once is done before.
+        # A short run first, for what happens only once.
         self._token_times(prompt, rows, 2)
         return rate_between(self._token_times(prompt, rows, self._workload.tokens + 1), rows)
 
@@ -102,7 +103,7 @@ class _Worker:
         context, tokenizer = self._workload.context, self._tokenizer
         ids = tokenizer.encode(HELD_OUT.read_text("utf-8"))[: SCORED_CONTEXTS * context]
         text = Text(tokenizer.decode(ids).decode(errors="ignore"))
-        # As `gpt2 score` does on a CPU.
+        # The same windows as `gpt2 score` on a CPU.
         scheme = Scheme(tokenizer.bos_id, context, max(1, context // 2))
         scorer = TextScorer(self._model, tokenizer, scheme, context)
         start = time.perf_counter()
@@ -112,7 +113,7 @@ class _Worker:
     def _tokenize(self) -> float:
         data = tokenized_text().encode()
         encoder = StreamEncoder(self._tokenizer)
-        # The fast encoder starts only when there is much to do, and that is not its speed.
+        # Enough text to start the fast encoder, whose start-up time is not its speed.
         for _ in encoder.encode([data[: 2 * FAST_FROM_BYTES]], "the text"):
             pass
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The work that every engine is given: the same prompts, and as many tokens."""
+"""The work that every engine gets: the same prompts and the same numbers of tokens."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 from gpt2cli.checkpoint.config import ModelConfig
 
-# Ten words, for a start from cold.
+# Ten words, for the first token of a cold start.
 PROMPT = "It was late in the evening when the old king"
-# Read before what is decoded.
+# The prompt before decoding.
 SHORT_PROMPT_TOKENS = 8
-# What is scored, in contexts: enough for windows that overlap.
+# The length of the scored text, in contexts: enough for windows that overlap.
 SCORED_CONTEXTS = 2
 TOKENIZED_BYTES = 4_000_000
-# Parts of five books that the bundled model has not read.
+# Parts of five books that the bundled model was not trained on.
 HELD_OUT = Path(__file__).parents[1] / "data" / "held_out.txt"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Hold the sizes of the work, in tokens and samples, and the ids of the longest prompt."""
+    """The sizes of the work, in tokens and samples, and the ids of the longest prompt."""
 
     context: int
     prompt_ids: tuple[int, ...]
@@ -30,25 +30,25 @@ class Workload:
 
     @property
     def short_ids(self) -> tuple[int, ...]:
-        """The ids of the prompt that decoding begins with."""
+        """The ids of the prompt before decoding."""
         return self.prompt_ids[:SHORT_PROMPT_TOKENS]
 
     def sizes(self) -> dict[str, int]:
-        """Return the sizes by the names of the options that ask for them."""
+        """Return the sizes by the names of the settings that ask for them."""
         return {"prompt_tokens": len(self.prompt_ids), "tokens": self.tokens, "batch": self.batch}
 
 
 def fit_workload(config: ModelConfig, prompt_tokens: int, tokens: int, batch: int) -> Workload:
-    """Return work of the given sizes, less where the model's context is smaller."""
+    """Return work of the given sizes, cut to the model's context."""
     context = config.n_positions
     numbers = random.Random(0)
     count = max(1, min(prompt_tokens, context - 1))
-    # Which ids they are changes nothing about the time.
+    # The time does not depend on which ids they are.
     ids = tuple(numbers.randrange(config.vocab_size) for _ in range(count))
     return Workload(context, ids, max(1, min(tokens, context - min(count, SHORT_PROMPT_TOKENS))), batch)
 
 
 def tokenized_text() -> str:
-    """Return what is tokenized, as often as it takes to make TOKENIZED_BYTES."""
+    """Return the text to tokenize: the held-out text, repeated to TOKENIZED_BYTES."""
     text = HELD_OUT.read_text("utf-8")
     return text * (TOKENIZED_BYTES // len(text.encode()) + 1)

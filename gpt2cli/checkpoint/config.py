@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from gpt2cli.checkpoint.architectures import GPT2, Architecture, find_architecture
 from gpt2cli.errors import CheckpointError
 
 # All that transformers accepts, less those with weights of their own (prelu, xielu).
@@ -22,12 +23,13 @@ SWITCHES = ("scale_attn_weights", "scale_attn_by_inverse_layer_idx", "tie_word_e
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Hold what the decoder must know about a checkpoint; fields are named as in config.json.
+    """What the decoder must know about a checkpoint; fields are named as in GPT-2's config.json.
 
     Raises:
         CheckpointError: a value is of the wrong type or the sizes do not fit together.
     """
 
+    model_type: str = GPT2.model_type
     vocab_size: int = 50257
     n_positions: int = 1024
     n_embd: int = 768
@@ -61,6 +63,10 @@ class ModelConfig:
             )
 
     @property
+    def architecture(self) -> Architecture:
+        return _architecture(self.model_type)
+
+    @property
     def head_width(self) -> int:
         return self.n_embd // self.n_head
 
@@ -75,15 +81,10 @@ class ModelConfig:
         Raises:
             CheckpointError: the model is not a GPT-2, or a value does not make sense.
         """
-        kind = values.get("model_type", "gpt2")
-        if kind != "gpt2":
-            raise CheckpointError(
-                f"config.json says model_type {kind!r}.", "Only the GPT-2 architecture is supported."
-            )
+        old_keys = _architecture(values.get("model_type", GPT2.model_type)).old_config_keys
+        today = {old_keys[key]: value for key, value in values.items() if key in old_keys} | dict(values)
         known = {field.name for field in fields(cls)}
-        kept = {name: value for name, value in values.items() if name in known}
-        if "n_positions" not in kept and "n_ctx" in values:
-            kept["n_positions"] = values["n_ctx"]
+        kept = {name: value for name, value in today.items() if name in known}
         for name in ("bos_token_id", "eos_token_id"):
             # Some checkpoints list several end tokens; the first is the one they were trained with.
             if isinstance(kept.get(name), list):
@@ -109,13 +110,22 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a config.json that transformers also reads."""
-        return {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", **asdict(self)}
+        return {"architectures": [self.architecture.model_class], **asdict(self)}
 
     def _require(self, kind: str, holds: Callable[[object], bool], *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             if not holds(value):
                 raise CheckpointError(f"config.json: {name} must be {kind}, not {value!r}.")
+
+
+def _architecture(model_type: object) -> Architecture:
+    architecture = find_architecture(model_type)
+    if architecture is None:
+        raise CheckpointError(
+            f"config.json says model_type {model_type!r}.", "Only the GPT-2 architecture is supported."
+        )
+    return architecture
 
 
 def _is_count(value: object) -> bool:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from gpt2cli.checkpoint import conversion_place as kept
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.conversion_place import ConversionPlace
+from gpt2cli.checkpoint.roles import HEAD, TOKEN_EMBEDDING, is_layer_matrix
 from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
 from gpt2cli.checkpoint.safetensors_header import read_metadata
-from gpt2cli.checkpoint.weights import HEAD, TOKENS, expected_shapes
+from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.errors import CheckpointError
-from gpt2cli.hub import converted_files as kept
 from gpt2cli.ops.numpy_ops import widen
 from gpt2cli.ops.operations import Storage, StoredTensor
 
@@ -24,18 +25,16 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 STORED_AS = {"float16": "F16", "bfloat16": "BF16"}
 KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
-# Raised whenever the kernels ask for another layout, so that older files are made again.
-LAYOUT = "4"
+# Raised whenever layouts or names change, so that older files are made again.
+LAYOUT = "5"
 SCALES, TOTALS = ".scales", ".totals"
 HEAD_SCREEN = "int8-head"
-MATRIX = re.compile(r"h\.\d+\.(attn|mlp)\.\w+\.weight")
 # Reading a smaller head takes little time anyway.
 SCREENED_FROM_BYTES = 32 << 20
 BFLOAT16_NAN = 0x7FC0
 
 
-@dataclass(frozen=True)
-class Conversion:
+class Conversion(NamedTuple):
     """Hold the matrices of a model in another type, and why they could not be kept, if so."""
 
     weights: Mapping[str, StoredTensor]
@@ -43,7 +42,7 @@ class Conversion:
 
 
 def convert(
-    stored: Mapping[str, StoredTensor], files: Sequence[Path], config: ModelConfig, storage: Storage
+    stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig, storage: Storage
 ) -> Conversion:
     """Return the matrices that a token is multiplied with in the type `storage`, mapped from a kept file.
 
@@ -51,52 +50,52 @@ def convert(
     is missing, damaged, or older than a change of the checkpoint's files.
     """
     sources = {
-        name: stored[TOKENS if name == HEAD and HEAD not in stored else name]
+        name: stored[TOKEN_EMBEDDING if name == HEAD and HEAD not in stored else name]
         for name in _product_names(config)
     }
     if all(source.dtype == STORED_AS.get(storage) for source in sources.values()):
         return Conversion({})
-    return _convert_once(sources, files, config, storage, storage)
+    return _convert_once(sources, place, config, storage, storage)
 
 
 def screen_head(
-    stored: Mapping[str, StoredTensor], files: Sequence[Path], config: ModelConfig, storage: Storage | None
+    stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig, storage: Storage | None
 ) -> dict[str, StoredTensor]:
     """Return a large head of a model in the type `storage` together with its screen, kept as by `convert`.
 
     Where that cannot be, the screen is made again for each start. A small head gets none.
     """
-    name = HEAD if HEAD in stored else TOKENS
+    name = HEAD if HEAD in stored else TOKEN_EMBEDDING
     head = stored[name]
     if head.scales is not None or head.array.nbytes < SCREENED_FROM_BYTES:
         return {}
     # The bounds are those of the very numbers that the head holds.
     kind = f"{storage}-{HEAD_SCREEN}" if storage else HEAD_SCREEN
-    screen = _convert_once({HEAD: head}, files, config, "int8", kind).weights[HEAD]
+    screen = _convert_once({HEAD: head}, place, config, "int8", kind).weights[HEAD]
     return {name: replace(head, screen=screen)}
 
 
 def _convert_once(
     sources: Mapping[str, StoredTensor],
-    files: Sequence[Path],
+    place: ConversionPlace,
     config: ModelConfig,
     storage: Storage,
     kind: str,
 ) -> Conversion:
     shapes = {name: source.shape for name, source in sources.items()}
-    path = kept.converted_path(files, kind)
+    path = place.path(kind)
     notes = {
-        kept.SOURCE: kept.identity(files),
+        kept.SOURCE: place.source,
         kept.LAYOUT: LAYOUT,
         kept.TYPE: kind,
-        kept.HEAD: TOKENS if config.tie_word_embeddings else HEAD,
+        kept.HEAD: TOKEN_EMBEDDING if config.tie_word_embeddings else HEAD,
     }
     weights = _read(path, notes, shapes, storage)
     if weights is not None:
         return Conversion(weights)
     arrays = dict(_converted(sources, storage))
     try:
-        _keep(path, arrays, {**notes, kept.MODEL: str(kept.model_path(files))})
+        _keep(path, arrays, {**notes, kept.MODEL: str(place.model)})
     except OSError as error:
         return Conversion(_described(arrays, shapes, storage), f"{path}: {error.strerror or error}")
     # Mapped, they share their memory with other processes.
@@ -104,7 +103,8 @@ def _convert_once(
 
 
 def _product_names(config: ModelConfig) -> list[str]:
-    return [*(name for name in expected_shapes(config) if MATRIX.fullmatch(name)), HEAD]
+    shapes = expected_shapes(config)
+    return [*(name for name, shape in shapes.items() if is_layer_matrix(name, shape)), HEAD]
 
 
 def _read(
@@ -151,10 +151,12 @@ def _packed(weight: Array) -> tuple[Array, Array, Array]:
     from gpt2cli.ops import kernels
 
     depth, columns = weight.shape
-    padded = -(-columns // kernels.PANEL) * kernels.PANEL
-    panels = np.empty((padded // kernels.PANEL, -(-depth // 4), kernels.PANEL, 4), np.uint8)
+    padded = -(-columns // kernels.INT8_PANEL_COLUMNS) * kernels.INT8_PANEL_COLUMNS
+    panels = np.empty(
+        (padded // kernels.INT8_PANEL_COLUMNS, -(-depth // 4), kernels.INT8_PANEL_COLUMNS, 4), np.uint8
+    )
     scales, totals = np.empty((2, padded), np.float32)
-    kernels.pack(weight, panels, scales, totals)
+    kernels.pack_int8(weight, panels, scales, totals)
     return panels, scales, totals
 
 

@@ -7,7 +7,6 @@ import math
 import mmap
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,25 +28,25 @@ ALIGNMENT = 64
 MAPPED_FROM_BYTES = 64 << 10
 
 
-@dataclass(frozen=True)
 class _OpenFile:
-    """Keep a file open for as long as this is referenced."""
+    """A file that stays open for as long as this is referenced."""
 
-    path: Path
-    descriptor: int
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
         os.close(self.descriptor)
 
 
-@dataclass(frozen=True)
 class FileRows:
     """Read rows of a matrix of `shape` that begins at a byte of a file; see `StoredTensor.read_rows`."""
 
-    file: _OpenFile
-    begin: int
-    dtype: np.dtype[Any]
-    shape: tuple[int, int]
+    def __init__(self, file: _OpenFile, begin: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        self.file = file
+        self.begin = begin
+        self.dtype = dtype
+        self.shape = shape
 
     def __call__(self, places: Array) -> Array:
         """Return the rows at the places (count,), of shape (count, width).
@@ -79,7 +78,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if needed > size:
         raise damaged(path, f"it holds {size:,} of {needed:,} bytes")
-    file = _OpenFile(path, os.open(path, os.O_RDONLY))
+    file = _OpenFile(path)
     # A private map is writable for torch's sake and never changes the file.
     mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
     tensors = {}

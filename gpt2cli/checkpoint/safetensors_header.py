@@ -44,7 +44,7 @@ def damaged(path: Path, reason: str) -> CheckpointError:
     """Return the error that says what is wrong with a file of weights."""
     return CheckpointError(
         f"The weights file {path} is damaged: {reason}.",
-        "Fetch it again: gpt2 download --force MODEL.",
+        "Fetch it again: gpt2 download MODEL with `force`.",
     )
 
 

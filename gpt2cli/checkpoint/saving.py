@@ -9,11 +9,10 @@ from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.safetensors import Arrays, write_safetensors
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.checkpoint.whole_file import whole_file
-from gpt2cli.text.tokenizer import END_OF_TEXT
 
 TOKENIZER_CONFIG = {
-    "tokenizer_class": "GPT2Tokenizer",
     "bos_token": END_OF_TEXT,
     "eos_token": END_OF_TEXT,
     "unk_token": END_OF_TEXT,
@@ -31,7 +30,7 @@ def save_model(directory: Path, config: ModelConfig, weights: Arrays, tokenizer_
     """
     dtypes = {str(array.dtype) for array in weights.values()}
     save_description(directory, config, tokenizer_json, dtypes.pop() if len(dtypes) == 1 else "float32")
-    save_weights(directory / WEIGHTS_FILE, weights)
+    save_weights(directory / WEIGHTS_FILE, config, weights)
 
 
 def save_description(
@@ -44,23 +43,20 @@ def save_description(
     """
     directory.mkdir(parents=True, exist_ok=True)
     _write_json(directory / "config.json", {**config.to_dict(), "dtype": dtype})
-    _write_json(directory / "tokenizer_config.json", TOKENIZER_CONFIG)
+    tokenizer_class = config.architecture.tokenizer_class
+    _write_json(directory / "tokenizer_config.json", {"tokenizer_class": tokenizer_class, **TOKENIZER_CONFIG})
     with whole_file(directory / TOKENIZER_FILE) as file:
         file.write(tokenizer_json.encode())
 
 
-def save_weights(path: Path, weights: Arrays) -> None:
+def save_weights(path: Path, config: ModelConfig, weights: Arrays) -> None:
     """Write a model's weights under the names that transformers uses.
 
     Raises:
         OSError: the file cannot be written or the disk is full.
     """
-    named = {_file_name(name): array for name, array in weights.items()}
+    named = {config.architecture.full_name(name): array for name, array in weights.items()}
     write_safetensors(path, named, {"format": "pt"})
-
-
-def _file_name(name: str) -> str:
-    return name if name.startswith("lm_head.") else f"transformer.{name}"
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,26 +1,23 @@
-"""The weights of a checkpoint by their names, strict about names and shapes."""
+"""The weights of a checkpoint by what they do, strict about names and shapes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from gpt2cli.checkpoint.architectures import Architecture
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.roles import HEAD, LAYERS, POSITION_EMBEDDING, TOKEN_EMBEDDING
 from gpt2cli.checkpoint.safetensors import read_safetensors
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.operations import StoredTensor
 from gpt2cli.ops.torch_extra import torch_needed_by
 
 FLOATS = {"F32", "F16", "BF16", "F64"}
-TOKENS, POSITIONS, HEAD = "wte.weight", "wpe.weight", "lm_head.weight"
-# Of these single rows are read, whatever else they are for.
-TABLES = {TOKENS, POSITIONS, HEAD}
-MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
 
 def load_weights(files: Sequence[Path], config: ModelConfig) -> dict[str, StoredTensor]:
-    """Return the weights of a checkpoint under their names without the `transformer.` prefix.
+    """Return the weights of a checkpoint under their canonical names.
 
     Safetensors files are memory-mapped: nothing is read or copied until it is used.
 
@@ -29,10 +26,22 @@ def load_weights(files: Sequence[Path], config: ModelConfig) -> dict[str, Stored
             the message lists all of them.
         Error: a file is pickled, which needs PyTorch, and it is not installed.
     """
-    stored: dict[str, StoredTensor] = {}
-    for path in files:
-        stored.update(_canonical(_read_file(path), config))
-    _check(stored, expected_shapes(config), files)
+    architecture, expected = config.architecture, expected_shapes(config)
+    names = {architecture.bare_name(name): name for name in (*expected, HEAD)}
+    found = {
+        name.removeprefix(architecture.prefix): tensor
+        for path in files
+        for name, tensor in _read_file(path).items()
+    }
+    stored = {names[name]: tensor for name, tensor in found.items() if name in names}
+    if HEAD not in expected:
+        # Some files repeat the tied head.
+        stored.pop(HEAD, None)
+    problems = list(_problems(stored, expected, architecture))
+    others = [name for name in found if name not in names and not architecture.buffers.fullmatch(name)]
+    problems += [f"{name} is unexpected" for name in others]
+    if problems:
+        raise _misfit(files, problems)
     return stored
 
 
@@ -40,19 +49,19 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight of a model; matrices are (in, out), as GPT-2 stores them."""
     width, inner = config.n_embd, config.inner_width
     shapes: dict[str, tuple[int, ...]] = {
-        TOKENS: (config.vocab_size, width),
-        POSITIONS: (config.n_positions, width),
+        TOKEN_EMBEDDING: (config.vocab_size, width),
+        POSITION_EMBEDDING: (config.n_positions, width),
     }
     for layer in range(config.n_layer):
         shapes |= {
-            **_pair(f"h.{layer}.ln_1", (width,)),
-            **_pair(f"h.{layer}.attn.c_attn", (width, 3 * width)),
-            **_pair(f"h.{layer}.attn.c_proj", (width, width)),
-            **_pair(f"h.{layer}.ln_2", (width,)),
-            **_pair(f"h.{layer}.mlp.c_fc", (width, inner)),
-            **_pair(f"h.{layer}.mlp.c_proj", (inner, width)),
+            **_pair(f"{LAYERS}{layer}.attention_norm", (width,)),
+            **_pair(f"{LAYERS}{layer}.attention_qkv", (width, 3 * width)),
+            **_pair(f"{LAYERS}{layer}.attention_output", (width, width)),
+            **_pair(f"{LAYERS}{layer}.mlp_norm", (width,)),
+            **_pair(f"{LAYERS}{layer}.mlp_in", (width, inner)),
+            **_pair(f"{LAYERS}{layer}.mlp_out", (inner, width)),
         }
-    shapes |= _pair("ln_f", (width,))
+    shapes |= _pair("final_norm", (width,))
     if not config.tie_word_embeddings:
         shapes[HEAD] = (config.vocab_size, width)
     return shapes
@@ -68,37 +77,31 @@ def _read_file(path: Path) -> dict[str, StoredTensor]:
     return read_pickle(path)
 
 
-def _canonical(stored: Mapping[str, StoredTensor], config: ModelConfig) -> dict[str, StoredTensor]:
-    named = {name.removeprefix("transformer."): tensor for name, tensor in stored.items()}
-    if config.tie_word_embeddings:
-        # Some files repeat the tied head.
-        named.pop(HEAD, None)
-    return {name: tensor for name, tensor in named.items() if not MASK_BUFFER.fullmatch(name)}
-
-
-def _check(
-    stored: Mapping[str, StoredTensor],
-    expected: Mapping[str, tuple[int, ...]],
-    files: Sequence[Path],
-) -> None:
-    problems = list(_problems(stored, expected))
-    if problems:
-        where = ", ".join(str(path) for path in files)
-        raise CheckpointError(
-            f"{where} does not fit its config.json: {'; '.join(problems)}.",
-            "Use the config.json that belongs to these weights.",
-        )
-
-
-def _problems(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+def _problems(
+    stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], architecture: Architecture
+) -> Iterator[str]:
     for name, shape in expected.items():
-        if name not in stored:
-            yield f"{name} is missing"
-        elif stored[name].array.shape != shape:
-            yield f"{name} has shape {list(stored[name].array.shape)}, not {list(shape)}"
-        elif stored[name].dtype not in FLOATS:
-            yield f"{name} is stored as {stored[name].dtype}, which is not a known number type"
-    yield from (f"{name} is unexpected" for name in stored if name not in expected)
+        problem = _problem(stored.get(name), shape)
+        if problem:
+            yield f"{architecture.bare_name(name)} {problem}"
+
+
+def _problem(tensor: StoredTensor | None, shape: tuple[int, ...]) -> str:
+    if tensor is None:
+        return "is missing"
+    if tensor.array.shape != shape:
+        return f"has shape {list(tensor.array.shape)}, not {list(shape)}"
+    if tensor.dtype not in FLOATS:
+        return f"is stored as {tensor.dtype}, which is not a known number type"
+    return ""
+
+
+def _misfit(files: Sequence[Path], problems: Sequence[str]) -> CheckpointError:
+    where = ", ".join(str(path) for path in files)
+    return CheckpointError(
+        f"{where} does not fit its config.json: {'; '.join(problems)}.",
+        "Use the config.json that belongs to these weights.",
+    )
 
 
 def _pair(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -8,58 +8,36 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from gpt2cli import __version__
+from gpt2cli.cli.command_table import Commands
 from gpt2cli.cli.options import shared as options
 from gpt2cli.errors import Error
 
 INTERRUPTED = 130
-# Each is defined in the module of its name; a few names are taken in Python.
-COMMANDS = {
-    "bench": "bench",
-    "download": "download",
-    "generate": "generate",
-    "info": "info",
-    "models": "models",
-    "next": "next_tokens",
-    "rank": "rank",
-    "score": "score",
-    "tokenize": "tokenize",
-    "train": "train",
-}
-
-
-class Commands(Mapping[str, Any]):
-    """Import a command's module only when that command is asked for."""
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(COMMANDS)
-
-    def __len__(self) -> int:
-        return len(COMMANDS)
-
-    def __getitem__(self, name: str) -> Any:
-        function = COMMANDS[name]
-        command = getattr(import_module(f"gpt2cli.cli.commands.{name}"), function)
-        holder = typer.Typer(rich_markup_mode="markdown")
-        if isinstance(command, typer.Typer):
-            holder.add_typer(command, name=name)
-        else:
-            holder.command(name)(command)
-        return typer.main.get_group(holder).commands[name]
 
 
 class LazyGroup(TyperGroup):
-    """Hold all commands without having imported them."""
+    """The group of all commands, none of which is imported yet."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"commands": Commands()})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the first word names.
+
+        Raises:
+            UsageError: there is none; the hint is the way on.
+        """
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            from gpt2cli.cli.mistakes import unknown_command
+
+            raise unknown_command(args, list(self.commands))
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -79,7 +57,10 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="Each command has its own help: `gpt2 generate --help`.")
+@app.callback(
+    epilog="`gpt2 help generate` shows the options of a command. Exit codes: 0 done, 1 failed, 2 refused "
+    "before any work. Ctrl-C and a closed pipe end gpt2 by their signals."
+)
 def gpt2(
     version: Annotated[
         bool,
@@ -142,7 +123,9 @@ def _end(error: BaseException) -> NoReturn:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Error):
-        return f"Error: {error}", error.exit_code
+        from gpt2cli.cli.spelling import spell
+
+        return f"Error: {spell(str(error))}", error.exit_code
     if isinstance(error, typer.TyperException):
         return _explain_usage(error), error.exit_code
     if isinstance(error, OSError):
@@ -158,9 +141,9 @@ def _explain_usage(error: typer.TyperException) -> str:
     message = error.format_message().strip()
     if type(error).__name__ == "NoArgsIsHelpError":
         return message
-    context: typer.Context | None = getattr(error, "ctx", None)
-    command = context.command_path if context else "gpt2"
-    return f"Error: {' '.join(message.split()).rstrip('.')}. See {command} --help."
+    from gpt2cli.cli.mistakes import usage_message
+
+    return f"Error: {usage_message(error)}"
 
 
 def _debugging() -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpt2cli.generation.engine import FinishReason, Generation, Token
 from gpt2cli.generation.speculation import Drafts
@@ -13,8 +12,7 @@ from gpt2cli.text.text_stream import TextStream
 from gpt2cli.text.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Report text of a sample that became certain; `finish_reason` is set on its last piece."""
 
     sample: int
@@ -22,8 +20,7 @@ class Piece:
     finish_reason: FinishReason | None = None
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """Tell the seconds spent on loading, on reading the prompt, and on the tokens of one batch."""
 
     load_seconds: float

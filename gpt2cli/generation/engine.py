@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ FinishReason = Literal["stop", "length"]
 Truncation = Literal["left", "right"]
 
 
-@dataclass(frozen=True)
-class GenerationSettings:
+class GenerationSettings(NamedTuple):
     """Choose how far to go; `slide` drops the older half of a full context and goes on.
 
     `speculate` reads drafts, which change no token, while there is one sample alone.
@@ -34,8 +33,7 @@ class GenerationSettings:
     speculate: bool = False
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """Report one chosen token of one sample; log-probabilities are the model's own, in nats."""
 
     sample: int
@@ -44,7 +42,7 @@ class Token:
     top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prefilled(Generic[A]):
     """Hold a prompt that the model has read; `scores` are the logits (vocabulary,) of what follows."""
 
@@ -68,7 +66,7 @@ def fit_prompt(
     if truncate is None:
         raise UsageError(
             f"The prompt has {len(ids):,} tokens and the model's context holds {context:,}.",
-            "Shorten it, or use --truncate left (keeps the end) or right (keeps the beginning).",
+            "Shorten it, or set `truncate` to left (keeps the end) or right (keeps the beginning).",
         )
     kept = max(context + 1 - max_tokens, context // 2, 1)
     kept = min(kept, context)

@@ -1,4 +1,4 @@
-"""How a token is chosen: settings, the chain of filters, the draw.
+"""How a token is chosen: the chain of filters, the draw.
 
 The filters run in the order in which they stand here. They agree with the processors of the same names in
 Hugging Face transformers; presence and frequency penalties are those of the OpenAI API.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from gpt2cli.errors import Error, UsageError
+from gpt2cli.errors import Error
+from gpt2cli.generation.settings import SamplingSettings
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 # Whole numbers, rising.
@@ -27,55 +27,27 @@ PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 UINT64 = 2**64 - 1
 
 
-@dataclass(frozen=True)
-class SequenceBias:
+class SequenceBias(NamedTuple):
     """Make a sequence of ids likelier by `bias` logits; minus infinity bans it."""
 
     ids: tuple[int, ...]
     bias: float
 
 
-@dataclass(frozen=True)
-class SamplingSettings:
-    """Choose how tokens are drawn; temperature 0 takes the likeliest and draws nothing.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-
-    temperature: float = 0.8
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    no_repeat_ngram: int = 0
-    biases: tuple[SequenceBias, ...] = ()
-
-    def __post_init__(self) -> None:
-        _require("temperature", 0.0 <= self.temperature < math.inf, "0 or more")
-        _require("top_k", self.top_k >= 0, "0 (off) or more")
-        _require("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1 (off)")
-        _require("min_p", 0.0 <= self.min_p <= 1.0, "between 0 (off) and 1")
-        _require("repetition_penalty", 0.0 < self.repetition_penalty < math.inf, "above 0; 1 is off")
-        _require("presence_penalty", math.isfinite(self.presence_penalty), "a finite number")
-        _require("frequency_penalty", math.isfinite(self.frequency_penalty), "a finite number")
-        _require("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 (off) or more")
-        _require("biases", all(entry.ids for entry in self.biases), "of one token or more")
-
-
-def _require(name: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise UsageError(f"{name} must be {expected}.")
-
-
 class Sampler:
     """Choose tokens; the choice depends on seed, sample and step alone, never on a batch."""
 
-    def __init__(self, settings: SamplingSettings, seed: int) -> None:
+    def __init__(self, settings: SamplingSettings, seed: int, biases: Sequence[SequenceBias] = ()) -> None:
+        """Take the settings, and biases of one id or more.
+
+        Raises:
+            ValueError: a bias has no ids.
+        """
+        if not all(entry.ids for entry in biases):
+            raise ValueError("a bias needs a sequence of one id or more")
         self.settings = settings
         self.seed = seed
+        self.biases = tuple(biases)
 
     def top_needed(self, count: int) -> int | None:
         """Return how many of the highest logits a choice after `count` ids depends on, None if on any."""
@@ -88,10 +60,10 @@ class Sampler:
         )
         kept = 1 if settings.temperature == 0.0 else settings.top_k
         # What becomes likelier may come from anywhere.
-        if kept == 0 or min(penalties) < 0 or any(entry.bias > 0.0 for entry in settings.biases):
+        if kept == 0 or min(penalties) < 0 or any(entry.bias > 0.0 for entry in self.biases):
             return None
         # For each token that becomes less likely another may move up.
-        return kept + len(settings.biases) + (count if any(penalties) else 0)
+        return kept + len(self.biases) + (count if any(penalties) else 0)
 
     def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:
         """Return the id that follows `ids`, given its logits of shape (vocabulary,).
@@ -103,7 +75,7 @@ class Sampler:
         scores = self._adjust(logits, ids, prompt_length)
         best = int(scores.argmax())
         if not scores[best] < np.inf:
-            raise Error("The model computed values that are not numbers.", "Its weights may be damaged.")
+            raise Error("The model produced NaN.", "Its weights may be damaged.")
         if scores[best] == NEVER:
             raise Error("Every token is banned here.", "Ban less, or allow longer repeats.")
         if settings.temperature == 0.0:
@@ -126,7 +98,7 @@ class Sampler:
         scores = penalize_presence(
             scores, ids[prompt_length:], settings.presence_penalty, settings.frequency_penalty
         )
-        scores = add_biases(scores, ids, settings.biases)
+        scores = add_biases(scores, ids, self.biases)
         return ban_repeated_ngrams(scores, ids, settings.no_repeat_ngram)
 
 

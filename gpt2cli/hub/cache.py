@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from gpt2cli.checkpoint.architectures import find_architecture
 from gpt2cli.hub.known_models import known_model
 
 PREFIX = "models--"
@@ -130,7 +131,7 @@ def _folder(name: str) -> Path:
 
 def _holds_gpt2(folder: Path) -> bool:
     return known_model(repo_of(folder)) is not None or any(
-        _model_type(snapshot / "config.json") == "gpt2" for snapshot in snapshots(folder)
+        find_architecture(_model_type(snapshot / "config.json")) for snapshot in snapshots(folder)
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gpt2cli.errors import CheckpointError
 
@@ -16,8 +16,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
-@dataclass(frozen=True)
-class CheckpointFiles:
+class CheckpointFiles(NamedTuple):
     """Name a checkpoint's files, and what a whole one lacks; the tokenizer may be empty."""
 
     config: Path
@@ -79,7 +78,7 @@ def _shards(index: Path) -> list[str]:
         return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"The index of weights {index} is damaged.", "Fetch it again: gpt2 download --force MODEL."
+            f"The index of weights {index} is damaged.", "Fetch it again: gpt2 download MODEL with `force`."
         ) from error
 
 

@@ -7,7 +7,7 @@ import inspect
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2cli.errors import Error, HubError
 from gpt2cli.hub import cache as hub_cache
+from gpt2cli.hub.reporter import Progress
 
 if TYPE_CHECKING:
     from huggingface_hub import HFCacheInfo
@@ -29,8 +30,6 @@ QUIET = {
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def require_space(listing: Listing, names: Collection[str], force: bool) -> None
         )
 
 
-def fetch_files(listing: Listing, names: Collection[str], force: bool, progress: Progress | None) -> None:
+def fetch_files(listing: Listing, names: Collection[str], force: bool, progress: Progress) -> None:
     """Download files into the cache and check each against its hash.
 
     Raises:
@@ -94,7 +93,7 @@ def fetch_files(listing: Listing, names: Collection[str], force: bool, progress:
     """
     with _one_sentence(listing.repo, listing.revision):
         for name, size in absent_files(listing, names, force).items():
-            _fetch_file(listing, name, size, force, progress or _ignore)
+            _fetch_file(listing, name, size, force, progress)
 
 
 def publish(listing: Listing) -> None:
@@ -141,10 +140,6 @@ def _fetch_file(listing: Listing, name: str, size: int, force: bool, progress: P
     fetched = hf_hub_download(listing.repo, name, revision=listing.commit, force_download=force, **options)
     progress(name, size, size)
     _require_hash(listing, Path(fetched))
-
-
-def _ignore(name: str, done: int, size: int) -> None:
-    pass
 
 
 def _progress_bar(name: str, size: int, progress: Progress) -> type:

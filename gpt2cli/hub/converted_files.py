@@ -6,23 +6,20 @@ import os
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from gpt2cli.checkpoint.conversion_place import MODEL, SUFFIX, TYPE, ConversionPlace
 from gpt2cli.checkpoint.safetensors_header import read_metadata
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.checkpoint_files import WEIGHTS
 
-SUFFIX = ".safetensors"
-# The keys of the notes in a file's header.
-SOURCE, LAYOUT, TYPE, HEAD, MODEL = "source", "layout", "type", "head", "model"
 HEADER_BYTES = 1 << 16
 LONGEST_NAME = 80
 
 
-@dataclass(frozen=True)
-class ConvertedFile:
+class ConvertedFile(NamedTuple):
     """Describe a kept file: its bytes, the type it holds, and the path of the model it was made from."""
 
     path: Path
@@ -50,19 +47,25 @@ def all_kept_files() -> list[Path]:
     return sorted(path for path in assets_folder().glob("*") if path.is_file())
 
 
-def converted_path(weights: Sequence[Path], storage: str) -> Path:
-    """Return the place of a checkpoint's weights in the type `storage`, whether or not they are there."""
+def conversion_place(weights: Sequence[Path]) -> ConversionPlace:
+    """Return where the conversions of a checkpoint with these files of weights are kept.
+
+    Raises:
+        OSError: a file is missing.
+    """
+    model = _model_path(weights)
     places = "\0".join(str(path.absolute()) for path in weights)
-    return assets_folder() / f"{_readable_name(model_path(weights))}-{_checksum(places)}.{storage}{SUFFIX}"
+    name = f"{_readable_name(model)}-{_checksum(places)}"
+    return ConversionPlace(assets_folder(), name, _identity(weights), model)
 
 
-def model_path(weights: Sequence[Path]) -> Path:
+def _model_path(weights: Sequence[Path]) -> Path:
     """Return the path by which a checkpoint is found again: its folder, or a file of another name."""
     first = weights[0].absolute()
     return first if len(weights) == 1 and first.name not in WEIGHTS else first.parent
 
 
-def identity(weights: Sequence[Path]) -> str:
+def _identity(weights: Sequence[Path]) -> str:
     """Return what changes with the files: their places, sizes, times, and checksums of their beginnings."""
     parts = []
     for path in weights:

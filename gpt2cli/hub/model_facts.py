@@ -1,27 +1,28 @@
-"""What a model is made of: its architecture, its parameters by part, its license."""
+"""The facts of a model: its architecture, its parameters by part, its license."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.roles import role_of
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_files import ModelFiles
 
 PARTS = {
-    r"wte\.": "token_embedding",
-    r"wpe\.": "position_embedding",
-    r"(h\.\d+\.)?ln_": "norms",
-    r"h\.\d+\.attn\.": "attention",
-    r"h\.\d+\.mlp\.": "mlp",
-    r"lm_head\.": "head",
+    "token_embedding": ("token_embedding",),
+    "position_embedding": ("position_embedding",),
+    "norms": ("attention_norm", "mlp_norm", "final_norm"),
+    "attention": ("attention_qkv", "attention_output"),
+    "mlp": ("mlp_in", "mlp_out"),
+    "head": ("head",),
 }
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 LICENSES = {"distilgpt2": "Apache-2.0"}
@@ -30,17 +31,36 @@ OPENAI_LICENSE = "MIT"
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Describe a model; `parameters` counts them by part, `size` is the bytes of the weights' files."""
+    """The facts of a model; `parameters` counts them by part, `size` is the bytes of the weights' files."""
 
+    files: ModelFiles
     config: ModelConfig
     parameters: Mapping[str, int]
     dtype: str
     license: str | None
     size: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON reports them."""
+        config = self.config
+        return {
+            "model": self.files.name,
+            "layers": config.n_layer,
+            "heads": config.n_head,
+            "width": config.n_embd,
+            "context": config.n_positions,
+            "vocabulary": config.vocab_size,
+            "parameters": {**self.parameters, "total": sum(self.parameters.values())},
+            "dtype": self.dtype,
+            "bytes": self.size,
+            "license": self.license,
+            "revision": self.files.revision,
+            "path": str(self.files.config.parent),
+        }
+
 
 def describe_model(files: ModelFiles) -> ModelFacts:
-    """Return what a model is made of.
+    """Return the facts of a model.
 
     Raises:
         CheckpointError: its files are damaged or do not fit together.
@@ -48,6 +68,7 @@ def describe_model(files: ModelFiles) -> ModelFacts:
     config = ModelConfig.from_json(files.config)
     stored = {tensor.dtype for tensor in load_weights(files.weights, config).values()}
     return ModelFacts(
+        files,
         config,
         count_parameters(config),
         ", ".join(sorted(DTYPES[dtype] for dtype in stored)),
@@ -57,12 +78,12 @@ def describe_model(files: ModelFiles) -> ModelFacts:
 
 
 def count_parameters(config: ModelConfig) -> dict[str, int]:
-    """Return the number of parameters in each part of a model; a tied head has none of its own."""
+    """Return the number of parameters in each part of a model; a tied head counts as the embedding."""
     counts: Counter[str] = Counter()
     for name, shape in expected_shapes(config).items():
-        part = next(part for pattern, part in PARTS.items() if re.match(pattern, name))
-        counts[part] += math.prod(shape)
-    return {part: counts[part] for part in PARTS.values() if part in counts}
+        counts[role_of(name)] += math.prod(shape)
+    parts = {part: sum(counts[role] for role in roles) for part, roles in PARTS.items()}
+    return {part: count for part, count in parts.items() if count}
 
 
 def _license(files: ModelFiles) -> str | None:

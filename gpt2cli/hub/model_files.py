@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, HubError, UsageError
@@ -14,15 +13,15 @@ from gpt2cli.hub import cache as hub_cache
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS, files_among, files_in, tokenizer_in
 from gpt2cli.hub.known_models import BUNDLED_MODEL, known_model
 from gpt2cli.hub.model_source import BUNDLED_FOLDER, DEFAULT_REVISION, ModelSource, model_source
+from gpt2cli.hub.reporter import Reporter
 
 if TYPE_CHECKING:
-    from gpt2cli.hub.client import Listing, Progress
+    from gpt2cli.hub.client import Listing
 
 TRUE = ("1", "ON", "YES", "TRUE")
 
 
-@dataclass(frozen=True)
-class ModelFiles:
+class ModelFiles(NamedTuple):
     """Name the files of one model; `tokenizer` is empty where the bundled GPT-2 merges serve."""
 
     name: str
@@ -32,8 +31,7 @@ class ModelFiles:
     tokenizer: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
-class CachedModel:
+class CachedModel(NamedTuple):
     """Describe a whole model on this machine; `size` is in bytes, and `name` finds it again."""
 
     name: str
@@ -61,11 +59,9 @@ def find_model(name: str) -> ModelFiles | None:
 
 
 def fetch_model(
-    name: str, *, offline: bool = False, force: bool = False, progress: Progress | None = None
+    name: str, *, offline: bool = False, force: bool = False, reporter: Reporter | None = None
 ) -> ModelFiles:
     """Return the files of a model, downloaded if they are not here or if forced.
-
-    `progress` is told a file's name, its bytes so far and its bytes in all.
 
     Raises:
         UsageError: forced, although no repository has the model.
@@ -74,7 +70,7 @@ def fetch_model(
     """
     source = model_source(name)
     files = _find_unless_forced(source, name, force)
-    return files or _download(source, offline, force, progress)
+    return files or _download(source, offline, force, reporter or Reporter())
 
 
 def plan_download(name: str, *, offline: bool = False, force: bool = False) -> Mapping[str, int]:
@@ -183,20 +179,21 @@ def _find_unless_forced(source: ModelSource, name: str, force: bool) -> ModelFil
     if not force:
         return find_model(name)
     if source.path is not None:
-        raise UsageError(f"{source.name} is not on the Hub.", "Leave out --force.")
+        raise UsageError(f"{source.name} is not on the Hub.", "Leave out `force`.")
     return None
 
 
-def _download(source: ModelSource, offline: bool, force: bool, progress: Progress | None) -> ModelFiles:
+def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporter) -> ModelFiles:
     listing = _list_repository(source, offline)
     config, *others = _needed_files(source, listing.files)
     from gpt2cli.hub import client as hub_client
 
     hub_client.require_space(listing, [config, *others], force)
-    hub_client.fetch_files(listing, [config], force, progress)
-    # What is no GPT-2 need not be fetched further.
-    ModelConfig.from_json(listing.snapshot / config)
-    hub_client.fetch_files(listing, others, force, progress)
+    with reporter.fetching(source.spelling) as progress:
+        hub_client.fetch_files(listing, [config], force, progress)
+        # What is no GPT-2 need not be fetched further.
+        ModelConfig.from_json(listing.snapshot / config)
+        hub_client.fetch_files(listing, others, force, progress)
     files = _files_in_snapshot(source.name, listing.snapshot)
     if files is None:
         raise HubError(f"{source.name} has an index of weights that names files it lacks.")
@@ -209,7 +206,7 @@ def _list_repository(source: ModelSource, offline: bool) -> Listing:
     if offline or value.upper() in TRUE:
         raise HubError(
             f"{source.spelling} is not on this machine, and the network may not be used.",
-            f"Without --offline and HF_HUB_OFFLINE: gpt2 download {source.spelling}.",
+            f"Without `offline` and HF_HUB_OFFLINE: gpt2 download {source.spelling}.",
         )
     # The client costs a tenth of a second and more.
     from gpt2cli.hub import client as hub_client

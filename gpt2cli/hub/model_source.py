@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gpt2cli.errors import HubError
 from gpt2cli.hub.known_models import BUNDLED_MODEL, KNOWN_MODELS, known_model
@@ -14,8 +14,7 @@ DEFAULT_REVISION = "main"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-@dataclass(frozen=True)
-class ModelSource:
+class ModelSource(NamedTuple):
     """Tell where a model is: at a path, or in a repository, under each id its cache folder may have."""
 
     name: str

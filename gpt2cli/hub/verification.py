@@ -1,4 +1,4 @@
-"""Whether the files of a model are what they should be, as far as this machine can tell."""
+"""Verification of a model's files, as far as this machine can check them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError
@@ -18,23 +19,33 @@ FORM = "form"
 
 @dataclass(frozen=True)
 class FileCheck:
-    """Report on a file; `kind` is sha256, git-sha1 or, where no hash is known, form."""
+    """The check of a file; `kind` is sha256, git-sha1 or, if no hash is known, form."""
 
     path: Path
     size: int
     kind: str
     problem: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as JSON reports it."""
+        return {
+            "file": self.path.name,
+            "path": str(self.path),
+            "bytes": self.size,
+            "check": self.kind,
+            "problem": self.problem or None,
+        }
+
 
 def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
-    """Yield a report on each file: its hash where the cache knows it, its form, and how all fit together."""
+    """Yield the check of each file: its hash if known, its form, and whether all files fit together."""
     sound = True
     index = weights_index(files.weights[0])
     for path in (files.config, *files.tokenizer, *([index] if index else []), *files.weights):
         problem = _problem(path)
         sound = sound and not problem
         if path == files.weights[-1] and sound:
-            # Only whole files can be compared with each other.
+            # Damaged files cannot be compared with each other.
             problem = _misfit(files)
         yield FileCheck(path, path.stat().st_size, _kind(path), problem)
 
@@ -47,7 +58,7 @@ def _kind(path: Path) -> str:
 
 
 def _problem(path: Path) -> str:
-    # A header tells at once, and better, what is wrong with a file that was cut short.
+    # For a truncated file, the header is quicker to check than the hash, and says more.
     problem = _malformation(path)
     expected = expected_hash(path)
     if not problem and expected and not matches_hash(path, expected):

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.weights import TABLES, load_weights
+from gpt2cli.checkpoint.roles import TABLES
+from gpt2cli.checkpoint.weights import load_weights
+from gpt2cli.model.parts import Parts, arrange
 from gpt2cli.ops.operations import A, Ops
 
 if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Generic[A]):
-    """Hold all that a forward pass needs; the weights are named as in the checkpoint.
+    """All that a forward pass needs: the weights by their canonical names, and the same as `parts`.
 
-    `not_kept` tells why converted weights could not be kept for the next start, if they could not.
+    `not_kept` says why converted weights could not be kept for the next start, if they could not.
     """
 
     config: ModelConfig
     weights: Mapping[str, A]
     ops: Ops[A]
     not_kept: str = ""
+    parts: Parts[A] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", arrange(self.weights, self.config.n_layer))
 
 
 def load_model(files: ModelFiles, ops: Ops[A], screened: bool = False) -> Model[A]:
@@ -38,17 +44,19 @@ def load_model(files: ModelFiles, ops: Ops[A], screened: bool = False) -> Model[
     config = ModelConfig.from_json(files.config)
     stored = load_weights(files.weights, config)
     problem = ""
-    if ops.storage:
-        # It reads the kernels, which need not be there.
-        from gpt2cli.checkpoint.conversion import convert
+    screens = screened and ops.uses_screens
+    if ops.storage or screens:
+        # They read the kernels, which need not be there.
+        from gpt2cli.checkpoint.conversion import convert, screen_head
+        from gpt2cli.hub.converted_files import conversion_place
 
-        conversion = convert(stored, files.weights, config, ops.storage)
-        stored |= conversion.weights
-        problem = conversion.problem
-    if screened and ops.uses_screens:
-        from gpt2cli.checkpoint.conversion import screen_head
-
-        stored |= screen_head(stored, files.weights, config, ops.storage)
+        place = conversion_place(files.weights)
+        if ops.storage:
+            conversion = convert(stored, place, config, ops.storage)
+            stored |= conversion.weights
+            problem = conversion.problem
+        if screens:
+            stored |= screen_head(stored, place, config, ops.storage)
     weights = {
         name: ops.table(tensor) if name in TABLES else ops.weight(tensor) for name, tensor in stored.items()
     }

@@ -52,7 +52,7 @@ def _open(device: str, backend: str, dtype: str, threads: int | None, quantize: 
     if backend == "compiled":
         return _open_compiled(dtype if quantize == "none" else quantize, threads)
     if quantize != "none":
-        raise UsageError(f"--quantize {quantize} is for a CPU.", "Leave it out, or use --device cpu.")
+        raise UsageError(f"`quantize` {quantize} is for a CPU.", "Leave it out, or use `device` cpu.")
     # In this order, because BLAS counts its threads while numpy or torch is imported.
     count = set_blas_threads(threads)
     if backend == "numpy":
@@ -120,14 +120,14 @@ def _check_names(device: str, backend: str, dtype: str, threads: int | None, qua
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads cannot compute.", "Use 1 or more.")
     if quantize != "none" and dtype != "auto":
-        raise UsageError(f"--quantize {quantize} leaves no choice of dtype.", "Leave out --dtype.")
+        raise UsageError(f"`quantize` {quantize} leaves no choice of dtype.", "Leave out `dtype`.")
     if backend in ("compiled", "numpy") and device not in ("auto", "cpu"):
-        raise UsageError(f"{backend} cannot compute on {device}.", "Use --backend torch.")
+        raise UsageError(f"{backend} cannot compute on {device}.", "Use `backend` torch.")
     if backend == "numpy" and (dtype not in ("auto", "float32") or quantize != "none"):
         kind = dtype if quantize == "none" else quantize
-        raise UsageError(f"numpy cannot compute in {kind}.", "Use --backend compiled or torch.")
+        raise UsageError(f"numpy cannot compute in {kind}.", "Use `backend` compiled or torch.")
     if backend == "torch" and quantize != "none":
-        raise UsageError(f"torch cannot compute in {quantize}.", "Use --backend compiled.")
+        raise UsageError(f"torch cannot compute in {quantize}.", "Use `backend` compiled.")
 
 
 def _cpu_backend(dtype: str, quantize: str) -> str:
@@ -140,7 +140,7 @@ def _open_compiled(storage: str, threads: int | None) -> Ops[Any]:
     if not kernels_are_built():
         raise Error(
             "gpt2cli was installed without its compiled kernels.",
-            "Install it again where there is a C compiler, or use --backend numpy.",
+            "Install it again where there is a C compiler, or use `backend` numpy.",
         )
     count = threads or threads_from_environment() or available_cores()
     # The kernels have threads of their own, and BLAS has nothing to do.

@@ -1,7 +1,7 @@
-"""The decoder's operations in compiled C: the fastest on a CPU, and the only one there for small weights.
+"""The decoder's operations on compiled kernels: the fastest CPU engine, and the only one for 16 and 8 bits.
 
-Matrices stay in the type in which they are stored, 32, 16 or 8 bits a number; activations are float32. The
-sums do not depend on the number of rows or of threads, so a sample is the same in any batch, bit for bit.
+Matrices keep the dtype they are stored in; activations are float32. Sums do not depend on the number of rows
+or threads, so a sample has the same bits in any batch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-# What the kernels call the types of stored numbers, by numpy's letters; uint16 holds bfloat16.
-STORED = {"f": 0, "e": 1, "H": 2}
+# The kernels' codes for dtypes, by numpy's letters; uint16 holds bfloat16.
+DTYPE_CODES = {"f": 0, "e": 1, "H": 2}
 TANH_GELUS = {"gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"}
 
 
 class CompiledOps(NumpyOps):
-    """Compute in float32 on matrices of the type `storage`, or as their file has them; see `ops.Ops`."""
+    """Compute in float32 on matrices converted to `storage`, or as their file stores them; see `ops.Ops`."""
 
     name = "compiled"
     uses_screens = True
@@ -36,7 +36,7 @@ class CompiledOps(NumpyOps):
     def weight(self, tensor: StoredTensor) -> Any:
         if tensor.scales is not None:
             return Int8Matrix(tensor.shape, tensor.array, tensor.scales, tensor.totals)
-        if tensor.array.ndim == 1 or tensor.array.dtype.char not in STORED:
+        if tensor.array.ndim == 1 or tensor.array.dtype.char not in DTYPE_CODES:
             return super().weight(tensor)
         return tensor.array
 
@@ -44,7 +44,7 @@ class CompiledOps(NumpyOps):
         weight = self.weight(tensor)
         if isinstance(weight, Int8Matrix):
             return weight
-        # What was converted just now is in no file.
+        # A converted table cannot be read from the file.
         read_rows = tensor.read_rows if weight is tensor.array else None
         return Table(weight, read_rows, self.weight(tensor.screen) if tensor.screen else None)
 
@@ -76,16 +76,16 @@ class CompiledOps(NumpyOps):
         if isinstance(weight, Int8Matrix):
             kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, gelu, residual, out)
         else:
-            kernels.linear(x, weight, STORED[weight.dtype.char], bias, gelu, residual, out)
+            kernels.linear(x, weight, DTYPE_CODES[weight.dtype.char], bias, gelu, residual, out)
         return out
 
     def head(self, x: Array, table: Array | Table | Int8Matrix, top: int | None = None) -> Array:
         x = np.ascontiguousarray(x)
         if isinstance(table, Int8Matrix):
-            return _product(x, table)
+            return _linear_int8(x, table)
         table = as_table(table)
-        highest = None if top is None else _highest(x, table, top)
-        return _dots(x, table.array) if highest is None else highest
+        logits = None if top is None else _screened_logits(x, table, top)
+        return _lm_head(x, table.array) if logits is None else logits
 
     def attention(
         self, qkv: Array, heads: int, scale: float, past: LayerCache[Array] | None = None, first: int = 0
@@ -98,7 +98,7 @@ class CompiledOps(NumpyOps):
         return out
 
     def tail(self, x: Array, first: int) -> Array:
-        # Of several rows, the last positions do not lie together.
+        # The last positions of several rows do not lie together, and the kernels take no gaps.
         return np.ascontiguousarray(x[..., first:, :])
 
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
@@ -107,28 +107,31 @@ class CompiledOps(NumpyOps):
         return out
 
 
-def _product(x: Array, weight: Int8Matrix) -> Array:
+def _linear_int8(x: Array, weight: Int8Matrix) -> Array:
     out = np.empty((*x.shape[:-1], weight.shape[0]), np.float32)
     kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, None, False, None, out)
     return out
 
 
-def _dots(x: Array, rows: Array) -> Array:
+def _lm_head(x: Array, rows: Array) -> Array:
     out = np.empty((*x.shape[:-1], len(rows)), np.float32)
-    kernels.head(x, rows, STORED[rows.dtype.char], out)
+    kernels.lm_head(x, rows, DTYPE_CODES[rows.dtype.char], out)
     return out
 
 
-def _highest(x: Array, table: Table, top: int) -> Array | None:
-    """Return the products of a single row that may be among the `top` highest, if these are few."""
+def _screened_logits(x: Array, table: Table, top: int) -> Array | None:
+    """Return the logits of a single row, minus infinity for tokens that cannot be among the `top` highest.
+
+    None if the screen does not apply, or leaves too many tokens.
+    """
     if table.screen is None or x.size != x.shape[-1] or table.failures > 0:
         return None
-    logits = _product(x, table.screen)
-    places = shortlist(x.ravel(), logits.ravel(), table.screen.scales[: logits.size], top)
-    if places is None:
+    logits = _linear_int8(x, table.screen)
+    tokens = shortlist(x.ravel(), logits.ravel(), table.screen.scales[: logits.size], top)
+    if tokens is None:
         table.failures += 1
         return None
     table.failures -= 1
     out = np.full_like(logits, -np.inf)
-    out[..., places] = _dots(x, table.rows(places))
+    out[..., tokens] = _lm_head(x, table.rows(tokens))
     return out

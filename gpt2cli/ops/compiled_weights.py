@@ -1,4 +1,4 @@
-"""Weights as the compiled kernels take them, where an array alone does not say it all."""
+"""Weights for the compiled kernels that are more than one array."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Int8Matrix:
-    """Hold a matrix of whole numbers with a scale a column, of `shape`, as `kernels.pack` lays it out.
+    """An int8 matrix (depth, columns), packed by `kernels.pack_int8`.
 
-    With totals, rows of the other factor of a product are rounded to 8 bits a number where that is faster
-    than 15 and little is lost by it, and without them always to 15.
+    Activations multiplied with it are rounded to 15 bits. If it has totals, rows that lose little are
+    rounded to 8 bits, on processors where that is faster.
     """
 
     shape: tuple[int, ...]
@@ -27,16 +27,16 @@ class Int8Matrix:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that a product reads."""
+        """The bytes that a product reads from memory."""
         return sum(part.nbytes for part in (self.panels, self.scales, self.totals) if part is not None)
 
 
 @dataclass
 class Table:
-    """Hold a matrix (rows, width) of which single rows are looked up, as an embedding's are.
+    """A matrix (rows, width) whose rows can be read one by one, such as an embedding.
 
-    A head may have a screen: itself in 8 bits, which tells of most rows that their products are not among the
-    highest. `failures` counts how much more often it told that of too few than of enough.
+    A head may have a screen: its own copy in int8, which rules out most tokens before the head is read.
+    `failures` counts how often the screen left too many tokens, minus how often it left few enough.
     """
 
     array: Array
@@ -52,14 +52,14 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that a product reads, but for the few rows that a screen leaves."""
+        """The bytes that a product reads from memory, except for the few rows that a screen leaves."""
         return self.screen.nbytes if self.screen else self.array.nbytes
 
-    def rows(self, places: Array) -> Array:
-        """Return the rows (places, width) as they are stored."""
-        return self.read_rows(places) if self.read_rows else self.array[places]
+    def rows(self, indices: Array) -> Array:
+        """Return rows (indices, width) as they are stored."""
+        return self.read_rows(indices) if self.read_rows else self.array[indices]
 
 
 def as_table(weight: Array | Table) -> Table:
-    """Return a weight as a table, which an array is one of."""
+    """Return a weight as a table, wrapping an array."""
     return weight if isinstance(weight, Table) else Table(weight)

@@ -1,6 +1,8 @@
-"""Compiled arithmetic: arrays are buffers without gaps where not said otherwise, and `out` is filled.
+"""GPT-2's operations in compiled C.
 
-It overlaps no other array, though `layer_norm` may be given x itself.
+Arrays are passed as buffers, without gaps unless noted. Each operation fills `out`, which must not overlap
+another array, except that `layer_norm` may write over x. `dtype` is 0 for float32, 1 for float16 and 2 for
+bfloat16 (as uint16). See docs/kernels.md.
 """
 
 from typing import Any, TypeAlias
@@ -9,19 +11,22 @@ import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-PANEL: int
+# The panels of an int8 matrix are uint8 of shape
+# (padded columns / INT8_PANEL_COLUMNS, padded depth / INT8_QUAD, INT8_PANEL_COLUMNS, INT8_QUAD).
+INT8_PANEL_COLUMNS: int
+INT8_QUAD: int
 
 def linear(
     x: Array,
     weight: Array,
-    stored: int,
+    dtype: int,
     bias: Array,
     gelu: bool,
     residual: Array | None,
     out: Array,
     /,
 ) -> None: ...
-def head(x: Array, table: Array, stored: int, out: Array, /) -> None: ...
+def lm_head(x: Array, table: Array, dtype: int, out: Array, /) -> None: ...
 def linear_int8(
     x: Array,
     panels: Array,
@@ -33,7 +38,11 @@ def linear_int8(
     out: Array,
     /,
 ) -> None: ...
-def pack(weight: Array, panels: Array, scales: Array, totals: Array, /) -> None: ...
+
+# The weight (depth, columns) may have any strides; panels, scales and totals are filled.
+def pack_int8(weight: Array, panels: Array, scales: Array, totals: Array, /) -> None: ...
+
+# keys and values of a cache may have gaps; the new ones of qkv are appended to their first `past` positions.
 def attention(
     qkv: Array,
     heads: int,
@@ -47,6 +56,10 @@ def attention(
 ) -> None: ...
 def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float, out: Array, /) -> None: ...
 def token_statistics(logits: Array, targets: Array, word_starts: Array | None, out: Array, /) -> None: ...
+
+# Return the number of threads in use now.
 def set_threads(count: int, /) -> int: ...
 def threads() -> int: ...
+
+# Choose the kernels of an instruction set, or the fastest for None, and return their name.
 def use(name: str | None, /) -> str: ...

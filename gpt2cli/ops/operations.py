@@ -23,7 +23,7 @@ Storage = Literal["float16", "bfloat16", "int8"]
 ReadRows: TypeAlias = "Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StoredTensor:
     """Hold a tensor as its file stores it; `dtype` is safetensors' name, BF16 comes as uint16.
 
@@ -48,7 +48,7 @@ class StoredTensor:
         return self.packed_shape or self.array.shape
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class LayerCache(Generic[A]):
     """Hold keys and values of one layer, (batch, heads, capacity, head width), `length` of them computed."""
 

@@ -40,7 +40,7 @@ def require_device(name: str) -> None:
         reason = re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
     else:
         return
-    raise Error(f"No {name.upper()} device is usable here: {reason}.", "Use --device cpu.")
+    raise Error(f"No {name.upper()} device is usable here: {reason}.", "Use `device` cpu.")
 
 
 def set_threads(count: int) -> None:

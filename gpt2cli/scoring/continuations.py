@@ -1,23 +1,137 @@
-"""What comes next: the likeliest tokens, and how likely given continuations of one prompt are."""
+"""What may follow a text: the likeliest tokens, and the probabilities of given continuations."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpt2cli.generation.engine import Prefilled
+from gpt2cli.errors import UsageError
+from gpt2cli.generation.completion import token_text
+from gpt2cli.generation.engine import Prefilled, fit_prompt, prefill
 from gpt2cli.generation.sampling import log_softmax
+from gpt2cli.generation.settings import Truncation
 from gpt2cli.model.decoder import hidden_states, logits
+from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
+from gpt2cli.scoring.predictions import require_bos
+from gpt2cli.scoring.rows import in_unit
+from gpt2cli.scoring.settings import NextSettings
 
 CONTINUATIONS_AT_ONCE = 16
 
 
+class NextText(NamedTuple):
+    """A continuation and its probability."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """A likely next token; place 1 is the likeliest.
+
+    The text of a token that is not valid UTF-8 alone is `bytes:` and its bytes as \\xNN.
+    """
+
+    place: int
+    text: str
+    id: int
+    probability: float
+    surprisal: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A given continuation of one token or more; place 1 is the likeliest."""
+
+    place: int
+    text: str
+    tokens: int
+    probability: float
+    surprisal: float
+
+
+def next_tokens(
+    loaded: LoadedModel,
+    text: str,
+    top: int = 10,
+    *,
+    candidates: Sequence[str] = (),
+    bos: bool = False,
+    truncate: Truncation | None = None,
+) -> list[NextText]:
+    """Return the likeliest next tokens, or all candidates, with their probabilities, likeliest first.
+
+    Raises:
+        UsageError, InputError: as `Continuations` does.
+    """
+    settings = NextSettings(top=top, candidates=candidates, bos=bos, truncate=truncate)
+    rows = Continuations(loaded, text, settings).rows()
+    return [NextText(row.text, row.probability) for row in rows]
+
+
+class Continuations:
+    """A text that has been read, and what may follow it.
+
+    `ids` are those of the text, `truncated` if the context had no room for all of them.
+
+    Raises:
+        UsageError: the text or a candidate does not fit the context, the text is empty without BOS, or the
+            model has no BOS token and needs one.
+        InputError: the text or a candidate is not Unicode.
+    """
+
+    def __init__(self, loaded: LoadedModel, text: str, settings: NextSettings) -> None:
+        settings.require_text(text)
+        tokenizer, context = loaded.tokenizer, loaded.model.config.n_positions
+        self._loaded = loaded
+        self._settings = settings
+        self._candidates = [tokenizer.encode(entry) for entry in settings.candidates]
+        room = max(map(len, self._candidates), default=1)
+        if room > context:
+            raise UsageError(f"A candidate has {room:,} tokens and the model's context holds {context:,}.")
+        prefix = [require_bos(tokenizer.bos_id)] if settings.bos else []
+        # The last token of a candidate is never read.
+        self.ids, self.truncated = fit_prompt(
+            [*prefix, *tokenizer.encode(text)], context + 1 - room, 1, settings.truncate
+        )
+        self._prompt = prefill(loaded.model, self.ids, room)
+
+    def rows(self) -> list[NextToken] | list[Candidate]:
+        """Return the likeliest tokens or, if there are any, the candidates, likeliest first."""
+        return self.candidates() if self._candidates else self.tokens()
+
+    def tokens(self) -> list[NextToken]:
+        """Return the `top` likeliest tokens, likeliest first."""
+        found = likeliest_tokens(self._prompt, self._settings.top)
+        data = self._loaded.tokenizer.token_bytes
+        return [
+            NextToken(place, token_text(data(token_id)), token_id, *self._likelihood(logprob))
+            for place, (token_id, logprob) in enumerate(found, 1)
+        ]
+
+    def candidates(self) -> list[Candidate]:
+        """Return all candidates, likeliest first."""
+        logprobs = continuation_logprobs(self._loaded.model, self._prompt, self._candidates)
+        entries = zip(logprobs, self._settings.candidates, self._candidates, strict=True)
+        ranked = sorted(entries, key=lambda entry: -entry[0])
+        return [
+            Candidate(place, text, len(ids), *self._likelihood(logprob))
+            for place, (logprob, text, ids) in enumerate(ranked, 1)
+        ]
+
+    def _likelihood(self, logprob: float) -> tuple[float, float]:
+        return math.exp(logprob), in_unit(max(0.0, -logprob), self._settings.unit)
+
+
 def likeliest_tokens(prompt: Prefilled[A], count: int) -> list[tuple[int, float]]:
-    """Return the ids of the likeliest next tokens and their log-probabilities in nats, likeliest first."""
+    """Return the ids of the `count` likeliest tokens and their log-probabilities in nats, likeliest first."""
     logprobs = log_softmax(prompt.scores)
     order = np.argsort(-logprobs, kind="stable")[:count]
     return [(int(token), float(logprobs[token])) for token in order]
@@ -26,13 +140,13 @@ def likeliest_tokens(prompt: Prefilled[A], count: int) -> list[tuple[int, float]
 def continuation_logprobs(
     model: Model[A], prompt: Prefilled[A], continuations: Sequence[Sequence[int]]
 ) -> list[float]:
-    """Return the log-probability, in nats, of each continuation of one id or more, given the prompt.
+    """Return the log-probability, in nats, of each continuation of one id or more after the prompt.
 
     Raises:
-        ValueError: a continuation is empty, or longer than the prompt's cache has room for.
+        ValueError: a continuation is empty, or exceeds the room in the prompt's cache.
     """
     if not all(continuations):
-        raise ValueError("there is nothing to continue with")
+        raise ValueError("a continuation is empty")
     found: list[float] = []
     for first in range(0, len(continuations), CONTINUATIONS_AT_ONCE):
         found += _batch_logprobs(model, prompt, continuations[first : first + CONTINUATIONS_AT_ONCE])
@@ -46,7 +160,7 @@ def _batch_logprobs(
     width = max(map(len, continuations)) - 1
     hidden: Any = None
     if width:
-        # The last id of each is predicted, never read; what fills the shorter ones is neither.
+        # The last id of each is predicted but never read; padding is neither.
         rows = [[*ids[:-1], *[0] * (width - len(ids) + 1)] for ids in continuations]
         cache = prompt.cache.select([0] * len(rows))
         hidden = hidden_states(model, model.ops.token_ids(rows), cache)

@@ -8,23 +8,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.completion import token_text
-from gpt2cli.scoring.rows import NATS_PER, Unit
+from gpt2cli.scoring.rows import NATS_PER
 from gpt2cli.scoring.scored_text import ScoredToken, Text
+from gpt2cli.scoring.settings import Unit
 
-# As bytes.isspace has it, for the bytes of tokens.
+if TYPE_CHECKING:
+    from gpt2cli.scoring.text_scorer import Scoring
+
+# The white space of bytes.isspace, because tokens are bytes.
 WHITE_SPACE = " \t\n\r\v\f"
 HEADER = ("item", "condition", "text")
+MEAN = "mean"
 _REGION = re.compile(r"\[([^\[\]]*)\]")
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Hold a text of an item under a condition; regions are its characters from start to end.
+    """The text of an item under a condition; regions are (start, end) in characters.
 
-    `text` is without the brackets; without any, all of it is the one region. `line` is that of its file.
+    `text` is without the brackets; if it had none, the whole text is the only region. `line` is its number
+    in the file.
     """
 
     item: str
@@ -36,7 +43,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class RegionScore:
-    """Tell the surprisal of a region of a sentence, None where a part of it was not scored."""
+    """The surprisal of a region of a sentence; None if a part of it was not scored."""
 
     item: str
     condition: str
@@ -47,7 +54,7 @@ class RegionScore:
 
 @dataclass(frozen=True)
 class ContrastRow:
-    """Compare an item's region under two conditions; it is correct if the first is less surprising."""
+    """A region of an item under two conditions; correct if the first is less surprising."""
 
     item: str
     region: int
@@ -63,7 +70,7 @@ class ContrastRow:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Sum up a region of all items under two conditions; `accuracy` is the share that is correct."""
+    """The means of a region over all items under two conditions; `accuracy` is the share of correct items."""
 
     region: int
     condition_1: str
@@ -76,12 +83,12 @@ class Contrast:
 
 
 def parse_pairs(content: str, name: str) -> list[Sentence]:
-    """Read lines of item, condition and text, parted by tabs; regions stand in brackets in the text.
+    """Parse lines of item, condition and text, separated by tabs, with regions in brackets.
 
-    A first line of these three names is a header, and empty lines are skipped.
+    A first line with these three names is a header. Empty lines are skipped.
 
     Raises:
-        UsageError: a line is not of this form, or no item has two conditions; the message names the line.
+        UsageError: a line has another form, or no item has two conditions; the message names the line.
     """
     sentences: dict[tuple[str, str], Sentence] = {}
     for number, line in enumerate(content.split("\n"), 1):
@@ -90,7 +97,7 @@ def parse_pairs(content: str, name: str) -> list[Sentence]:
             continue
         where = f"{name}, line {number}"
         if len(fields) != len(HEADER):
-            raise UsageError(f"{where}: {len(fields)} columns.", "Give item, condition and text, with tabs.")
+            raise UsageError(f"{where}: {len(fields)} columns.", "Separate item, condition and text by tabs.")
         item, condition, marked = fields
         if (item, condition) in sentences:
             raise UsageError(f"{where}: item {item} has condition {condition} twice.")
@@ -100,7 +107,7 @@ def parse_pairs(content: str, name: str) -> list[Sentence]:
 
 
 def region_scores(sentence: Sentence, tokens: Sequence[ScoredToken], unit: Unit) -> Iterator[RegionScore]:
-    """Yield the score of each region, the white space before it being a part of it, as it is of a word.
+    """Yield the score of each region, which includes the white space before it, as a word does.
 
     Raises:
         UsageError: a region begins or ends within a token.
@@ -108,7 +115,7 @@ def region_scores(sentence: Sentence, tokens: Sequence[ScoredToken], unit: Unit)
     for number, (start, end) in enumerate(sentence.regions, 1):
         inside = [token for token in tokens if _is_inside(token, sentence, start, end)]
         if len(inside) == len(tokens):
-            # The first token of a text may have no context, whatever the condition.
+            # Without BOS, the first token has no score in any condition.
             inside = [token for token in tokens if token.logprob is not None]
         surprisal = _surprisal([token.logprob for token in inside], unit)
         content = sentence.text.content[start:end]
@@ -116,7 +123,7 @@ def region_scores(sentence: Sentence, tokens: Sequence[ScoredToken], unit: Unit)
 
 
 def contrast_rows(scores: Iterable[RegionScore]) -> list[ContrastRow]:
-    """Return each item's regions under each two of its conditions, in the order in which they first came."""
+    """Return the regions of each item under each pair of its conditions, in order of appearance."""
     found: dict[str, dict[str, dict[int, RegionScore]]] = {}
     order: dict[str, int] = {}
     for score in scores:
@@ -131,7 +138,7 @@ def contrast_rows(scores: Iterable[RegionScore]) -> list[ContrastRow]:
 
 
 def contrasts(rows: Iterable[ContrastRow]) -> list[Contrast]:
-    """Sum up all items for each region and each two conditions; what was not scored is left out."""
+    """Return the means over all items for each region and pair of conditions, without missing scores."""
     groups: dict[tuple[int, str, str], list[ContrastRow]] = {}
     for row in rows:
         groups.setdefault((row.region, row.condition_1, row.condition_2), []).append(row)
@@ -148,9 +155,45 @@ def contrasts(rows: Iterable[ContrastRow]) -> list[Contrast]:
     ]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Minimal pairs compared: a row for each item, region and pair of conditions, and the means."""
+
+    rows: Sequence[ContrastRow]
+    contrasts: Sequence[Contrast]
+
+    def records(self, with_means: bool) -> list[dict[str, Any]]:
+        """Return the rows as records, followed by the means as rows of an item called `mean` if requested.
+
+        `correct` is 1 or 0, in a row of means the accuracy.
+        """
+        records: list[dict[str, Any]] = [
+            {**vars(row), "correct": None if row.correct is None else int(row.correct)} for row in self.rows
+        ]
+        if with_means:
+            records += [{**vars(mean), "item": MEAN, "correct": mean.accuracy} for mean in self.contrasts]
+        return records
+
+
+def compare_pairs(scoring: Scoring, sentences: Iterable[Sentence]) -> Comparison:
+    """Score sentences and compare their regions.
+
+    Raises:
+        UsageError: a region begins or ends within a token.
+        Error: the model produced NaN.
+    """
+    texts = ((sentence, sentence.text) for sentence in sentences)
+    rows = contrast_rows(
+        score
+        for sentence, _, tokens in scoring.scorer.tokens(texts)
+        for score in region_scores(sentence, list(tokens), scoring.unit)
+    )
+    return Comparison(rows, contrasts(rows))
+
+
 def _unquoted(field: str) -> str:
     inner = field[1:-1]
-    # As programs that write tables quote a field; a quotation in a text is left alone.
+    # Only a field that is quoted as CSV writers do; quotation marks within a text stay.
     if len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', ""):
         return inner.replace('""', '"')
     return field
@@ -169,7 +212,7 @@ def _sentence(item: str, condition: str, marked: str, line: int, where: str) -> 
         position = region.end()
     content += marked[position:]
     if "[" in content or "]" in content:
-        raise UsageError(f"{where}: a bracket has no counterpart.", "Brackets mark regions, side by side.")
+        raise UsageError(f"{where}: a bracket has no counterpart.", "Brackets mark regions and do not nest.")
     if not content.strip():
         raise UsageError(f"{where}: the text is empty.")
     return Sentence(item, condition, Text(content), tuple(regions) or ((0, len(content)),), line)
@@ -185,7 +228,7 @@ def _require_contrasts(sentences: Sequence[Sentence], name: str) -> None:
                 f"and {len(sentence.regions)} in line {sentence.line}."
             )
     if len(firsts) == len(sentences):
-        raise UsageError(f"{name}: no item has two conditions.", "There is nothing to compare.")
+        raise UsageError(f"{name}: no item has two conditions.", "A comparison needs two texts of an item.")
 
 
 def _is_inside(token: ScoredToken, sentence: Sentence, start: int, end: int) -> bool:
@@ -199,7 +242,7 @@ def _is_inside(token: ScoredToken, sentence: Sentence, start: int, end: int) -> 
     if not inside and first < end and start < last:
         raise UsageError(
             f"Line {sentence.line}: a region begins or ends within the token {token_text(visible)!r}.",
-            "Move its brackets to where the token begins or ends.",
+            "Move its brackets to a token boundary.",
         )
     return inside
 

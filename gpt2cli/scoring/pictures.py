@@ -6,10 +6,13 @@ import html
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gpt2cli.errors import UsageError
-from gpt2cli.scoring.shading import FULL_SHADE, Color, Part, Placed, cell_width, lines_of, shade
+from gpt2cli.scoring.shading import Color, Part, Placed, legend, lines_of, printable_parts, shade
+from gpt2cli.text.cells import cell_width
+from gpt2cli.text.printable import replaced
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -24,7 +27,6 @@ COLUMN = 9.6
 LINE = 26
 MARGIN = 20
 SWATCH = 42
-LEGEND_STEPS = 5
 # An image of so many takes some 250 MB while it is drawn.
 MOST_IMAGE_LINES = 1_000
 INK: Color = (17, 17, 17)
@@ -43,6 +45,7 @@ body {{ margin: 2rem auto; max-width: 44rem; padding: 0 1rem; background: #fff; 
 pre {{ font: 1rem/1.8 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }}
 pre span {{ padding: .2em 0; border-radius: .15em; }}
 pre span:hover {{ outline: 2px solid; }}
+pre i {{ white-space: normal; }}
 p span {{ padding: .2em .6em; }}
 </style>
 <pre>{text}</pre>
@@ -53,12 +56,16 @@ p span {{ padding: .2em .6em; }}
 
 def html_page(parts: Sequence[Part], title: str) -> bytes:
     """Return a page whose parts tell what they are under the pointer."""
-    text = "".join(_span(part) for part in parts)
-    legend = " ".join(
-        f'<span style="background:{_hex(shade(bits))}">{label}</span>' for bits, label in _legend()
+    spans, last = [], "\n"
+    for part in printable_parts(parts):
+        spans.append(_span(part, last.isspace()))
+        last = part.text[-1:] or last
+    swatches = " ".join(
+        f'<span style="background:{_hex(shade(bits))}">{label}</span>' for bits, label in legend()
     )
     # The newline is one that a page would swallow right behind <pre>.
-    return PAGE.format(title=html.escape(title), text=f"\n{text}", legend=legend).encode()
+    text = "\n" + "".join(spans)
+    return PAGE.format(title=html.escape(title), text=text, legend=swatches).encode()
 
 
 def svg_drawing(parts: Sequence[Part], title: str) -> bytes:
@@ -68,7 +75,7 @@ def svg_drawing(parts: Sequence[Part], title: str) -> bytes:
     height = 2 * MARGIN + (len(lines) + 3) * LINE
     drawn = [_svg_part(placed, MARGIN + row * LINE) for row, line in enumerate(lines) for placed in line]
     top = MARGIN + (len(lines) + 1) * LINE
-    for step, (bits, label) in enumerate(_legend()):
+    for step, (bits, label) in enumerate(legend()):
         x = MARGIN + step * 2 * SWATCH
         drawn.append(
             f'<rect x="{x}" y="{top}" width="{2 * SWATCH}" height="{LINE}" fill="{_hex(shade(bits))}"/>'
@@ -99,7 +106,7 @@ def png_image(parts: Sequence[Part], title: str) -> bytes:
 
     font = _font(FONT_SIZE * SCALE)
     width = COLUMNS * COLUMN * SCALE
-    lines = list(lines_of(parts, width, font.getlength))
+    lines = list(lines_of(parts, width, cache(font.getlength)))
     if len(lines) > MOST_IMAGE_LINES:
         raise UsageError(
             f"The text has {len(lines):,} lines, and an image holds {MOST_IMAGE_LINES:,}.",
@@ -112,7 +119,7 @@ def png_image(parts: Sequence[Part], title: str) -> bytes:
         for placed in line:
             _draw_part(draw, font, placed, (MARGIN + row * LINE) * SCALE)
     top = (MARGIN + (len(lines) + 1) * LINE) * SCALE
-    for step, (bits, label) in enumerate(_legend()):
+    for step, (bits, label) in enumerate(legend()):
         swatch = Part(label, bits)
         _draw_part(draw, font, Placed(swatch, step * 2 * SWATCH * SCALE, 2 * SWATCH * SCALE), top)
     _draw_part(draw, font, Placed(Part(title), 0, 0), top + LINE * SCALE)
@@ -121,13 +128,11 @@ def png_image(parts: Sequence[Part], title: str) -> bytes:
     return data.getvalue()
 
 
-def _legend() -> list[tuple[float, str]]:
-    marks = [FULL_SHADE * step / (LEGEND_STEPS - 1) for step in range(LEGEND_STEPS)]
-    return [(bits, f"{bits:g}" if bits < FULL_SHADE else f"{bits:g}+ bits") for bits in marks]
-
-
-def _span(part: Part) -> str:
+def _span(part: Part, after_space: bool) -> str:
     text = _escape(part.text)
+    if not after_space and part.text[:1] == " " and not part.text[1:2].isspace():
+        # A page leaves out this space where it breaks a line, and shows no shade of it.
+        text = f"<i> </i>{text[1:]}"
     if part.bits is None:
         return text
     color = _hex(shade(part.bits))
@@ -155,7 +160,8 @@ def _svg_part(placed: Placed, top: float) -> str:
 
 def _draw_part(draw: ImageDraw, font: Font, placed: Placed, top: float) -> None:
     x = MARGIN * SCALE + placed.position
-    if placed.part.bits is not None:
+    # Part of a joined emoji may have no width.
+    if placed.part.bits is not None and placed.width >= 1:
         box = (x, top, x + placed.width - 1, top + (LINE - 2) * SCALE)
         draw.rectangle(box, fill=shade(placed.part.bits))
     draw.text((x, top + (LINE - 8) * SCALE), placed.part.text, INK, font, anchor="ls")
@@ -172,8 +178,7 @@ def _font(size: int) -> Font:
 
 def _escape(text: str) -> str:
     """Return text for HTML and XML, which know no control characters but tab and line end."""
-    shown = (char if char.isprintable() or char in "\t\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return html.escape("".join(shown))
+    return html.escape(replaced(text))
 
 
 def _hex(color: Color) -> str:

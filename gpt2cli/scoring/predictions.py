@@ -1,4 +1,4 @@
-"""How likely a model finds given texts, token by token, however long they are; ids in, numbers out."""
+"""How well a model predicts each token of a text of any length: ids in, numbers out."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Key = TypeVar("Key")
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
-# The logits of a whole window would take 206 MB with GPT-2's vocabulary. The kernels take 12 or 6 rows
-# at once, and leave none over of these.
+# The logits of a whole window would take 206 MB with GPT-2's vocabulary. The kernels compute 12 or 6 rows
+# at a time, and 132 is a multiple of both.
 POSITIONS_AT_ONCE = 132
 
 
 @dataclass(frozen=True)
 class Window:
-    """Read the ids of a sequence from start to end, and score those at the positions from first to last.
+    """The ids to read, from `start` to `end`, and the positions to score, from `first` to `last`.
 
-    Both ends are exclusive. The id at `end` is predicted too; where there is none, it is the end of the text.
+    Both ends are exclusive. The id at `end` is predicted too; past the last id, that is the end of the text.
     """
 
     start: int
@@ -39,9 +39,9 @@ Windows: TypeAlias = Callable[[int, int, int], Iterable[Window]]
 
 
 def rolling_windows(length: int, size: int, stride: int) -> Iterator[Window]:
-    """Yield windows over a sequence that score each position but 0 once, the end of the text included.
+    """Yield windows that score each position of a sequence once, except 0; the end of the text counts.
 
-    All but the first score `stride` positions; each reads `size` ids, as far as there are so many.
+    All but the first and the last score `stride` positions. Each reads `size` ids, or all if there are fewer.
     """
     end = min(size, length)
     yield Window(0, end, 1, end + 1)
@@ -53,7 +53,7 @@ def rolling_windows(length: int, size: int, stride: int) -> Iterator[Window]:
 
 @dataclass(frozen=True)
 class Scheme:
-    """Choose what precedes a text, and how much of it the model reads at once, in ids.
+    """What precedes a text, and how many of its ids the model reads at once.
 
     Raises:
         UsageError: the stride is not between 1 and the window.
@@ -72,12 +72,23 @@ class Scheme:
             )
 
 
+def require_bos(bos_id: int | None) -> int:
+    """Return the id of the BOS token.
+
+    Raises:
+        UsageError: the model has none.
+    """
+    if bos_id is None:
+        raise UsageError("This model has no beginning-of-text token.", "Set `bos` to false.")
+    return bos_id
+
+
 @dataclass(frozen=True)
 class Predictions:
-    """Tell how the tokens of a text from number `first` on were predicted; arrays are (tokens,), in nats.
+    """Predictions of the tokens of a text from index `first` on; arrays are (tokens,), in nats.
 
-    One after the last token stands for the end of the text; its log-probability is nan. `word_starts` are
-    the log-probabilities that a word begins there, nan where they were not asked for.
+    An entry after the last token is the end of the text, with a log-probability of nan. `word_starts` are
+    the log-probabilities that a word begins there, nan unless they were requested.
     """
 
     first: int
@@ -94,19 +105,19 @@ def score_texts(
     room: int,
     word_starts: Mask | None = None,
 ) -> Iterator[tuple[Key, Predictions]]:
-    """Yield each text's predictions in order, a window at a time and at least one, under the text's key.
+    """Yield the key of each text with its predictions, in order, one window at a time and at least one.
 
-    `room` bounds the positions that are read at once, though one window is always read. `word_starts`, of
-    shape (vocabulary,), tells which tokens begin a word.
+    A batch has at most `room` positions, or a single window. `word_starts` of shape (vocabulary,) is true
+    for tokens that begin a word.
 
     Raises:
         ValueError: the window exceeds the model's context.
-        Error: the model's values are not numbers.
+        Error: the model produced NaN.
     """
     head = _Head(model, word_starts)
     for batch in _batches(_jobs(texts, scheme), room):
         width = max(1, *(len(job.ids) for job in batch))
-        # Attention is causal, so what stands to the right of a text does not change it.
+        # Attention is causal, so padding on the right changes nothing.
         rows = [[*job.ids, *[0] * (width - len(job.ids))] for job in batch]
         first = min(job.offset for job in batch)
         hidden: Any = hidden_states(model, model.ops.token_ids(rows), first=first)
@@ -123,7 +134,7 @@ class _Job(NamedTuple, Generic[Key]):
 
     @property
     def offset(self) -> int:
-        """Return which of the ids is the first whose next one is scored."""
+        """Return the index of the first of the ids whose successor is scored."""
         return self.window.first - 1 - self.window.start
 
 
@@ -150,7 +161,7 @@ def _batches(jobs: Iterable[_Job[Key]], room: int) -> Iterator[list[_Job[Key]]]:
     longest = total = 0
     for job in jobs:
         padded = max(longest, len(job.ids)) * (len(batch) + 1)
-        # Short texts beside a long one would be mostly padding.
+        # Short texts next to a long one would be mostly padding.
         if batch and padded > min(room, 2 * (total + len(job.ids))):
             yield batch
             batch, longest, total = [], 0, 0
@@ -162,14 +173,14 @@ def _batches(jobs: Iterable[_Job[Key]], room: int) -> Iterator[list[_Job[Key]]]:
 
 
 class _Head(Generic[A]):
-    """Turn hidden states into predictions, a slice of positions at a time."""
+    """Compute predictions from hidden states, a slice of positions at a time."""
 
     def __init__(self, model: Model[A], word_starts: Mask | None) -> None:
         self._model = model
         self._word_starts = None if word_starts is None else word_starts.astype(np.float32)
 
     def predictions(self, hidden: Any, job: _Job[Any]) -> Predictions:
-        """Return what (time, width) from the job's offset on tells of a window's targets."""
+        """Return the predictions of a window from its hidden states from the offset on, (time, width)."""
         window = job.window
         count = window.last - window.first
         at_end = count - len(job.targets)
@@ -180,6 +191,6 @@ class _Head(Generic[A]):
             scores = logits(self._model, hidden[:count][part])
             table[:, part] = self._model.ops.token_statistics(scores, targets[part], self._word_starts)
         if np.isnan(table[0]).any():
-            raise Error("The model computed values that are not numbers.", "Its weights may be damaged.")
+            raise Error("The model produced NaN.", "Its weights may be damaged.")
         table[0, count - at_end :] = np.nan
         return Predictions(job.first_token, *table)

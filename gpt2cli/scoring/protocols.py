@@ -1,4 +1,4 @@
-"""The ways in which other tools measure perplexity, to the letter."""
+"""Perplexity exactly as other tools measure it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from gpt2cli.errors import UsageError
-from gpt2cli.scoring.predictions import Predictions, Window, Windows, rolling_windows
-from gpt2cli.scoring.rows import Summary, Unit, exponential, in_unit
-
-ProtocolName = Literal["hf", "lm-eval", "llama.cpp"]
+from gpt2cli.scoring.predictions import (
+    Predictions,
+    Scheme,
+    Window,
+    Windows,
+    require_bos,
+    rolling_windows,
+)
+from gpt2cli.scoring.rows import Summary, exponential, in_unit
+from gpt2cli.scoring.settings import ProtocolName, ScoringSettings, Unit
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Describe a tool's way; `window` and `stride` are in ids, None for the model's context or the window."""
+    """How a tool reads a text; `window` and `stride` in ids, by default the context and the window."""
 
     bos: bool
     window: int | None
@@ -26,7 +31,7 @@ class Protocol:
 
 
 def hf_windows(length: int, size: int, stride: int) -> Iterator[Window]:
-    """Yield the windows of "Perplexity of fixed-length models" in the documentation of transformers."""
+    """Yield the windows of "Perplexity of fixed-length models" in the transformers documentation."""
     scored = 0
     for start in range(0, length, stride):
         end = min(start + size, length)
@@ -37,13 +42,13 @@ def hf_windows(length: int, size: int, stride: int) -> Iterator[Window]:
 
 
 def lm_eval_windows(length: int, size: int, stride: int) -> Iterator[Window]:
-    """Yield the windows of lm-evaluation-harness: get_rolling_token_windows with a context of 1."""
+    """Yield the windows of lm-evaluation-harness: get_rolling_token_windows with context_len=1."""
     if length > 1:
         yield from rolling_windows(length - 1, size, stride)
 
 
 def llama_cpp_windows(length: int, size: int, stride: int) -> Iterator[Window]:
-    """Yield the chunks of llama-perplexity, of which the second half is scored.
+    """Yield the chunks of llama-perplexity, which scores the second half of each.
 
     Raises:
         UsageError: the sequence does not fill two chunks.
@@ -51,7 +56,7 @@ def llama_cpp_windows(length: int, size: int, stride: int) -> Iterator[Window]:
     if length < 2 * size:
         raise UsageError(
             f"llama.cpp's protocol needs 2 chunks of {size:,} tokens, and the text has {length:,}.",
-            "Use a longer text or a smaller --window.",
+            "Use a longer text or a smaller `window`.",
         )
     for start in range(0, length - size + 1, size):
         yield Window(start, start + size, start + size // 2 + 1, start + size)
@@ -64,8 +69,28 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
 }
 
 
+def protocol_scheme(
+    name: ProtocolName, settings: ScoringSettings, context: int, bos_id: int | None
+) -> Scheme:
+    """Return the scheme of a protocol for a model with this context and BOS token.
+
+    Raises:
+        UsageError: a setting contradicts the protocol, or the model has no BOS token and needs one.
+    """
+    rules = PROTOCOLS[name]
+    if settings.bos is not None and settings.bos != rules.bos:
+        raise UsageError(
+            f"The protocol {name} scores {'with' if rules.bos else 'without'} BOS.", "Leave out `bos`."
+        )
+    if settings.stride is not None and rules.stride is None:
+        raise UsageError(f"The protocol {name} has no stride.", "Leave out `stride`.")
+    window = settings.window or min(rules.window or context, context)
+    stride = settings.stride or min(rules.stride or window, window)
+    return Scheme(require_bos(bos_id) if rules.bos else None, window, stride, rules.windows)
+
+
 class ProtocolTotals:
-    """Add up texts as a tool does."""
+    """The sums of texts as a tool computes them."""
 
     def __init__(self, name: ProtocolName) -> None:
         self._name = name
@@ -77,14 +102,14 @@ class ProtocolTotals:
         self._bytes = 0
 
     def add_text(self, content: str, predictions: Iterable[Predictions]) -> None:
-        """Take one text and the windows that it was scored in."""
+        """Add a text and the windows that it was scored in."""
         end = 0
         for window in predictions:
             nats, tokens = 0.0 - math.fsum(window.logprobs), len(window.logprobs)
             self._nats += nats
             self._tokens += tokens
             start, end = end, window.first + tokens
-            # The recipe of transformers takes one label off for each window, though mostly none is lost.
+            # The transformers recipe subtracts one label per window, although only the first loses one.
             weight = end - start - 1 if self._name == "hf" else tokens
             if tokens:
                 self._weighted += nats * weight / tokens
@@ -93,7 +118,7 @@ class ProtocolTotals:
         self._bytes += len(content.encode())
 
     def add_totals(self, other: ProtocolTotals) -> None:
-        """Take all texts of another sum."""
+        """Add all texts of other totals."""
         self._nats += other._nats
         self._tokens += other._tokens
         self._weighted += other._weighted
@@ -102,15 +127,15 @@ class ProtocolTotals:
         self._bytes += other._bytes
 
     def summary(self, unit: Unit) -> Summary:
-        """Return the tool's numbers; those that it does not tell are None."""
-        tells_words = self._name == "lm-eval"
+        """Return the tool's numbers; None for those it does not report."""
+        reports_words = self._name == "lm-eval"
         return Summary(
             surprisal=in_unit(self._nats, unit) if self._tokens else None,
             mean_surprisal=in_unit(self._weighted / self._weight, unit) if self._weight else None,
             tokens=self._tokens,
-            words=self._words if tells_words else None,
-            bytes=self._bytes if tells_words else None,
+            words=self._words if reports_words else None,
+            bytes=self._bytes if reports_words else None,
             perplexity=exponential(self._weighted, self._weight),
-            word_perplexity=exponential(self._nats, self._words) if tells_words else None,
-            bits_per_byte=self._nats / self._bytes / math.log(2) if tells_words and self._bytes else None,
+            word_perplexity=exponential(self._nats, self._words) if reports_words else None,
+            bits_per_byte=self._nats / self._bytes / math.log(2) if reports_words and self._bytes else None,
         )

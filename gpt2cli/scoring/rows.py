@@ -1,28 +1,28 @@
-"""What is told of tokens, lines and texts, in bits or nats; words have a module of their own."""
+"""Scores of tokens, lines and whole texts, in bits or nats."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from gpt2cli.generation.completion import token_text
 from gpt2cli.scoring.scored_text import ScoredToken, Text, lines_of, without_line_end
+from gpt2cli.scoring.settings import Unit
 
-Unit = Literal["bits", "nats"]
 NATS_PER: dict[Unit, float] = {"bits": math.log(2), "nats": 1.0}
 
 
 @dataclass(frozen=True)
 class TokenRow:
-    """Tell of one token; None where nothing came before it. `rank` 1 is the likeliest.
+    """The score of a token; None if nothing precedes it. Rank 1 is the likeliest token.
 
-    A token that is not valid UTF-8 by itself is named `bytes:` and its bytes as \\xNN.
+    The text of a token that is not valid UTF-8 alone is `bytes:` and its bytes as \\xNN. The place is in
+    characters and in bytes of UTF-8; ends are exclusive.
     """
 
     index: int
-    token: str
+    text: str
     id: int
     start: int
     end: int
@@ -36,7 +36,7 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class Span:
-    """Tell a place, in characters and in bytes of UTF-8; ends are exclusive."""
+    """A place in characters and in bytes of UTF-8; ends are exclusive."""
 
     start: int
     end: int
@@ -46,9 +46,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Summary:
-    """Tell of many tokens; `tokens`, `words` and `bytes` count those that were scored.
+    """The sums of many tokens; `tokens`, `words` and `bytes` count what was scored.
 
-    What is computed from them is None where nothing was scored, or where a float cannot hold it.
+    A value is None if nothing was scored, or if it exceeds a float.
     """
 
     surprisal: float | None
@@ -63,7 +63,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class TextRow(Summary, Span):
-    """Tell of a whole text."""
+    """The score of a whole text."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class _Line:
 
 @dataclass(frozen=True)
 class LineRow(Summary, Span, _Line):
-    """Tell of a line, without its end in `text`; a token belongs to the line that it begins in."""
+    """The score of a line; `text` is without the line end. A token belongs to the line it begins in."""
 
 
 class Totals:
-    """Add up tokens that follow one another."""
+    """The sums of consecutive tokens."""
 
     def __init__(self) -> None:
         self.nats = 0.0
@@ -88,7 +88,7 @@ class Totals:
         self._within_word = False
 
     def add(self, token: ScoredToken) -> None:
-        """Take the next token; one that was not scored counts for nothing."""
+        """Add the next token; one without a score does not count."""
         data = token.data
         if token.logprob is not None:
             self.nats -= token.logprob
@@ -98,7 +98,7 @@ class Totals:
         self._within_word = not data[-1:].isspace()
 
     def add_totals(self, other: Totals) -> None:
-        """Take all tokens of another sum."""
+        """Add all tokens of other totals."""
         self.nats += other.nats
         self.tokens += other.tokens
         self.words += other.words
@@ -124,7 +124,7 @@ def in_unit(nats: float, unit: Unit) -> float:
 
 
 def exponential(nats: float, count: int) -> float | None:
-    """Return the exponential of a mean, None if nothing is counted or a float cannot hold it."""
+    """Return the exponential of a mean; None if the count is 0 or the result exceeds a float."""
     try:
         return math.exp(nats / count)
     except (OverflowError, ZeroDivisionError):
@@ -152,7 +152,7 @@ def token_rows(tokens: Iterable[ScoredToken], unit: Unit) -> Iterator[TokenRow]:
 
 
 def line_rows(text: Text, tokens: Iterator[ScoredToken], unit: Unit) -> Iterator[LineRow]:
-    """Yield a row for each line of a text, one without tokens of its own included."""
+    """Yield a row for each line of a text, including lines in which no token begins."""
     start, byte_start = text.start, text.byte_start
     token = next(tokens, None)
     for number, line in enumerate(lines_of(text.content), 1):

@@ -1,4 +1,4 @@
-"""Texts and the places of their tokens: characters and bytes, and what the model made of each."""
+"""Texts, and their tokens with places and predictions."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.scoring.predictions import Predictions
-from gpt2cli.text.tokenizer import END_OF_TEXT, Tokenizer
+from gpt2cli.scoring.settings import Split
+from gpt2cli.text.tokenizer import Tokenizer
 
-Split = Literal["line", "endoftext"]
-
-# With its line end, which is no part of either text.
+# Including its line end, which belongs to neither text.
 _SEPARATOR = re.compile(rf"^{re.escape(END_OF_TEXT)}(\r?\n|\Z)", re.MULTILINE)
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Hold a text that is scored by itself, and where it stands in its source.
+    """A text that is scored on its own, and its place in its source.
 
     `number` counts the texts of a source from 1; `start` is in characters, `byte_start` in bytes of UTF-8.
     """
@@ -33,10 +33,10 @@ class Text:
 
 @dataclass(frozen=True)
 class ScoredToken:
-    """Tell where a token stands and how it was predicted, in nats; None where nothing came before it.
+    """A token's place and its prediction, in nats; None if nothing precedes it.
 
     The parts of a split character share its place. `word_start` and `word_end` are the log-probabilities
-    that a word begins with this token and with the next one; the end of the text counts as a word.
+    that a word begins with this token and with the next; the end of the text counts as a word.
     """
 
     index: int
@@ -54,9 +54,9 @@ class ScoredToken:
 
 
 def split_texts(content: str, split: Split | None) -> Iterator[Text]:
-    """Yield the texts of a source: all of it, its lines with text, or what lines of <|endoftext|> part.
+    """Yield the texts of a source: the whole, its nonempty lines, or what lines of <|endoftext|> separate.
 
-    Line ends belong to no text when split by lines, and separators never do.
+    Line ends are not part of a text when split by lines; separators never are.
     """
     if split is None:
         yield Text(content)
@@ -107,7 +107,7 @@ _NONE = _Prediction(None, None, None, None)
 def scored_tokens(
     text: Text, ids: Sequence[int], windows: Iterable[Predictions], tokenizer: Tokenizer
 ) -> Iterator[ScoredToken]:
-    """Yield the tokens of a text in order, as far as their windows have been scored."""
+    """Yield the tokens of a text in order, scoring windows as they are needed."""
     predictions = chain(_each(windows), repeat(_NONE))
     characters, position = text.start, text.byte_start
     current = next(predictions)

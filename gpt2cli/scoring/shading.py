@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+from gpt2cli.text.cells import cell_width, may_break
+from gpt2cli.text.printable import replaced
 
 Color = tuple[int, int, int]
 # Black text can be read on each of them.
 PALETTE: tuple[Color, ...] = ((255, 255, 255), (255, 222, 150), (250, 160, 90), (238, 96, 72))
 # Beyond this, in bits, surprises look alike.
 FULL_SHADE = 20.0
+LEGEND_STEPS = 5
 TAB = "    "
+BLANKS = " \t"
+# Line ends, white space, runs of narrow characters, and wide characters each by itself.
+FRAGMENTS = re.compile(r"\n|[ \t]+|[^ \t\n\u1100-\U0010ffff]+|[^ \t\n]")
 
 
 class Shaded(NamedTuple):
@@ -51,6 +58,12 @@ def shade(bits: float) -> Color:
     return red, green, blue
 
 
+def legend() -> list[tuple[float, str]]:
+    """Return a few surprisals with their labels, from none to the one beyond which all look alike."""
+    marks = [FULL_SHADE * step / (LEGEND_STEPS - 1) for step in range(LEGEND_STEPS)]
+    return [(bits, f"{bits:g}" if bits < FULL_SHADE else f"{bits:g}+ bits") for bits in marks]
+
+
 def parts_of(content: str, stretches: Iterable[Shaded]) -> Iterator[Part]:
     """Yield parts that join to the whole content; stretches come in order and may share characters."""
     position = 0
@@ -66,65 +79,114 @@ def parts_of(content: str, stretches: Iterable[Shaded]) -> Iterator[Part]:
         yield Part(content[position:])
 
 
-def cell_width(text: str) -> int:
-    """Return the columns that a text takes in a fixed-width font."""
-    return sum(map(_character_width, text))
+def printable_parts(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield parts without what does not print; of CRLF only the line end is left, even across two parts."""
+    before: Part | None = None
+    for part in parts:
+        if before:
+            yield replace(before, text=_printable(before.text, part.text[:1]))
+        before = part
+    if before:
+        yield replace(before, text=_printable(before.text, ""))
 
 
 def lines_of(
     parts: Iterable[Part], width: float, measure: Callable[[str], float] = cell_width
 ) -> Iterator[list[Placed]]:
-    """Yield lines of at most `width`, broken at line ends, before white space, or within what is too long."""
-    line: list[Placed] = []
-    position = 0.0
+    """Yield lines of at most `width`, broken at line ends, at white space, or within what is too long.
+
+    The white space that a line is broken at is not in it.
+    """
+    line = _Line(width, measure)
     for word in _words(parts):
         if word is None:
-            yield line
-            line, position = [], 0.0
+            yield line.take()
             continue
-        needed = sum(measure(part.text) for part in word)
-        if line and position + needed > width:
-            yield line
-            line, position = [], 0.0
-        for part in _fitting(word, width, measure):
-            taken = measure(part.text)
-            if line and position + taken > width:
-                yield line
-                line, position = [], 0.0
-            line.append(Placed(part, position, taken))
-            position += taken
-    if line:
-        yield line
+        gap = word.gap
+        if not line.has_room(gap + word.pieces):
+            if line.placed:
+                yield line.take()
+            gap = []
+        for piece in gap + word.pieces:
+            for fitting in line.fitting(piece):
+                if line.placed and not line.has_room([fitting]):
+                    yield line.take()
+                line.add(fitting)
+    if line.placed:
+        yield line.take()
 
 
-def _words(parts: Iterable[Part]) -> Iterator[Sequence[Part] | None]:
-    """Yield what may not be broken, and None for each line end."""
-    word: list[Part] = []
-    for part in parts:
-        if word and part.text[:1].isspace():
-            yield word
-            word = []
-        first, *rest = part.text.expandtabs(len(TAB)).replace("\r\n", "\n").split("\n")
-        if first:
-            word.append(replace(part, text=first))
-        for text in rest:
-            if word:
-                yield word
-            yield None
-            word = [replace(part, text=text)] if text else []
-    if word:
+class _Piece(NamedTuple):
+    """A part or a stretch of it, with the number of the part."""
+
+    number: int
+    part: Part
+
+
+@dataclass
+class _Word:
+    """What a line may not be broken in, and the white space before it."""
+
+    gap: list[_Piece] = field(default_factory=list)
+    pieces: list[_Piece] = field(default_factory=list)
+
+
+class _Line:
+    def __init__(self, width: float, measure: Callable[[str], float]) -> None:
+        self.placed: list[Placed] = []
+        self._width = width
+        self._measure = measure
+        self._position = 0.0
+        self._number = -1
+
+    def has_room(self, pieces: Iterable[_Piece]) -> bool:
+        """Return whether pieces fit behind what is in the line."""
+        return self._position + sum(self._measure(piece.part.text) for piece in pieces) <= self._width
+
+    def add(self, piece: _Piece) -> None:
+        """Add a piece, to the one before if that is of the same part."""
+        part, start, taken = piece.part, self._position, self._measure(piece.part.text)
+        self._position += taken
+        if self.placed and self._number == piece.number:
+            before = self.placed.pop()
+            part = replace(part, text=before.part.text + part.text)
+            start, taken = before.position, before.width + taken
+        self._number = piece.number
+        self.placed.append(Placed(part, start, taken))
+
+    def fitting(self, piece: _Piece) -> Iterator[_Piece]:
+        """Yield a piece, by character if a line of its own has no room for it."""
+        if self._measure(piece.part.text) <= self._width:
+            yield piece
+            return
+        for character in piece.part.text:
+            yield piece._replace(part=replace(piece.part, text=character))
+
+    def take(self) -> list[Placed]:
+        """Return what is in the line and begin the next one."""
+        placed, self.placed, self._position = self.placed, [], 0.0
+        return placed
+
+
+def _words(parts: Iterable[Part]) -> Iterator[_Word | None]:
+    """Yield words, and None for each line end."""
+    word = _Word()
+    for number, part in enumerate(printable_parts(parts)):
+        for text in FRAGMENTS.findall(part.text):
+            before = word.pieces[-1].part.text[-1] if word.pieces else ""
+            if text == "\n" or (before and (text[0] in BLANKS or may_break(before, text[0]))):
+                if word.gap or word.pieces:
+                    yield word
+                word = _Word()
+            if text == "\n":
+                yield None
+            elif text[0] in BLANKS:
+                word.gap.append(_Piece(number, replace(part, text=text.replace("\t", TAB))))
+            else:
+                word.pieces.append(_Piece(number, replace(part, text=text)))
+    if word.gap or word.pieces:
         yield word
 
 
-def _fitting(word: Iterable[Part], width: float, measure: Callable[[str], float]) -> Iterator[Part]:
-    for part in word:
-        if measure(part.text) <= width:
-            yield part
-        else:
-            yield from (replace(part, text=character) for character in part.text)
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def _printable(text: str, following: str) -> str:
+    return replaced((text + following).replace("\r\n", "\n").removesuffix(following))

@@ -1,20 +1,26 @@
-"""Texts scored with a model and its tokenizer, many at once or a long one window by window."""
+"""Texts scored by a model: many in one batch, or a long one window by window."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+from gpt2cli.errors import UsageError
+from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.model import Model
-from gpt2cli.scoring.predictions import Predictions, Scheme, score_texts
-from gpt2cli.scoring.rows import Summary, Totals, Unit
+from gpt2cli.scoring.predictions import Predictions, Scheme, require_bos, score_texts
+from gpt2cli.scoring.protocols import protocol_scheme
+from gpt2cli.scoring.rows import Summary, Totals
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens
+from gpt2cli.scoring.settings import ScoringSettings, Unit
 from gpt2cli.scoring.words import begins_word
 from gpt2cli.text.tokenizer import Tokenizer
 
 Key = TypeVar("Key")
+BATCH_ON_CPU, BATCH_ELSEWHERE = 1, 8
+RANKING = {"mean": "mean_surprisal", "total": "surprisal"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +32,10 @@ class _Item(Generic[Key]):
 
 @dataclass(frozen=True)
 class TextScorer:
-    """Score texts under a scheme; `room` bounds the positions that are read at once.
+    """A model and the scheme that it scores texts under; a batch has at most `room` positions.
 
-    The methods take texts under keys of any kind and yield them in the same order. What is yielded for one
-    text must be used before the next is asked for.
+    The methods take texts with keys of any type and yield them in the same order. Use what is yielded for
+    one text before asking for the next.
     """
 
     model: Model[Any]
@@ -38,7 +44,7 @@ class TextScorer:
     room: int
 
     def windows(self, texts: Iterable[tuple[Key, Text]]) -> Iterator[tuple[Key, Text, Iterator[Predictions]]]:
-        """Yield the windows that each text was scored in.
+        """Yield the windows of each text.
 
         Raises:
             ValueError, Error: as `score_texts` does.
@@ -49,7 +55,7 @@ class TextScorer:
     def tokens(
         self, texts: Iterable[tuple[Key, Text]], words: bool = False
     ) -> Iterator[tuple[Key, Text, Iterator[ScoredToken]]]:
-        """Yield the tokens of each text; `words` has them tell where words begin and end.
+        """Yield the tokens of each text; with `words`, also how likely a word begins at each.
 
         Raises:
             ValueError, Error: as `score_texts` does.
@@ -78,3 +84,71 @@ class TextScorer:
         scored = score_texts(self.model, keyed, self.scheme, self.room, starts)
         for item, group in groupby(scored, key=lambda pair: pair[0]):
             yield item, (predictions for _, predictions in group)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A scorer, its unit, and the metadata that two scores must share to be comparable."""
+
+    scorer: TextScorer
+    unit: Unit
+    metadata: dict[str, Any]
+
+    def summaries(self, texts: Iterable[tuple[Key, str]]) -> Iterator[tuple[Key, Summary]]:
+        """Yield the sums of each text, in order.
+
+        Raises:
+            Error: the model produced NaN.
+        """
+        return self.scorer.summaries(((key, Text(text)) for key, text in texts), self.unit)
+
+    def ranked(
+        self, texts: Iterable[tuple[Key, str]], by: Literal["mean", "total"] = "mean"
+    ) -> list[tuple[Key, Summary]]:
+        """Return the texts and their sums, the least surprising first, those without a score last.
+
+        `by` compares the mean surprisal of a token, or the total of the text.
+
+        Raises:
+            Error: the model produced NaN.
+        """
+
+        def surprisal(entry: tuple[Key, Summary]) -> float:
+            value: float | None = getattr(entry[1], RANKING[by])
+            return float("inf") if value is None else value
+
+        return sorted(self.summaries(texts), key=surprisal)
+
+
+def open_scoring(loaded: LoadedModel, settings: ScoringSettings) -> Scoring:
+    """Return what scores texts with a model as the settings ask.
+
+    Raises:
+        UsageError: a setting does not fit the protocol or the model.
+    """
+    model = loaded.model
+    scheme = _scheme(loaded, settings)
+    # A CPU gains nothing from more than one full context in a batch, and results would come later.
+    default = BATCH_ON_CPU if model.ops.device_name == "cpu" else BATCH_ELSEWHERE
+    room = (settings.batch_size or default) * model.config.n_positions
+    metadata = {
+        "model": loaded.files.name,
+        "revision": loaded.files.revision,
+        "unit": settings.unit,
+        "bos": scheme.bos_id is not None,
+        "window": scheme.window,
+        "stride": scheme.stride,
+        **({"protocol": settings.protocol} if settings.protocol else {}),
+    }
+    return Scoring(TextScorer(model, loaded.tokenizer, scheme, room), settings.unit, metadata)
+
+
+def _scheme(loaded: LoadedModel, settings: ScoringSettings) -> Scheme:
+    context, bos_id = loaded.model.config.n_positions, loaded.tokenizer.bos_id
+    if settings.window is not None and settings.window > context:
+        raise UsageError(f"A window of {settings.window:,} exceeds the model's context of {context:,}.")
+    if settings.protocol:
+        return protocol_scheme(settings.protocol, settings, context, bos_id)
+    window = settings.window or context
+    first = None if settings.bos is False else require_bos(bos_id)
+    return Scheme(first, window, settings.stride or max(1, window // 2))

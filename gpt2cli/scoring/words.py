@@ -1,6 +1,7 @@
-"""Tokens grouped into words, and the probability of a word, whose end GPT-2 tells only with the next one.
+"""Tokens grouped into words, and the probability of a word.
 
-Words are what ASCII white space parts; white space at the end of a text belongs to none.
+Words are separated by ASCII white space; white space at the end of a text belongs to no word. A token of
+GPT-2 includes the space before a word, so only the next token shows where a word ends.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpt2cli.scoring.predictions import Mask
-from gpt2cli.scoring.rows import NATS_PER, Unit
+from gpt2cli.scoring.rows import NATS_PER
 from gpt2cli.scoring.scored_text import ScoredToken
+from gpt2cli.scoring.settings import Unit
 from gpt2cli.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class WordRow:
-    """Tell of one word; None where a part of it was not scored. The place is without white space.
+    """The score of a word; None if a part of it was not scored. The place is without white space.
 
-    `surprisal` is that of its tokens, the white space before it included; `surprisal_corrected` moves that to
-    the word before. `entropy` is that of the prediction of its first token.
+    `surprisal` includes the white space before the word; `surprisal_corrected` counts the white space after
+    it instead. `entropy` is that of the prediction of the first token.
     """
 
     index: int
-    word: str
+    text: str
     start: int
     end: int
     byte_start: int
@@ -39,7 +41,7 @@ class WordRow:
 
 
 def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
-    """Tell which ids begin a word, (vocabulary,): those that begin with white space, and the end of text."""
+    """Return which ids begin a word, (vocabulary,): those with white space first, and the end of text."""
     starts = [tokenizer.token_bytes(token_id)[:1].isspace() for token_id in range(vocab_size)]
     if tokenizer.eos_id is not None:
         starts[tokenizer.eos_id] = True
@@ -53,7 +55,7 @@ def word_rows(tokens: Iterable[ScoredToken], unit: Unit) -> Iterator[WordRow]:
 
 
 def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
-    """Return the log-probability, in nats, that a word and no longer one comes here, given that one begins.
+    """Return the log-probability, in nats, of exactly this word, given that a word begins here.
 
     Pimentel & Meister, "How to Compute the Probability of a Word" (2024); Oh & Schuler, "Leading Whitespaces
     of Language Models' Subword Vocabulary Pose a Confound for Calculating Word Probabilities" (2024).
@@ -63,7 +65,7 @@ def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
     if logprob is None or before is None or after is None:
         return None
     if word[0].index == 0 and not word[0].data[:1].isspace():
-        # A text begins with a word that nothing marks: what is given is that no mark comes.
+        # The first word of a text has no white space before it: the condition is that none comes.
         before = math.log(max(-math.expm1(before), sys.float_info.min))
     return logprob + after - before
 

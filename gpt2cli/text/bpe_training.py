@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
-from gpt2cli.text.tokenizer import END_OF_TEXT
 
 if TYPE_CHECKING:
     import tokenizers

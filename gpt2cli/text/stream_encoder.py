@@ -113,6 +113,18 @@ def read_ids(chunks: Iterable[bytes], name: str) -> Iterator[array[int]]:
     yield _parse_ids(pending, name)
 
 
+def first_ids(blocks: Iterable[array[int]], limit: int | None) -> Iterator[array[int]]:
+    """Yield ids up to a limit, and read no further than that takes; None is no limit."""
+    if limit is None:
+        yield from blocks
+        return
+    for ids in blocks:
+        yield ids[:limit]
+        limit -= len(ids)
+        if limit <= 0:
+            return
+
+
 def _parse_ids(text: bytes, name: str) -> array[int]:
     words = text.split()
     if text.translate(None, _DIGITS_AND_SPACES) or max(map(len, words), default=0) > _LONGEST_ID:

@@ -27,13 +27,13 @@ class TokenFile:
         UsageError: the format has no room for the vocabulary.
     """
 
-    def __init__(self, file: IO[bytes], kind: Format, vocab_size: int) -> None:
-        if kind == "u16" and vocab_size > U16_SIZE:
-            raise UsageError(f"u16 has no room for a vocabulary of {vocab_size}.", "Use --format u32.")
-        is_short = kind == "u16" or (kind == "npy" and vocab_size <= U16_SIZE)
+    def __init__(self, file: IO[bytes], file_format: Format, vocab_size: int) -> None:
+        if file_format == "u16" and vocab_size > U16_SIZE:
+            raise UsageError(f"u16 has no room for a vocabulary of {vocab_size}.", "Use `file_format` u32.")
+        is_short = file_format == "u16" or (file_format == "npy" and vocab_size <= U16_SIZE)
         self._file = file
         self._dtype = "<u2" if is_short else "<u4"
-        self._has_header = kind == "npy"
+        self._has_header = file_format == "npy"
         self._count = 0
         self._write_header()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, BytePairs, open_byte_pairs
 from gpt2cli.text.text_blocks import text_parts
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
     from gpt2cli.text.fast_encoder import FastEncoder
 
-END_OF_TEXT = "<|endoftext|>"
 BUNDLED_MERGES = Path(__file__).parents[1] / "data" / "gpt2" / "merges.txt"
 BUNDLED_VOCAB_SIZE = 50257
 

@@ -18,7 +18,7 @@ from checkpoints import TINY, load_checkpoint, save_checkpoint, save_tokenizer
 
 from gpt2cli.benchmark.bandwidth import bytes_per_token
 from gpt2cli.benchmark.comparison import Comparison
-from gpt2cli.benchmark.compute import Compute
+from gpt2cli.benchmark.conditions import Conditions
 from gpt2cli.benchmark.engines import Engine
 from gpt2cli.benchmark.measurements import (
     MEASURES,
@@ -31,19 +31,23 @@ from gpt2cli.benchmark.measurements import (
     schedule,
 )
 from gpt2cli.benchmark.peers import transformers_worker
-from gpt2cli.benchmark.peers.contest import Contest, find_peers
+from gpt2cli.benchmark.peers.catalog import PEERS, find_peers
 from gpt2cli.benchmark.peers.llama_cpp import llama_cpp_engines, read_llama_bench
 from gpt2cli.benchmark.quality import compare_quality
+from gpt2cli.benchmark.report import report_speed
+from gpt2cli.benchmark.settings import LLAMA_CPP, PEER_NAMES, SpeedSettings, with_threads
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import HELD_OUT, PROMPT, fit_workload, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.cli.output.bench_report import report_speed
-from gpt2cli.errors import Error
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
-from gpt2cli.generation.sampling import Sampler, SamplingSettings
+from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.model import load_model
 from gpt2cli.ops.backend import kernels_are_built, open_backend
+from gpt2cli.ops.compute import Compute
+from gpt2cli.ops.threads import THREAD_VARIABLES, available_cores
 from gpt2cli.scoring.predictions import Scheme
 from gpt2cli.text.tokenizer import load_tokenizer
 
@@ -145,7 +149,7 @@ def test_the_memory_of_the_one_who_measures_is_not_counted() -> None:
             "no such model",
         ),
         ("raise RuntimeError('too hot')", "^too hot$"),
-        ("import sys; sys.exit(3)", "without a word"),
+        ("import sys; sys.exit(3)", "failed silently"),
         ("import os; os.kill(os.getpid(), 9)", "signal 9"),
     ],
 )
@@ -160,17 +164,12 @@ def test_a_program_that_is_not_there_is_an_error() -> None:
 
 
 def test_every_choice_of_a_backend_reaches_every_process() -> None:
-    names = [field.name for field in fields(Compute)]
-    assert names == list(inspect.signature(open_backend).parameters)
-    chosen = Compute("cpu", "torch", "bfloat16", 1, "none")
-    assert chosen.arguments() == [
-        *("--device", "cpu", "--backend", "torch", "--dtype", "bfloat16", "--threads", "1"),
-        *("--quantize", "none"),
-    ]
+    names = {field.name for field in fields(Compute)}
+    assert names == inspect.signature(open_backend).parameters.keys()
+    chosen = Compute("cpu", "torch", "bfloat16", "none", 1)
     assert Compute(**json.loads(json.dumps(asdict(chosen)))) == chosen
     assert chosen.open().dtype_name == "bfloat16"
     assert chosen.in_float32().open().dtype_name == "float32"
-    assert "--threads" not in Compute().arguments()
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
@@ -247,23 +246,53 @@ def test_quality_is_what_transformers_and_torch_find(tmp_path: Path, bos: int | 
     assert found.perplexity_ratio == pytest.approx(found.perplexity / found.reference_perplexity)
 
 
-def test_values_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
+def test_a_model_that_produces_nan_is_an_error(tmp_path: Path) -> None:
     save_checkpoint(tmp_path)
     model = load_checkpoint(tmp_path)
-    model.weights["ln_f.weight"][0] = np.nan
-    with pytest.raises(Error, match="not numbers"):
+    model.weights["final_norm.weight"][0] = np.nan
+    with pytest.raises(Error, match="produced NaN"):
         compare_quality(model, model, [1, 2, 3], Scheme(None, 48, 24))
 
 
+def test_every_engine_with_a_name_can_be_set_up() -> None:
+    assert tuple(PEERS) == PEER_NAMES
+
+
+def test_the_threads_are_those_of_the_user_else_one_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert with_threads(Compute("cpu")) == Compute("cpu", threads=available_cores())
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert with_threads(Compute()).threads == 3
+    assert with_threads(Compute(threads=2)).threads == 2
+
+
+def test_settings_are_checked_before_any_work(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.touch()
+    settings = SpeedSettings(only=["decode"], against=[LLAMA_CPP, "tiktoken", LLAMA_CPP], gguf=[file])
+    settings.check()
+    assert (settings.measures, settings.peers) == (["decode"], [LLAMA_CPP, "tiktoken"])
+    assert SpeedSettings().measures == list(MEASURES)
+    for wrong in (
+        replace(settings, only=["speed"]),
+        replace(settings, against=["gpt4all"]),
+        replace(settings, against=[]),
+        replace(settings, gguf=[tmp_path]),
+    ):
+        with pytest.raises(UsageError):
+            wrong.check()
+
+
 @pytest.fixture
-def contest(tmp_path: Path) -> Contest:
+def conditions(tmp_path: Path) -> Conditions:
     folder = tmp_path / "model"
     save_checkpoint(folder, vocab_size=320, n_positions=64)
     save_tokenizer(folder, 320)
     files = find_model(str(folder))
     assert files is not None
     config = ModelConfig.from_json(files.config)
-    return Contest(
+    return Conditions(
         model=str(folder),
         files=files,
         tokenizer=load_tokenizer(files, config),
@@ -277,29 +306,31 @@ def contest(tmp_path: Path) -> Contest:
     )
 
 
-def own_continuation(contest: Contest, tokens: int) -> str:
+def own_continuation(conditions: Conditions, tokens: int) -> str:
     """Return what this package writes after as much of PROMPT as the context has room for."""
-    ids = contest.tokenizer.encode(PROMPT)[-(contest.workload.context - tokens) :]
-    prompt = prefill(load_checkpoint(Path(contest.model)), ids, tokens)
+    ids = conditions.tokenizer.encode(PROMPT)[-(conditions.workload.context - tokens) :]
+    prompt = prefill(load_checkpoint(Path(conditions.model)), ids, tokens)
     sampler = Sampler(SamplingSettings(temperature=0.0), 0)
-    generation = Generation(load_checkpoint(Path(contest.model)), prompt, sampler, GenerationSettings(tokens))
-    return contest.tokenizer.decode(token.id for token in generation).decode(errors="replace")
+    generation = Generation(
+        load_checkpoint(Path(conditions.model)), prompt, sampler, GenerationSettings(tokens)
+    )
+    return conditions.tokenizer.decode(token.id for token in generation).decode(errors="replace")
 
 
-def test_transformers_is_given_the_same_work(contest: Contest, tmp_path: Path) -> None:
-    (peer,), missing = find_peers(["transformers"], contest, tmp_path)
+def test_transformers_is_given_the_same_work(conditions: Conditions, tmp_path: Path) -> None:
+    (peer,), missing = find_peers(["transformers"], conditions, tmp_path)
     assert (list(peer.steps), missing) == (list(STEPS), {})
     task = json.loads(peer.steps["peak_memory"][-1])
     assert task["generate"] == 10
     written = transformers_worker.generate(task, 10)
-    assert written.endswith(own_continuation(contest, 10))
-    assert len(contest.tokenizer.encode(written)) >= 10
+    assert written.endswith(own_continuation(conditions, 10))
+    assert len(conditions.tokenizer.encode(written)) >= 10
     assert json.loads(peer.steps["inside"][-1])["measures"] == ["decode", "prefill", "batch", "score"]
 
 
-def test_ctranslate2_is_given_the_same_work(contest: Contest, tmp_path: Path) -> None:
+def test_ctranslate2_is_given_the_same_work(conditions: Conditions, tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")
-    (peer,), missing = find_peers(["ctranslate2-int8"], contest, tmp_path)
+    (peer,), missing = find_peers(["ctranslate2-int8"], conditions, tmp_path)
     assert (list(peer.steps), missing) == (list(STEPS), {})
     # Rounded to 8 bits, the model goes on in another way.
     assert run_timed(peer.steps["peak_memory"], os.environ).output
@@ -312,28 +343,28 @@ def test_ctranslate2_is_given_the_same_work(contest: Contest, tmp_path: Path) ->
     ("device", "name", "said"),
     [("cuda", "ctranslate2", "on a CPU only"), ("cpu", "llama.cpp", "there is no .gguf file in ")],
 )
-def test_what_an_engine_lacks_is_told(
-    contest: Contest, tmp_path: Path, device: str, name: str, said: str
+def test_what_an_engine_lacks_is_reported(
+    conditions: Conditions, tmp_path: Path, device: str, name: str, said: str
 ) -> None:
     if name == "ctranslate2":
         pytest.importorskip("ctranslate2")
-    found, missing = find_peers([name], replace(contest, device=device), tmp_path)
+    found, missing = find_peers([name], replace(conditions, device=device), tmp_path)
     assert found == []
     assert said in missing[name]
 
 
 def test_a_model_of_any_file_name_is_shown_to_others_as_a_checkpoint(
-    contest: Contest, tmp_path: Path
+    conditions: Conditions, tmp_path: Path
 ) -> None:
-    odd = contest.files.weights[0].rename(tmp_path / "model" / "best.safetensors")
-    files = replace(contest.files, weights=(odd,), tokenizer=())
-    find_peers([], replace(contest, files=files), tmp_path)
+    odd = conditions.files.weights[0].rename(tmp_path / "model" / "best.safetensors")
+    files = conditions.files._replace(weights=(odd,), tokenizer=())
+    find_peers([], replace(conditions, files=files), tmp_path)
     shown = load_checkpoint(tmp_path / "checkpoint")
-    assert shown.config == ModelConfig.from_json(contest.files.config)
+    assert shown.config == ModelConfig.from_json(conditions.files.config)
     text = HELD_OUT.read_text("utf-8")[:200]
     again = find_model(str(tmp_path / "checkpoint"))
     assert again is not None
-    assert load_tokenizer(again, shown.config).encode(text) == contest.tokenizer.encode(text)
+    assert load_tokenizer(again, shown.config).encode(text) == conditions.tokenizer.encode(text)
 
 
 def test_llama_cpp_is_asked_for_what_its_programs_can_measure(tmp_path: Path) -> None:

@@ -25,17 +25,19 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from gpt2cli.checkpoint import conversion
+from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion import convert
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.hub.cache import assets_folder
-from gpt2cli.hub.converted_files import converted_files
+from gpt2cli.hub.converted_files import conversion_place, converted_files
 from gpt2cli.hub.model_files import ModelFiles, find_model
 from gpt2cli.ops.operations import Storage, StoredTensor
 
 TYPES: dict[Storage, torch.dtype] = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 STORAGES = ["float16", "bfloat16", pytest.param("int8", marks=needs_kernels)]
-MATRICES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+MATRICES = ("attention_qkv", "attention_output", "mlp_in", "mlp_out")
+HEAD, TOKENS = "head.weight", "token_embedding.weight"
 PROMPT = "Once upon a time"
 
 Weights = dict[str, StoredTensor]
@@ -79,7 +81,8 @@ def table_of(numbers: Tensor, folder: Path) -> tuple[Weights, Path, ModelConfig]
     rows = -(-numbers.numel() // width)
     config = ModelConfig(vocab_size=rows, n_positions=2, n_embd=width, n_layer=1, n_head=2)
     tensors = {
-        name: torch.zeros(shape, dtype=numbers.dtype) for name, shape in expected_shapes(config).items()
+        GPT2.bare_name(name): torch.zeros(shape, dtype=numbers.dtype)
+        for name, shape in expected_shapes(config).items()
     }
     tensors["wte.weight"].view(-1)[: numbers.numel()] = numbers
     path = folder / "model.safetensors"
@@ -139,7 +142,7 @@ def awkward_numbers() -> Tensor:
 def test_numbers_are_rounded_to_16_bits_as_torch_rounds_them(tmp_path: Path, storage: Storage) -> None:
     numbers = awkward_numbers()
     stored, path, config = table_of(numbers, tmp_path)
-    converted = tensor(convert(stored, [path], config, storage).weights["lm_head.weight"])
+    converted = tensor(convert(stored, conversion_place([path]), config, storage).weights[HEAD])
     got, expected = converted.view(-1)[: numbers.numel()], numbers.to(TYPES[storage])
     assert got.dtype == expected.dtype
     unknown = expected.isnan()
@@ -154,8 +157,8 @@ def test_every_type_of_source_is_converted_as_torch_does(
 ) -> None:
     numbers = torch.randn(5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(source)
     stored, path, config = table_of(numbers, tmp_path)
-    weights = stored | dict(convert(stored, [path], config, storage).weights)
-    head = weights.get("lm_head.weight", weights["wte.weight"])
+    weights = stored | dict(convert(stored, conversion_place([path]), config, storage).weights)
+    head = weights.get(HEAD, weights[TOKENS])
     assert torch.equal(tensor(head).view(-1)[: numbers.numel()], numbers.to(TYPES[storage]))
 
 
@@ -164,7 +167,7 @@ def test_whole_numbers_are_within_half_a_scale_of_the_weights(checkpoint: Path) 
     config = ModelConfig.from_json(checkpoint / "config.json")
     stored, converted = load_weights(found(checkpoint).weights, config), load(checkpoint, "int8")
     for name, entry in converted.items():
-        weight = stored["wte.weight"].array.T if name == "lm_head.weight" else stored[name].array
+        weight = stored[TOKENS].array.T if name == HEAD else stored[name].array
         depth, columns = weight.shape
         assert entry.scales is not None
         numbers = unpacked(entry)[:depth, :columns]
@@ -183,8 +186,8 @@ def test_the_file_holds_what_a_token_is_multiplied_with_and_no_more(
 ) -> None:
     model = save_checkpoint(tmp_path, tie_word_embeddings=tied)
     converted = load(tmp_path, storage)
-    matrices = {f"h.{layer}.{part}.weight" for layer in range(3) for part in MATRICES}
-    expected = {*matrices, "lm_head.weight"}
+    matrices = {f"layers.{layer}.{part}.weight" for layer in range(3) for part in MATRICES}
+    expected = {*matrices, HEAD}
     assert converted.keys() == expected
     scales = {f"{name}.scales" for name in expected} if storage == "int8" else set()
     scales |= {f"{name}.totals" for name in matrices if storage == "int8"}
@@ -193,11 +196,11 @@ def test_the_file_holds_what_a_token_is_multiplied_with_and_no_more(
         notes = file.metadata()
         if storage != "int8":
             head = model.lm_head.weight.detach().to(TYPES[storage])
-            assert torch.equal(file.get_tensor("lm_head.weight"), head)
+            assert torch.equal(file.get_tensor(HEAD), head)
     assert (notes["type"], notes["model"]) == (storage, str(tmp_path))
     assert notes["source"].startswith(str(tmp_path.resolve() / "model.safetensors"))
     # Embeddings are looked up, where float32 costs nothing.
-    assert "wte.weight" not in converted
+    assert TOKENS not in converted
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -213,7 +216,7 @@ def test_a_second_load_maps_the_file_and_converts_nothing(
     if storage == "int8":
         from gpt2cli.ops import kernels
 
-        monkeypatch.setattr(kernels, "pack", fail)
+        monkeypatch.setattr(kernels, "pack_int8", fail)
     second = load(checkpoint, storage)
     assert stamp(only_file(assets)) == made
     assert_same(first, second)
@@ -251,7 +254,7 @@ def lacking_a_matrix(checkpoint: Path, file: Path) -> None:
     with safe_open(file, "pt") as kept:
         notes = kept.metadata()
     tensors = load_file(file)
-    del tensors["h.1.mlp.c_fc.weight"]
+    del tensors["layers.1.mlp_in.weight"]
     save_file(tensors, file, notes)
 
 
@@ -295,8 +298,8 @@ def test_a_head_that_is_tied_no_more_is_converted_from_its_own_numbers(tmp_path:
     config = ModelConfig.from_json(tmp_path / "config.json")
     for is_tied, name in ((True, "transformer.wte.weight"), (False, "lm_head.weight")):
         config = replace(config, tie_word_embeddings=is_tied)
-        done = convert(load_weights([path], config), [path], config, "float16")
-        assert torch.equal(tensor(done.weights["lm_head.weight"]), tensors[name].half())
+        done = convert(load_weights([path], config), conversion_place([path]), config, "float16")
+        assert torch.equal(tensor(done.weights[HEAD]), tensors[name].half())
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -381,11 +384,13 @@ CONVERT = """
 import sys
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion import convert
-from gpt2cli.hub.model_files import find_model
 from gpt2cli.checkpoint.weights import load_weights
+from gpt2cli.hub.converted_files import conversion_place
+from gpt2cli.hub.model_files import find_model
 files = find_model(sys.argv[1])
 config = ModelConfig.from_json(files.config)
-assert not convert(load_weights(files.weights, config), files.weights, config, "float16").problem
+stored, place = load_weights(files.weights, config), conversion_place(files.weights)
+assert not convert(stored, place, config, "float16").problem
 """
 
 

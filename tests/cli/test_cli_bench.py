@@ -158,7 +158,7 @@ def test_other_engines_take_part_and_a_missing_one_is_told(
         require_sound(engine["measures"], ["prefill", "decode", "batch", "score"])
     (reason,) = report["left_out"].values()
     assert errors == f"llama.cpp is left out: {reason}\n"
-    assert reason.startswith(f"there is no .gguf file in {checkpoint}.")
+    assert reason == f"there is no .gguf file in {checkpoint}. Convert the model, or use --gguf FILE."
     assert not list(folder.iterdir())
 
 

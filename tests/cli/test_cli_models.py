@@ -298,7 +298,7 @@ def own_terminal() -> None:
 
 
 def test_pruning_shows_before_it_removes(gpt2: Gpt2, cache: Path) -> None:
-    assert gpt2("models", "prune").stderr == b"There is nothing to prune.\n"
+    assert gpt2("models", "prune").stderr == b"Nothing to prune.\n"
     rest = snapshot(cache).parent.parent / "blobs" / f"{'a' * 64}.12345678.incomplete"
     rest.write_bytes(b"1234")
     table = f"BYTES\tPATH\n4\t{rest}\n".encode()
@@ -327,5 +327,5 @@ def test_pruning_removes_all_converted_weights_and_the_rests_of_conversions(gpt2
     assert (result.returncode, result.stdout.decode()) == (0, plan)
     assert result.stderr.decode() == f"Freed {sum(files.values()):,} bytes.\n"
     assert list(kept.iterdir()) == []
-    assert gpt2("models", "prune").stderr == b"There is nothing to prune.\n"
+    assert gpt2("models", "prune").stderr == b"Nothing to prune.\n"
     assert find_model(REPO) is not None

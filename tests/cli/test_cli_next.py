@@ -137,6 +137,7 @@ def test_a_text_beyond_the_context_is_refused_or_cut(following: Gpt2) -> None:
     refused = following("x" * 60)
     assert refused.returncode == 2
     assert b"60 tokens" in refused.stderr
+    assert b"--truncate" in refused.stderr
     long = following(TEXT, "--candidate", "x" * 60)
     assert (long.returncode, long.stdout) == (2, b"")
     assert b"A candidate has 60 tokens" in long.stderr
@@ -165,7 +166,7 @@ def test_a_terminal_shows_bars_that_fit(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([""], "The text is empty"),
+        ([""], "The text is empty. With --bos"),
         ([TEXT, "-k", "0"], "--top"),
         ([TEXT, "--candidates", "a,,b"], "A candidate is empty"),
         ([TEXT, "--candidate", ""], "A candidate is empty"),

@@ -19,6 +19,7 @@ import pytest
 import torch
 from checkpoints import save_checkpoint, save_tokenizer
 from conftest import COMMAND, Gpt2
+from terminal import ESCAPE, show
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.hub.model_files import find_model
@@ -351,13 +352,17 @@ def test_filters_read_files_and_name_the_line_that_is_no_text(score: Gpt2, tmp_p
         (["--text", "x", "--window", "8", "--stride", "9"], "A stride of 9"),
         (["--text", "x", "--batch-size", "0"], "--batch-size"),
         (["--text", "x", "--unit", "dits"], "--unit"),
-        (["--text", "x", "--protocol", "hf", "--bos"], "scores without BOS"),
-        (["--text", "x", "--protocol", "lm-eval", "--stride", "3"], "has no stride"),
-        (["--text", "x", "--protocol", "hf", "--by", "word"], "documents only"),
+        (["--text", "x", "--protocol", "hf", "--bos"], "scores without BOS. Leave out --bos"),
+        (["--text", "x", "--protocol", "lm-eval", "--stride", "3"], "Leave out --stride."),
+        (
+            ["--text", "x", "--protocol", "hf", "--by", "word"],
+            "documents only. Leave out --by.",
+        ),
         (["--text", "x", "--protocol", "llama.cpp"], "needs 2 chunks of 64 tokens"),
+        (["--text", "x", "--protocol", "llama.cpp"], "a smaller --window"),
         (["--filter", "ppl=5"], "is not a condition"),
         (["--filter", "ppl<nan"], "is not a condition"),
-        (["--filter", "colour<5"], "knows no 'colour'"),
+        (["--filter", "colour<5"], "'colour' is not a metric"),
         (["--filter", "ppl<5", "--json"], "exclude each other"),
         (["--pairs", "x", "--filter", "ppl<5"], "exclude each other"),
         (["--pairs", "-"], "no item has two conditions"),
@@ -376,7 +381,8 @@ def test_a_terminal_shows_aligned_columns_and_the_settings_once(
 ) -> None:
     primary, secondary = os.openpty()
     command = [*COMMAND, "score", "--text", "a\n👍", "-m", str(made[0]), "-q", "--threads", "1"]
-    subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=secondary, check=True)
+    wide = environment | {"COLUMNS": "400"}
+    subprocess.run(command, env=wide, stdin=subprocess.DEVNULL, stdout=secondary, check=True)
     os.close(secondary)
     settings, header, *rows = os.read(primary, 1 << 16).decode().splitlines()
     os.close(primary)
@@ -398,6 +404,28 @@ def test_a_view_shows_the_text_with_bars_or_shades_below_the_width(gpt2: Gpt2) -
     assert len(set(words[1][:3])) == 1
     shaded = gpt2(*view, "--color", "always").stdout.decode()
     assert "".join(re.split(r"\x1b\[[\d;]*m", shaded)) == "The cat sat.\nOn the moon.\n"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+@pytest.mark.parametrize("color", ["always", "never"])
+def test_a_view_on_a_terminal_fits_and_has_a_legend_that_a_pipe_lacks(
+    gpt2: Gpt2, environment: dict[str, str], color: str, columns: int
+) -> None:
+    text = "The cat sat on the mat, and then it was all over for the mouse.\r\n  The end."
+    view = ["score", "-m", "stories", "-q", "--text", text, "--view", "--color", color]
+    lines = ESCAPE.sub("", show(view, environment, columns)).splitlines()
+    piped = ESCAPE.sub("", gpt2(*view, env={"COLUMNS": str(columns)}).stdout.decode()).splitlines()
+    assert lines[: len(piped)] == piped
+    assert max(map(len, lines)) <= columns
+    empty, *legend = lines[len(piped) :]
+    assert empty == ""
+    assert re.sub("[▁-█]", "", " ".join(legend)).split()[-5:] == ["5", "10", "15", "20+", "bits"]
+    shown = piped if color == "always" else piped[::2]
+    # Of the spaces only those before the second line are at the start of one.
+    assert [line for line in shown if line.startswith(" ")] == [
+        line for line in shown if line.startswith("  The")
+    ]
+    assert " ".join(shown).split() == text.split()
 
 
 @pytest.mark.parametrize(

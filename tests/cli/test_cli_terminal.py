@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from checkpoints import save_checkpoint, save_tokenizer
 from conftest import COMMAND, Gpt2
+from terminal import ESCAPE, Terminal, show, start
+
+from gpt2cli.text.printable import replaced
 
 ENDLESS = ["-n", "100000000", "--overflow", "slide", "--ignore-eos"]
-ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 @pytest.fixture(scope="module")
@@ -30,43 +26,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint(folder, vocab_size=320, n_positions=64)
     save_tokenizer(folder, 320)
     return folder
-
-
-class Terminal:
-    """A pseudo-terminal of a given width, with what was written to it."""
-
-    def __init__(self, columns: int = 80) -> None:
-        self.master, self.slave = pty.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-
-    def read(self, seconds: float = 30.0) -> bytes:
-        """Return the next bytes, or none when nothing comes any more."""
-        ready, _, _ = select.select([self.master], [], [], seconds)
-        if not ready:
-            return b""
-        try:
-            return os.read(self.master, 65536)
-        except OSError:
-            return b""
-
-    def read_all(self) -> bytes:
-        """Return all bytes until the last writer is gone."""
-        os.close(self.slave)
-        seen = b""
-        while data := self.read():
-            seen += data
-        os.close(self.master)
-        return seen
-
-
-def start(arguments: list[str], environment: Mapping[str, str], **streams: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment,
-        stdin=streams.get("stdin", subprocess.DEVNULL),
-        stdout=streams.get("stdout"),
-        stderr=streams.get("stderr"),
-    )
 
 
 def test_tokens_arrive_as_they_are_made_and_a_closed_pipe_ends_the_work(
@@ -203,24 +162,38 @@ def test_nothing_to_read_on_a_terminal_is_an_error_and_no_hang(environment: dict
     assert errors.count(b"\n") == 1
 
 
-def test_a_terminal_shows_the_same_text_as_a_pipe(
-    gpt2: Gpt2, checkpoint: Path, environment: dict[str, str]
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_a_terminal_shows_the_text_of_a_pipe_but_for_line_breaks_and_controls(
+    gpt2: Gpt2, checkpoint: Path, environment: dict[str, str], columns: int
 ) -> None:
-    arguments = ["generate", "hello", "-m", str(checkpoint), "-n", "20", "--seed", "1", "--echo"]
-    terminal = Terminal()
-    process = start(
-        arguments, environment | {"NO_COLOR": "1"}, stdout=terminal.slave, stderr=subprocess.DEVNULL
-    )
-    shown = terminal.read_all()
-    assert process.wait(30) == 0
-    assert shown.replace(b"\r\n", b"\n") == gpt2(*arguments).stdout
+    arguments = ["generate", "hello you", "-m", str(checkpoint), "-n", "60", "--seed", "1", "--echo"]
+    piped = gpt2(*arguments).stdout.decode()
+    shown = show(arguments, environment | {"NO_COLOR": "1"}, columns)
+    assert "\x1b" not in shown
+    assert shown.startswith("hello you")
+    assert "".join(shown.split()) == "".join(replaced(piped).split())
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_a_terminal_breaks_generated_text_between_words(
+    gpt2: Gpt2, environment: dict[str, str], columns: int
+) -> None:
+    sampling = ["-n", "100", "--seed", "3", "--num-samples", "2"]
+    arguments = ["generate", "Once upon a time", "-m", "stories", *sampling, "--echo"]
+    piped = gpt2(*arguments).stdout.decode()
+    shown = show(arguments, environment, columns)
+    assert "\x1b[1mOnce upon a time\x1b[0m" in shown.replace("\r\n", " ")
+    lines = ESCAPE.sub("", shown).splitlines()
+    assert max(map(len, lines)) <= columns
+    # All of it, since no word of this model is as wide as 20 columns.
+    assert " ".join(lines).split() == piped.split()
 
 
 def start_spinner(environment: dict[str, str], terminal: Terminal, delay: float) -> subprocess.Popen[bytes]:
     """Start work that goes on until its standard input ends, and then prints which modules it loaded."""
     code = (
         "import sys; from gpt2cli.cli.output import messages; messages.SPINNER_DELAY = float(sys.argv[1])\n"
-        "with messages.Messages().spinner('Loading'): sys.stdin.read()\n"
+        "with messages.Messages().working('Loading'): sys.stdin.read()\n"
         "print(*sys.modules)"
     )
     return subprocess.Popen(
@@ -273,7 +246,7 @@ def test_help_fits_narrow_and_wide_terminals(environment: dict[str, str], column
     shown = terminal.read_all()
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, b"")
-    lines = ESCAPE.sub(b"", shown).decode().splitlines()
+    lines = ESCAPE.sub("", shown.decode()).splitlines()
     assert max(map(len, lines)) <= columns
     assert "Usage:" in "".join(lines)
 

@@ -19,20 +19,13 @@ import pytest
 import torch
 from checkpoints import load_checkpoint
 from conftest import COMMAND, Gpt2, obey_permissions, run_limited
-from test_cli_terminal import Terminal
+from runs import POEM, losses
+from terminal import Terminal
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from gpt2cli.cli.app import app
-from gpt2cli.cli.training_texts import TrainingTexts
-from gpt2cli.text.tokenizer import bundled_tokenizer
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "gpt2cli"]
-POEM = "".join(
-    f"The {animal} of {number} {color} hills\nsings softly when the evening stills,\n\n"
-    for number in range(12)
-    for animal in ("lark", "toad", "wren")
-    for color in ("green", "grey", "blue")
-)
 SHAPE = ["--layers", "1", "--heads", "2", "--width", "16", "--context", "24", "--vocab", "290"]
 SHORT = [*SHAPE, "--batch-tokens", "96", "--steps", "6", "--eval-every", "3", "--threads", "1"]
 # Longer than any test waits, and steps that are still short.
@@ -49,12 +42,6 @@ def poem(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
     return environment | {"OMP_NUM_THREADS": "1"}
-
-
-def losses(folder: Path) -> list[tuple[int, float]]:
-    """Return the losses that a run logged, in their order."""
-    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
-    return [(line["step"], line.get("loss", line.get("valid_loss"))) for line in lines]
 
 
 def evaluations(folder: Path) -> list[dict[str, Any]]:
@@ -244,7 +231,7 @@ def test_a_wrong_option_is_one_line_and_leaves_nothing(
 def test_a_folder_with_something_in_it_is_left_alone(gpt2: Gpt2, poem: Path, tmp_path: Path) -> None:
     result = gpt2("train", poem, "-o", tmp_path)
     assert result.returncode == 2
-    assert b"is not empty. Name another with -o, or --force" in result.stderr
+    assert b"is not empty. Name another with --output, or --force" in result.stderr
     assert poem.read_text() == POEM
 
 
@@ -292,22 +279,3 @@ def test_a_terminal_shows_a_bar_and_gets_its_cursor_back(
     assert re.search(rb"6/6.*tokens/s", shown)
     assert "▁".encode() in shown
     assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") > 0
-
-
-def test_texts_json_lines_and_token_files_give_the_same_ids(gpt2: Gpt2, poem: Path, tmp_path: Path) -> None:
-    lines, tokens = tmp_path / "poem.jsonl", tmp_path / "poem.u16"
-    lines.write_text(json.dumps({"text": POEM}) + "\n")
-    assert gpt2("tokenize", poem, "--format", "u16", "-o", tokens).returncode == 0
-    tokenizer = bundled_tokenizer()
-    rows = [
-        TrainingTexts([str(path)], "marker", None).encode(tokenizer, tokenizer.vocab_size).tolist()
-        for path in (poem, lines, tokens)
-    ]
-    assert rows[0] == [50256, *tokenizer.encode(POEM), 50256]
-    assert rows[0] == rows[1] == rows[2]
-
-
-def test_a_file_is_one_document_if_asked_for(poem: Path) -> None:
-    poem.write_text("one\n<|endoftext|>\ntwo\n")
-    assert len(TrainingTexts([str(poem)], "marker", None).documents) == 2
-    assert TrainingTexts([str(poem)], "file", None).documents == ["one\n<|endoftext|>\ntwo\n"]

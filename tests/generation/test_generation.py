@@ -12,16 +12,17 @@ import pytest
 import torch
 from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
+from samplers import SamplerSettings
 
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.engine import Generation, GenerationSettings, Token, fit_prompt, prefill
-from gpt2cli.generation.sampling import Sampler, SamplingSettings, SequenceBias, log_softmax
+from gpt2cli.generation.sampling import Sampler, SequenceBias, log_softmax
 from gpt2cli.model.model import Model
 
 CONTEXT = 48
 PROMPT = [5, 17, 99, 3]
-GREEDY = SamplingSettings(temperature=0.0)
-LOOSE = SamplingSettings(temperature=1.0, top_k=0, top_p=1.0)
+GREEDY = SamplerSettings(temperature=0.0)
+LOOSE = SamplerSettings(temperature=1.0, top_k=0, top_p=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,12 @@ def reference(checkpoint: tuple[Path, Any]) -> Any:
 def generated(
     model: Model[Any],
     settings: GenerationSettings,
-    sampling: SamplingSettings = GREEDY,
+    sampling: SamplerSettings = GREEDY,
     samples: Sequence[int] = (0,),
     prompt: Sequence[int] = PROMPT,
 ) -> tuple[dict[int, list[int]], Generation[Any]]:
     prefilled = prefill(model, prompt, settings.max_tokens)
-    generation = Generation(model, prefilled, Sampler(sampling, 42), settings, samples)
+    generation = Generation(model, prefilled, sampling.sampler(42), settings, samples)
     ids: dict[int, list[int]] = {sample: [] for sample in samples}
     for token in generation:
         ids[token.sample].append(token.id)
@@ -163,7 +164,7 @@ def passes(model: Model[Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int
 def test_logprobs_are_the_models_own_whatever_the_sampling(model: Model[Any], reference: Any) -> None:
     prefilled = prefill(model, PROMPT, 6)
     settings = GenerationSettings(6, logprobs=3)
-    sampler = Sampler(SamplingSettings(temperature=0.3, top_k=1, biases=(SequenceBias((7,), 50.0),)), 0)
+    sampler = SamplerSettings(temperature=0.3, top_k=1, biases=(SequenceBias((7,), 50.0),)).sampler(0)
     tokens: list[Token] = list(Generation(model, prefilled, sampler, settings))
     assert [token.id for token in tokens] == [7] * 6
     with torch.no_grad():
@@ -180,7 +181,7 @@ def test_a_banned_sequence_never_appears(model: Model[Any]) -> None:
     free, _ = generated(model, GenerationSettings(40))
     first, second = free[0][10], free[0][11]
     bans = (SequenceBias((first, second), -math.inf),)
-    ids, _ = generated(model, GenerationSettings(40), SamplingSettings(temperature=0.0, biases=bans))
+    ids, _ = generated(model, GenerationSettings(40), SamplerSettings(temperature=0.0, biases=bans))
     assert (first, second) not in set(zip(ids[0], ids[0][1:], strict=False))
     assert ids[0][:11] == free[0][:11]
 

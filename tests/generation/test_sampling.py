@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from samplers import SamplerSettings
 from transformers.generation.logits_process import (
     LogitsProcessor,
     MinPLogitsWarper,
@@ -27,7 +28,6 @@ from gpt2cli.generation.sampling import (
     NEVER,
     Places,
     Sampler,
-    SamplingSettings,
     Scores,
     SequenceBias,
     add_biases,
@@ -41,6 +41,7 @@ from gpt2cli.generation.sampling import (
     penalize_repetition,
     uniform,
 )
+from gpt2cli.generation.settings import SamplingSettings
 
 VOCABULARY = 300
 IDS = [5, 7, 5, 9, 7, 5, 7, 11, 5, 7]
@@ -137,7 +138,7 @@ def test_the_whole_chain_keeps_what_the_chain_of_transformers_keeps(seed: int) -
         expected = processed(processor, expected)
     kept = set(np.flatnonzero(expected > NEVER).tolist())
     sampler = Sampler(
-        SamplingSettings(
+        SamplerSettings(
             temperature=0.7, top_k=30, top_p=0.9, min_p=0.05, repetition_penalty=1.2, no_repeat_ngram=3
         ),
         seed,
@@ -151,7 +152,7 @@ def test_presence_and_frequency_count_generated_tokens_alone() -> None:
     scores = np.zeros(6, dtype=np.float32)
     penalized = penalize_presence(scores, [1, 1, 1, 4], presence=0.5, frequency=0.25)
     assert penalized.tolist() == [0.0, -1.25, 0.0, 0.0, -0.75, 0.0]
-    sampler = Sampler(SamplingSettings(temperature=0.0, presence_penalty=2.0), 0)
+    sampler = Sampler(SamplerSettings(temperature=0.0, presence_penalty=2.0), 0)
     likely = np.array([1.0, 0.5, 0.0], dtype=np.float32)
     assert sampler.choose(likely, [0], prompt_length=1, sample=0) == 0
     assert sampler.choose(likely, [0], prompt_length=0, sample=0) == 1
@@ -191,15 +192,17 @@ def test_the_nucleus_of_a_large_vocabulary_is_that_of_all_tokens_in_order(p: flo
 @pytest.mark.parametrize("temperature", [1e-3, 1e-38, 1e-300])
 def test_the_coldest_draws_are_greedy(temperature: float) -> None:
     scores = random_scores(6)
-    assert Sampler(SamplingSettings(temperature), 0).choose(scores, [], 0, 0) == int(scores.argmax())
+    assert Sampler(SamplerSettings(temperature=temperature), 0).choose(scores, [], 0, 0) == int(
+        scores.argmax()
+    )
 
 
 @pytest.mark.parametrize("top_p", [0.9, 1.0])
 def test_infinite_logits_are_no_numbers(top_p: float) -> None:
     scores = random_scores(6)
     scores[3] = np.inf
-    with pytest.raises(Error, match="not numbers"):
-        Sampler(SamplingSettings(top_p=top_p), 0).choose(scores, [], 0, 0)
+    with pytest.raises(Error, match="NaN"):
+        Sampler(SamplerSettings(top_p=top_p), 0).choose(scores, [], 0, 0)
 
 
 def test_uniform_numbers_differ_for_every_seed_sample_and_step_and_never_reach_one() -> None:
@@ -225,22 +228,25 @@ def test_a_uniform_number_is_that_of_numpys_philox(seed: int, sample: int, step:
 
 def test_the_same_seed_sample_and_step_choose_the_same_token() -> None:
     scores = random_scores(5, scale=1.0)
-    choices = [Sampler(SamplingSettings(), 11).choose(scores, IDS, 4, sample) for sample in range(50)]
-    assert choices == [Sampler(SamplingSettings(), 11).choose(scores, IDS, 4, sample) for sample in range(50)]
-    assert choices != [Sampler(SamplingSettings(), 12).choose(scores, IDS, 4, sample) for sample in range(50)]
-    assert choices != [Sampler(SamplingSettings(), 11).choose(scores, IDS, 5, sample) for sample in range(50)]
+    choices = [Sampler(SamplerSettings(), 11).choose(scores, IDS, 4, sample) for sample in range(50)]
+    assert choices == [Sampler(SamplerSettings(), 11).choose(scores, IDS, 4, sample) for sample in range(50)]
+    assert choices != [Sampler(SamplerSettings(), 12).choose(scores, IDS, 4, sample) for sample in range(50)]
+    assert choices != [Sampler(SamplerSettings(), 11).choose(scores, IDS, 5, sample) for sample in range(50)]
 
 
 def test_temperature_zero_is_greedy_whatever_the_other_filters() -> None:
     scores = random_scores(6)
-    for settings in (SamplingSettings(0.0), SamplingSettings(0.0, top_k=3, top_p=0.1, min_p=0.9)):
+    for settings in (
+        SamplerSettings(temperature=0.0),
+        SamplerSettings(temperature=0.0, top_k=3, top_p=0.1, min_p=0.9),
+    ):
         assert Sampler(settings, 0).choose(scores, [], 0, 0) == int(scores.argmax())
 
 
 def test_a_small_perturbation_hardly_ever_changes_a_draw() -> None:
     scores = random_scores(8, scale=1.0)
     noisy = scores + np.random.default_rng(1).normal(0.0, 1e-6, VOCABULARY).astype(np.float32)
-    sampler = Sampler(SamplingSettings(), 3)
+    sampler = Sampler(SamplerSettings(), 3)
     differing = [
         sample
         for sample in range(2_000)
@@ -252,12 +258,12 @@ def test_a_small_perturbation_hardly_ever_changes_a_draw() -> None:
 def test_a_fully_banned_vocabulary_is_an_error() -> None:
     bans = tuple(SequenceBias((token,), -math.inf) for token in range(4))
     with pytest.raises(Error, match="Every token is banned"):
-        Sampler(SamplingSettings(biases=bans), 0).choose(np.zeros(4, dtype=np.float32), [], 0, 0)
+        SamplerSettings(biases=bans).sampler(0).choose(np.zeros(4, dtype=np.float32), [], 0, 0)
 
 
 def test_logits_that_are_not_numbers_are_an_error() -> None:
-    with pytest.raises(Error, match="not numbers"):
-        Sampler(SamplingSettings(), 0).choose(np.full(4, np.nan, dtype=np.float32), [], 0, 0)
+    with pytest.raises(Error, match="NaN"):
+        Sampler(SamplerSettings(), 0).choose(np.full(4, np.nan, dtype=np.float32), [], 0, 0)
 
 
 def test_log_softmax_equals_that_of_torch() -> None:
@@ -280,9 +286,13 @@ def test_log_softmax_equals_that_of_torch() -> None:
         ("presence_penalty", math.inf),
         ("frequency_penalty", math.nan),
         ("no_repeat_ngram", -1),
-        ("biases", (SequenceBias((), 1.0),)),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: object) -> None:
+def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: float) -> None:
     with pytest.raises(UsageError, match=field):
         SamplingSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_bias_needs_an_id() -> None:
+    with pytest.raises(ValueError, match="one id or more"):
+        Sampler(SamplingSettings(), 0, [SequenceBias((), 1.0)])

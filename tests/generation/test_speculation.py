@@ -14,9 +14,10 @@ from checkpoints import load_checkpoint, save_checkpoint, save_tokenizer
 from conftest import Gpt2
 from hypothesis import given
 from hypothesis import strategies as st
+from samplers import SamplerSettings
 
 from gpt2cli.generation.engine import Generation, GenerationSettings, Token, prefill
-from gpt2cli.generation.sampling import Sampler, SamplingSettings, SequenceBias
+from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.generation.speculation import LONGEST_DRAFT, SHORTEST_MATCH, Drafts, PromptLookup, ReadAhead
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
@@ -28,17 +29,17 @@ PROMPT = [5, 17, 99, 3]
 CHORUS = [7, 8, 9, 10, 11] * 4
 # Few ids, so that runs of them come back.
 NEAR = tuple(SequenceBias((token,), 40.0) for token in (21, 22, 23))
-SEVENS = SamplingSettings(temperature=0.0, biases=(SequenceBias((7,), 1e4),))
+SEVENS = SamplerSettings(temperature=0.0, biases=(SequenceBias((7,), 1e4),))
 SAMPLINGS = {
-    "greedy": SamplingSettings(temperature=0.0),
-    "default": SamplingSettings(),
-    "cold": SamplingSettings(temperature=0.3),
-    "near": SamplingSettings(temperature=1.0, top_k=3, top_p=1.0, biases=NEAR),
-    "repetition penalty": SamplingSettings(temperature=0.5, repetition_penalty=1.2, biases=NEAR),
-    "presence": SamplingSettings(temperature=0.5, presence_penalty=0.7, frequency_penalty=0.3, biases=NEAR),
-    "ngrams": SamplingSettings(temperature=0.5, no_repeat_ngram=5, biases=NEAR),
-    "ban": SamplingSettings(temperature=0.5, biases=(*NEAR, SequenceBias((21, 22, 23), -math.inf))),
-    "min_p": SamplingSettings(temperature=0.7, min_p=0.2, biases=NEAR),
+    "greedy": SamplerSettings(temperature=0.0),
+    "default": SamplerSettings(),
+    "cold": SamplerSettings(temperature=0.3),
+    "near": SamplerSettings(temperature=1.0, top_k=3, top_p=1.0, biases=NEAR),
+    "repetition penalty": SamplerSettings(temperature=0.5, repetition_penalty=1.2, biases=NEAR),
+    "presence": SamplerSettings(temperature=0.5, presence_penalty=0.7, frequency_penalty=0.3, biases=NEAR),
+    "ngrams": SamplerSettings(temperature=0.5, no_repeat_ngram=5, biases=NEAR),
+    "ban": SamplerSettings(temperature=0.5, biases=(*NEAR, SequenceBias((21, 22, 23), -math.inf))),
+    "min_p": SamplerSettings(temperature=0.7, min_p=0.2, biases=NEAR),
 }
 
 
@@ -71,7 +72,7 @@ def passes(model: Model[Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int
 
 def generation(
     model: Model[Any],
-    sampling: SamplingSettings = SAMPLINGS["greedy"],
+    sampling: SamplerSettings = SAMPLINGS["greedy"],
     prompt: Sequence[int] = PROMPT,
     seed: int = 0,
     samples: Sequence[int] = (0,),
@@ -79,7 +80,7 @@ def generation(
 ) -> Generation[Any]:
     chosen = GenerationSettings(**{"max_tokens": 60, "speculate": True, **settings})
     prefilled = prefill(model, prompt, chosen.max_tokens)
-    return Generation(model, prefilled, Sampler(sampling, seed), chosen, samples)
+    return Generation(model, prefilled, sampling.sampler(seed), chosen, samples)
 
 
 def chosen_ids(made: Generation[Any]) -> list[tuple[int, int]]:
@@ -161,7 +162,7 @@ def test_there_are_never_more_passes_than_without_speculation(
 def test_text_without_repeats_is_read_token_by_token(
     model: Model[Any], passes: list[tuple[int, int]]
 ) -> None:
-    sampling = SamplingSettings(temperature=1.0, top_k=0, top_p=1.0, no_repeat_ngram=SHORTEST_MATCH)
+    sampling = SamplerSettings(temperature=1.0, top_k=0, top_p=1.0, no_repeat_ngram=SHORTEST_MATCH)
     made = generation(model, sampling, max_tokens=40)
     assert len(chosen_ids(made)) == 40
     assert passes == [(1, len(PROMPT))] + [(1, 1)] * 39

@@ -14,7 +14,8 @@ import pytest
 import typer
 from checkpoints import save_checkpoint, save_tokenizer
 
-from gpt2cli.cli.app import COMMANDS, app
+from gpt2cli.cli.app import app
+from gpt2cli.cli.command_table import COMMANDS
 
 PACKAGE = Path(__file__).parents[2] / "gpt2cli"
 MODULES = {
@@ -33,26 +34,15 @@ USES_TORCH = {
         *(f"training.run.{module}" for module in ("evaluation", "state", "training_run")),
     )
 }
-# Each row may import only from the rows above it; the modules of a package may import one another.
-LAYERS = (
-    {"errors"},
-    {"checkpoint.config", "hub.known_models", "checkpoint.whole_file", "checkpoint.safetensors_header"},
-    {"ops.operations", "ops.numpy_activations", "ops.threads", "ops.torch_extra"},
-    {"ops.numpy_ops", "ops.torch_ops", "checkpoint.safetensors", "checkpoint.pickle_file"},
-    {"ops.compiled_ops"},
-    {"model.kv_cache", "checkpoint.weights", "ops.backend"},
-    {"hub.*"},
-    {"checkpoint.conversion"},
-    {"text.*", "model.model"},
-    {"model.decoder", "generation.sampling"},
-    {"generation.speculation"},
-    {"generation.engine"},
-    {"generation.completion"},
-    {"scoring.*", "checkpoint.saving"},
-    {"training.*"},
-    {"benchmark.*"},
+# Each may import only from itself and from those before it.
+ROOMS = (
+    *("errors", "ops", "checkpoint", "hub", "text", "model", "generation", "scoring", "training"),
+    *("inspection", "serving", "benchmark", "data", "cli"),
 )
+# What stands beside the rooms: it reaches all of them, and none but the last may reach it.
+FRONT_DOOR = {"gpt2cli", "gpt2cli.__main__", "gpt2cli.language_model"}
 LONGEST_MODULE = 300
+FULLEST_FOLDER = 14
 
 RUN = """
 import atexit, sys
@@ -112,15 +102,14 @@ def test_help_loads_nothing_heavy(environment: dict[str, str], words: list[str])
     assert not HEAVY & loaded_by([*words, "--help"], environment)
 
 
-def test_a_command_loads_no_other_but_download() -> None:
+def test_a_command_loads_no_other() -> None:
     code = (
         "import sys; from gpt2cli.cli.app import app; app(['rank', '--help'], standalone_mode=False); "
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
-    # Loading a model may have to fetch it.
-    assert {name for name in COMMANDS if f"gpt2cli.cli.commands.{name}" in loaded} == {"rank", "download"}
+    assert {name for name in COMMANDS if f"gpt2cli.cli.commands.{name}" in loaded} == {"rank"}
 
 
 @pytest.mark.parametrize(
@@ -174,22 +163,30 @@ def test_a_command_loads_at_once_only_what_is_light(name: str) -> None:
     assert packages(imports(name, anywhere=False)) <= own
 
 
-@pytest.mark.parametrize("level", range(len(LAYERS)))
-def test_the_arrows_point_down(level: int) -> None:
-    below = [members(entry) for entries in LAYERS[level + 1 :] for entry in entries]
-    for entry in LAYERS[level]:
-        beside = [members(other) for other in LAYERS[level] - {entry}]
-        assert members(entry)
-        for module in members(entry):
-            assert not imports(module) & set().union(*below, *beside), module
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - FRONT_DOOR))
+def test_a_room_imports_only_from_rooms_above_it(name: str) -> None:
+    above = ROOMS[: ROOMS.index(room(name)) + 1]
+    for module in sorted(imports(name) & MODULES.keys() - {"gpt2cli"}):
+        assert room(module) in above or (room(name) == "cli" and module in FRONT_DOOR), module
 
 
-def members(entry: str) -> set[str]:
-    """Return the modules that a row of LAYERS names: one, or with .* a whole package."""
-    name = f"gpt2cli.{entry.removesuffix('.*')}"
-    return {
-        module for module in MODULES if module == name or (entry.endswith(".*") and module.startswith(name))
-    }
+@pytest.mark.parametrize("name", LIBRARY)
+def test_only_the_version_comes_through_the_front_door(name: str) -> None:
+    assert names_from_the_package(name) <= {"__version__"}
+
+
+def room(module: str) -> str:
+    """Return the room that a module stands in."""
+    return module.split(".")[1]
+
+
+def names_from_the_package(name: str) -> set[str]:
+    """Return the names, other than those of modules, that a module imports from the package itself."""
+    nodes = [
+        node for node in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(node, ast.ImportFrom)
+    ]
+    found = {alias.name for node in nodes if node.module == "gpt2cli" for alias in node.names}
+    return {alias for alias in found if f"gpt2cli.{alias}" not in MODULES}
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -200,3 +197,10 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_is_short_enough_to_read(name: str) -> None:
     assert len(MODULES[name].read_text().splitlines()) < LONGEST_MODULE
+
+
+def test_a_folder_is_small_enough_to_survey() -> None:
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    for folder in sorted(folders):
+        files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".so"]
+        assert len(files) <= FULLEST_FOLDER, folder

@@ -58,3 +58,15 @@ def test_a_source_distribution_has_all_that_a_compiler_reads(tree: Path) -> None
     with tarfile.open(archive) as file:
         packed = {Path(*Path(name).parts[1:]) for name in file.getnames()}
     assert {SOURCES / path.name for path in (tree / SOURCES).iterdir()} <= packed
+
+
+def test_the_build_watches_every_file_of_the_kernels(tree: Path) -> None:
+    code = (
+        "import setuptools; from distutils.core import run_setup\n"
+        "(kernels,) = run_setup('setup.py', stop_after='init').ext_modules\n"
+        "print(*kernels.sources, *kernels.depends, sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True, check=True)
+    assert {Path(line) for line in done.stdout.splitlines()} == {
+        SOURCES / path.name for path in (tree / SOURCES).iterdir()
+    }

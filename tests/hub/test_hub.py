@@ -233,8 +233,10 @@ def test_a_download_reports_each_file_from_its_first_to_its_last_byte(
     checkpoint: Path, environment: dict[str, str]
 ) -> None:
     code = (
-        "import json; from gpt2cli.hub.model_files import fetch_model; calls = []; "
-        f"fetch_model({REPO!r}, progress=lambda *call: calls.append(call)); print(json.dumps(calls))"
+        "import json; from contextlib import nullcontext; from gpt2cli.hub.model_files import fetch_model\n"
+        "from gpt2cli.hub.reporter import Reporter; calls = []; reporter = Reporter()\n"
+        "reporter.fetching = lambda model: nullcontext(lambda *call: calls.append(call))\n"
+        f"fetch_model({REPO!r}, reporter=reporter); print(json.dumps(calls))"
     )
     with LoopbackHub() as hub:
         hub.add(REPO, checkpoint)

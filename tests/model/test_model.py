@@ -14,6 +14,7 @@ from backends import BACKENDS
 from checkpoints import load_checkpoint, save_checkpoint
 from safetensors.torch import load_file, save_file
 
+from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.errors import CheckpointError
@@ -93,7 +94,8 @@ def test_an_unsupported_activation_is_refused_before_the_weights_are_opened(tmp_
 def test_float32_weights_are_neither_copied_at_loading_nor_at_computing(tmp_path: Path) -> None:
     config = ModelConfig(vocab_size=20_000, n_embd=1024, n_layer=1, n_head=4)
     path = tmp_path / "model.safetensors"
-    save_file({name: torch.ones(shape) for name, shape in expected_shapes(config).items()}, path)
+    shapes = {GPT2.full_name(name): shape for name, shape in expected_shapes(config).items()}
+    save_file({name: torch.ones(shape) for name, shape in shapes.items()}, path)
     assert path.stat().st_size > 100 * MEBIBYTE
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     files = ModelFiles("large", None, tmp_path / "config.json", (path,), ())

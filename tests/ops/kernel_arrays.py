@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from references import Packed
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -20,7 +21,7 @@ kernels = pytest.importorskip("gpt2cli.ops.kernels", reason="the compiled kernel
 # The largest relative error of one rounding; and what rounding to a denormal may lose.
 UNIT = 2.0**-24
 TINY = 2.0**-149
-# What the kernels call a type of stored numbers.
+# The codes of dtypes.
 CODES = {"float32": 0, "float16": 1, "bfloat16": 2}
 # A power of ten around which the numbers lie; float16 has no more than 65,504, and denormals below 6e-5.
 SIZES = {
@@ -31,7 +32,7 @@ SIZES = {
 
 
 def has_instructions(name: str) -> bool:
-    """Tell whether this processor has the instructions that a set of kernels is compiled for."""
+    """Return whether this processor can run the kernels of an instruction set."""
     try:
         kernels.use(name)
     except ValueError:
@@ -46,7 +47,7 @@ INSTRUCTION_SETS = [name for name in ("generic", "avx2", "avx512", "amx") if has
 
 @contextmanager
 def running(name: str | None = None, threads: int = 1) -> Iterator[None]:
-    """Compute with a set of kernels on some threads, and afterwards as before."""
+    """Compute with the kernels of an instruction set on some threads, and afterwards as before."""
     before = kernels.threads()
     kernels.use(name)
     kernels.set_threads(threads)
@@ -58,13 +59,13 @@ def running(name: str | None = None, threads: int = 1) -> Iterator[None]:
 
 
 def random(*shape: int, seed: int = 0, size: float = 1.0) -> Array:
-    """Return float32 numbers of both signs around a size, a seed's for ever."""
+    """Return float32 numbers of both signs around a size, always the same for a seed."""
     numbers = np.random.default_rng([seed, *shape]).standard_normal(shape)
     return (numbers * size).astype(np.float32)
 
 
 def stored(numbers: Array, dtype: str) -> tuple[Array, Array]:
-    """Return numbers as a matrix is stored in a type, and in float64 what it then holds."""
+    """Return numbers as stored in a dtype, and what that stores in float64."""
     if dtype == "bfloat16":
         bits = np.ascontiguousarray(numbers).view(np.uint32) >> 16
         return bits.astype(np.uint16), (bits << 16).view(np.float32).astype(np.float64)
@@ -75,34 +76,27 @@ def stored(numbers: Array, dtype: str) -> tuple[Array, Array]:
 def linear(
     x: Array, weight: Array, dtype: str, bias: Array, gelu: bool = False, residual: Array | None = None
 ) -> Array:
-    """Return x @ weight + bias, and what follows, as the kernels compute it."""
+    """Return x @ weight + bias and its epilogue, as the kernels compute it."""
     out = filled(len(x), weight.shape[1])
     kernels.linear(x, weight, CODES[dtype], bias, gelu, residual, out)
     return out
 
 
-def head(x: Array, table: Array, dtype: str) -> Array:
+def lm_head(x: Array, table: Array, dtype: str) -> Array:
     """Return x @ table.T as the kernels compute it."""
     out = filled(len(x), len(table))
-    kernels.head(x, table, CODES[dtype], out)
+    kernels.lm_head(x, table, CODES[dtype], out)
     return out
 
 
-class Packed(NamedTuple):
-    """Hold a matrix in int8: panels of whole numbers, and of each column the scale and the sum."""
-
-    panels: Array
-    scales: Array
-    totals: Array
-
-
 def packed(weight: Array) -> Packed:
-    """Return a matrix (depth, columns) in int8."""
+    """Return a matrix (depth, columns) in int8, as the kernels pack it."""
     depth, columns = weight.shape
-    panels = -(-columns // kernels.PANEL)
-    places = np.full((panels, -(-depth // 4), kernels.PANEL, 4), 77, np.uint8)
-    matrix = Packed(places, filled(panels * kernels.PANEL), filled(panels * kernels.PANEL))
-    kernels.pack(weight, *matrix)
+    panel_columns, quad = kernels.INT8_PANEL_COLUMNS, kernels.INT8_QUAD
+    count = -(-columns // panel_columns)
+    panels = np.full((count, -(-depth // quad), panel_columns, quad), 77, np.uint8)
+    matrix = Packed(panels, filled(count * panel_columns), filled(count * panel_columns))
+    kernels.pack_int8(weight, *matrix)
     return matrix
 
 
@@ -115,7 +109,7 @@ def linear_int8(
     gelu: bool = False,
     residual: Array | None = None,
 ) -> Array:
-    """Return the product of x, rounded to 15 or 8 bits, and a matrix, and what follows, as the kernels do."""
+    """Return the product of x, rounded to 15 or 8 bits, and a matrix, as the kernels compute it."""
     out = filled(len(x), columns)
     totals = matrix.totals if bits == 8 else None
     kernels.linear_int8(x, matrix.panels, matrix.scales, totals, bias, gelu, residual, out)
@@ -123,12 +117,12 @@ def linear_int8(
 
 
 def attention(queries: Array, keys: Array, values: Array, scale: float = 0.3) -> Array:
-    """Return what the queries attend to, as the kernels compute it; a cache holds all but the newest keys."""
+    """Return attention as the kernels compute it, with all but the newest keys and values in a cache."""
     batch, heads, time, width = queries.shape
     past = keys.shape[2] - time
     newest = np.stack([queries, keys[:, :, past:], values[:, :, past:]], 1).transpose(0, 3, 1, 2, 4)
     qkv = np.ascontiguousarray(newest).reshape(batch, time, 3 * heads * width)
-    # With room behind, and so with gaps between the heads.
+    # With unused room, and so with gaps between heads.
     held = [filled(batch, heads, past + time + 5, width) for _ in range(2)] if past else []
     for cache, part in zip(held, (keys, values), strict=False):
         cache[:, :, :past] = part[:, :, :past]
@@ -147,14 +141,21 @@ def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float = 1e-5) -> A
     return out
 
 
+def token_statistics(logits: Array, targets: Array, word_starts: Array | None) -> Array:
+    """Return the statistics (4, rows) of targets, as the kernels compute them."""
+    out = np.full((4, len(targets)), 1.2345e33)
+    kernels.token_statistics(logits, targets, word_starts, out)
+    return out
+
+
 def gelu_tanh(x: Array) -> Array:
-    """Return the activation of each number, as the kernels compute it behind a product with one."""
+    """Return the activation of each number: the epilogue of its product with one."""
     one, nothing = np.ones((1, 1), np.float32), np.zeros(x.size, np.float32)
     return linear(one, x.reshape(1, -1), "float32", nothing, gelu=True).reshape(x.shape)
 
 
 def filled(*shape: int) -> Array:
-    """Return room for a result, in which a number that no kernel wrote cannot pass for one."""
+    """Return an array for a result, filled with a number that cannot pass for one."""
     return np.full(shape, 1.2345e33, np.float32)
 
 

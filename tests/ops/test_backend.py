@@ -106,7 +106,7 @@ def test_kernels_that_are_asked_for_must_be_there(arguments: dict[str, Any]) -> 
     with pytest.raises(Error, match="was installed without its compiled kernels") as caught:
         open_backend(**arguments)
     assert caught.value.exit_code == 1
-    assert "--backend numpy" in caught.value.hint
+    assert "`backend` numpy" in caught.value.hint
 
 
 @needs_kernels
@@ -228,11 +228,11 @@ def test_a_real_gpu_is_the_default() -> None:
         ({"backend": "numpy", "dtype": "float16"}, "numpy cannot compute in float16"),
         ({"backend": "compiled", "device": "cuda"}, "compiled cannot compute on cuda"),
         ({"quantize": "int4"}, "'int4' is not a quantization"),
-        ({"quantize": "int8", "dtype": "float32"}, "--quantize int8 leaves no choice of dtype"),
+        ({"quantize": "int8", "dtype": "float32"}, "`quantize` int8 leaves no choice of dtype"),
         ({"quantize": "int8", "backend": "numpy"}, "numpy cannot compute in int8"),
         ({"quantize": "int8", "backend": "torch"}, "torch cannot compute in int8"),
-        ({"quantize": "int8", "device": "cuda"}, "--quantize int8 is for a CPU"),
-        ({"quantize": "int8", "device": "cuda:1"}, "--quantize int8 is for a CPU"),
+        ({"quantize": "int8", "device": "cuda"}, "`quantize` int8 is for a CPU"),
+        ({"quantize": "int8", "device": "cuda:1"}, "`quantize` int8 is for a CPU"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(arguments: dict[str, Any], complaint: str) -> None:

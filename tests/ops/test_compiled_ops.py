@@ -12,7 +12,8 @@ from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
 
 from gpt2cli.generation.engine import Generation, GenerationSettings, Token, prefill
-from gpt2cli.generation.sampling import Sampler, SamplingSettings
+from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache

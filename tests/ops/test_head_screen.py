@@ -1,4 +1,4 @@
-"""A head that is screened in 8 bits: the highest logits are those of the whole head, bit for bit."""
+"""A head screened in int8: the highest logits have the bits of the whole head's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from backends import needs_kernels
 from checkpoints import save_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from samplers import SamplerSettings
 
 from gpt2cli.checkpoint import conversion
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill, top_needed
-from gpt2cli.generation.sampling import Sampler, SamplingSettings, SequenceBias
+from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import converted_files
 from gpt2cli.hub.model_files import find_model
@@ -97,11 +98,11 @@ KINDS: Sequence[Callable[[Random], tuple[Array, Array]]] = (
 
 
 def screened(head: Array) -> Table:
-    (rows, width), panel = head.shape, kernels.PANEL
+    (rows, width), panel = head.shape, kernels.INT8_PANEL_COLUMNS
     columns = -(-rows // panel) * panel
     panels = np.empty((columns // panel, -(-width // 4), panel, 4), np.uint8)
     scales, totals = np.empty((2, columns), np.float32)
-    kernels.pack(widen(head).T, panels, scales, totals)
+    kernels.pack_int8(widen(head).T, panels, scales, totals)
     screen = StoredTensor("U8", panels, scales, packed_shape=head.shape)
     table: Table = CompiledOps().table(StoredTensor("F32", head, screen=screen))
     return table
@@ -118,7 +119,7 @@ def test_the_highest_logits_are_those_of_the_whole_head(
     kind: Callable[[Random], tuple[Array, Array]], dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However many are left, they shall be the right ones.
-    monkeypatch.setattr("gpt2cli.ops.head_screen.MOST_OF_TOKENS", 1.0)
+    monkeypatch.setattr("gpt2cli.ops.head_screen.MAX_SHARE", 1.0)
     ops, random = CompiledOps(), np.random.default_rng(0)
     for _ in range(20):
         head, x = kind(random)
@@ -148,7 +149,7 @@ def test_logits_in_8_bits_alone_would_be_in_another_order() -> None:
 def test_a_logit_counts_that_is_the_highest_only_if_all_is_rounded_against_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gpt2cli.ops.head_screen.MOST_OF_TOKENS", 1.0)
+    monkeypatch.setattr("gpt2cli.ops.head_screen.MAX_SHARE", 1.0)
     ops, row = CompiledOps(), np.ones((1, WIDTH), np.float32)
     head = np.full((TOKENS, WIDTH), 10 - 0.49, np.float32)
     # The first weights make a step 1 in each row.
@@ -182,7 +183,7 @@ def test_what_is_not_finite_is_not_hidden(value: float, where: str) -> None:
 
 def test_a_screen_that_tells_too_little_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     products: list[Any] = []
-    monkeypatch.setattr(compiled_ops, "_product", _counting(products))
+    monkeypatch.setattr(compiled_ops, "_linear_int8", _counting(products))
     ops = CompiledOps()
     head, row = np.ones((TOKENS, WIDTH), np.float32), np.ones((1, WIDTH), np.float32)
     table = screened(head)
@@ -192,7 +193,7 @@ def test_a_screen_that_tells_too_little_is_left_alone(monkeypatch: pytest.Monkey
 
 
 def _counting(calls: list[Any]) -> Callable[..., Array]:
-    original = compiled_ops._product
+    original = compiled_ops._linear_int8
 
     def product(*arguments: Any) -> Array:
         calls.append(arguments)
@@ -223,24 +224,26 @@ def model(folder: Path, dtype: str, is_screened: bool) -> Model[Any]:
 
 
 SAMPLINGS = {
-    "greedy": SamplingSettings(temperature=0.0),
-    "default": SamplingSettings(),
-    "hot": SamplingSettings(temperature=1.5, top_k=7, top_p=1.0, min_p=0.01),
-    "bans": SamplingSettings(0.0, biases=tuple(SequenceBias((token,), -np.inf) for token in range(200))),
-    "penalties": SamplingSettings(
+    "greedy": SamplerSettings(temperature=0.0),
+    "default": SamplerSettings(),
+    "hot": SamplerSettings(temperature=1.5, top_k=7, top_p=1.0, min_p=0.01),
+    "bans": SamplerSettings(
+        temperature=0.0, biases=tuple(SequenceBias((token,), -np.inf) for token in range(200))
+    ),
+    "penalties": SamplerSettings(
         top_k=5, repetition_penalty=1.5, presence_penalty=1.0, frequency_penalty=0.5
     ),
-    "ngrams": SamplingSettings(0.0, no_repeat_ngram=1),
-    "biases": SamplingSettings(biases=(SequenceBias((7,), 30.0), SequenceBias((8,), -1.0))),
-    "rewards": SamplingSettings(0.0, repetition_penalty=0.2),
-    "nucleus": SamplingSettings(top_k=0),
+    "ngrams": SamplerSettings(temperature=0.0, no_repeat_ngram=1),
+    "biases": SamplerSettings(biases=(SequenceBias((7,), 30.0), SequenceBias((8,), -1.0))),
+    "rewards": SamplerSettings(temperature=0.0, repetition_penalty=0.2),
+    "nucleus": SamplerSettings(top_k=0),
 }
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 def test_a_screened_model_writes_the_same_tokens(
-    checkpoint: Path, dtype: str, sampling: SamplingSettings, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, dtype: str, sampling: SamplerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversion, "SCREENED_FROM_BYTES", 0)
     for settings in (
@@ -255,8 +258,8 @@ def test_a_screened_model_writes_the_same_tokens(
         assert found == expected
 
 
-def _tokens(model: Model[Any], sampling: SamplingSettings, settings: GenerationSettings) -> list[Any]:
-    sampler = Sampler(sampling, 42)
+def _tokens(model: Model[Any], sampling: SamplerSettings, settings: GenerationSettings) -> list[Any]:
+    sampler = sampling.sampler(42)
     prompt = prefill(model, PROMPT, settings.max_tokens, top_needed(sampler, settings, len(PROMPT)))
     return list(Generation(model, prompt, sampler, settings))
 
@@ -271,15 +274,15 @@ def test_where_the_choice_is_among_a_few_the_head_is_not_read(
         rows.append(len(table))
         return original(x, table)
 
-    original = compiled_ops._dots
-    monkeypatch.setattr(compiled_ops, "_dots", dots)
+    original = compiled_ops._lm_head
+    monkeypatch.setattr(compiled_ops, "_lm_head", dots)
     _tokens(model(checkpoint, "float32", True), SAMPLINGS["greedy"], GenerationSettings(20))
     assert len(rows) == 20
     assert max(rows) < 200
 
 
 settings_of_all_kinds = st.builds(
-    SamplingSettings,
+    SamplerSettings,
     temperature=st.sampled_from([0.0, 1.0]),
     top_k=st.integers(0, 12),
     top_p=st.sampled_from([0.5, 1.0]),
@@ -306,10 +309,10 @@ settings_of_all_kinds = st.builds(
     st.lists(st.integers(-4, 4), min_size=30, max_size=30),
 )
 def test_a_choice_depends_on_no_more_logits_than_are_said_to_be_needed(
-    settings: SamplingSettings, ids: list[int], values: list[int]
+    settings: SamplerSettings, ids: list[int], values: list[int]
 ) -> None:
     logits = np.array(values, np.float32)
-    sampler = Sampler(settings, 1)
+    sampler = settings.sampler(1)
     top = sampler.top_needed(len(ids))
     if top is None or top >= len(logits):
         return
@@ -325,7 +328,7 @@ def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def head_of(loaded: Model[Any]) -> Table:
-    table: Table = loaded.weights.get("lm_head.weight", loaded.weights["wte.weight"])
+    table: Table = loaded.parts.head
     return table
 
 
@@ -340,7 +343,7 @@ def test_a_screen_is_kept_and_made_of_the_numbers_of_its_head(
     kind = "int8-head" if dtype == "float32" else "float16-int8-head"
     assert kept.keys() == {kind} | ({dtype} - {"float32"})
     assert kept[kind].model == tmp_path
-    monkeypatch.setattr(kernels, "pack", None)
+    monkeypatch.setattr(kernels, "pack_int8", None)
     again = head_of(model(tmp_path, dtype, True))
     assert first.screen is not None
     assert again.screen is not None

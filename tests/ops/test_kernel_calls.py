@@ -255,9 +255,9 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     ),
     "linear, unaligned x": (kernels.linear, (unaligned(2, 4), WEIGHT, 0, BIAS, False, None, OUT), ValueError),
     "linear, unaligned out": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, unaligned(2, 3)), ValueError),
-    "head, too few": (kernels.head, (X, zeros(3, 4), 0), TypeError),
-    "head, weight of linear": (kernels.head, (X, zeros(4, 3), 0, OUT), ValueError),
-    "head, long out": (kernels.head, (X, zeros(3, 4), 0, zeros(7)), ValueError),
+    "lm_head, too few": (kernels.lm_head, (X, zeros(3, 4), 0), TypeError),
+    "lm_head, weight of linear": (kernels.lm_head, (X, zeros(4, 3), 0, OUT), ValueError),
+    "lm_head, long out": (kernels.lm_head, (X, zeros(3, 4), 0, zeros(7)), ValueError),
     "int8, too few": (kernels.linear_int8, (X, PANELS, SCALES, None, None), TypeError),
     "int8, panels of floats": (
         kernels.linear_int8,
@@ -314,16 +314,16 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
         (zeros(2, 0), PANELS, SCALES, None, None, False, None, OUT),
         ValueError,
     ),
-    "pack, flat weight": (kernels.pack, (zeros(12), PANELS, SCALES, SCALES.copy()), ValueError),
-    "pack, few panels": (kernels.pack, (zeros(5, 3), PANELS, SCALES, SCALES.copy()), ValueError),
-    "pack, few scales": (kernels.pack, (WEIGHT, PANELS, zeros(31), SCALES), ValueError),
-    "pack, few totals": (kernels.pack, (WEIGHT, PANELS, SCALES, zeros(31)), ValueError),
+    "pack, flat weight": (kernels.pack_int8, (zeros(12), PANELS, SCALES, SCALES.copy()), ValueError),
+    "pack, few panels": (kernels.pack_int8, (zeros(5, 3), PANELS, SCALES, SCALES.copy()), ValueError),
+    "pack, few scales": (kernels.pack_int8, (WEIGHT, PANELS, zeros(31), SCALES), ValueError),
+    "pack, few totals": (kernels.pack_int8, (WEIGHT, PANELS, SCALES, zeros(31)), ValueError),
     "pack, weight of halves": (
-        kernels.pack,
+        kernels.pack_int8,
         (zeros(4, 3, dtype=HALF), PANELS, SCALES, SCALES.copy()),
         ValueError,
     ),
-    "pack, five bytes apart": (kernels.pack, (apart(4, 3), PANELS, SCALES, SCALES.copy()), ValueError),
+    "pack, five bytes apart": (kernels.pack_int8, (apart(4, 3), PANELS, SCALES, SCALES.copy()), ValueError),
     "statistics, too few": (kernels.token_statistics, (WEIGHT, IDS, None), TypeError),
     "statistics, flat logits": (kernels.token_statistics, (zeros(12), IDS, None, TABLE), ValueError),
     "statistics, short targets": (kernels.token_statistics, (WEIGHT, IDS[:3], None, TABLE), ValueError),
@@ -426,7 +426,7 @@ def test_products_of_sizes_beyond_any_number_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit together"):
         kernels.linear(many, many.reshape(1, -1), 0, many, False, None, nothing)
     with pytest.raises(ValueError, match="do not fit together"):
-        kernels.head(many, many.reshape(-1, 1), 0, nothing)
+        kernels.lm_head(many, many.reshape(-1, 1), 0, nothing)
 
 
 def test_a_norm_may_be_written_where_its_rows_were() -> None:

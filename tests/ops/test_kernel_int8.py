@@ -1,4 +1,4 @@
-"""Products in 8 bits: exact sums of whole numbers, and an error that the two roundings bound."""
+"""Products in int8: exact sums of whole numbers, and an error that the two roundings bound."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import kernel_arrays as own
 import numpy as np
 import pytest
+import references
 from kernel_arrays import INSTRUCTION_SETS, UNIT, Array, assert_within, random, running
+from references import INT8_QMAX, INT15_QMAX, rounded
 
-# What the largest number of a column, and of a row of activations, becomes.
-WEIGHT_STEPS, ROW_STEPS, COARSE_STEPS = 127, 16256, 127
-MOST_DEPTH = 1 << 16
+MAX_DEPTH = 1 << 16
 DEPTHS = (1, 2, 3, 4, 5, 15, 16, 17, 97, 193, 1024)
 COLUMNS = (1, 31, 32, 33, 64, 100)
 
@@ -22,22 +22,6 @@ def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-def rounded(numbers: Array, steps: int) -> tuple[Array, Array]:
-    """Return the columns of a float32 matrix as whole numbers of as many steps, and their scales."""
-    most = np.abs(numbers).max(axis=0)
-    inverse = np.divide(np.float32(steps), most, out=np.zeros_like(most), where=most > 0)
-    scaled = numbers * inverse
-    # Halves are rounded away from zero.
-    whole = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
-    return whole.astype(np.int64), most / np.float32(steps)
-
-
-def unpacked(panels: Array, depth: int, columns: int) -> Array:
-    """Return the whole numbers (depth, columns) that panels hold."""
-    whole = panels.astype(np.int64) - 128
-    return whole.transpose(1, 3, 0, 2).reshape(panels.shape[1] * 4, -1)[:depth, :columns]
-
-
 def whole_numbers(rows: int, columns: int, most: int, axis: int, seed: int) -> Array:
     """Return float32 numbers that are whole and at most `most`, and so on each line of the axis."""
     numbers = np.random.default_rng(seed).integers(-most, most, (rows, columns), endpoint=True)
@@ -45,21 +29,13 @@ def whole_numbers(rows: int, columns: int, most: int, axis: int, seed: int) -> A
     return numbers.astype(np.float32)
 
 
-def test_a_matrix_is_rounded_to_the_nearest_of_255_numbers_a_column() -> None:
+def test_a_matrix_is_packed_as_the_reference_packs_it() -> None:
     for depth in DEPTHS:
         for columns in COLUMNS:
             weight = (random(depth, columns) * np.logspace(-30, 30, columns)).astype(np.float32)
-            panels, scales, totals = own.packed(weight)
-            expected, expected_scales = rounded(weight, WEIGHT_STEPS)
-            np.testing.assert_array_equal(unpacked(panels, depth, columns), expected)
-            np.testing.assert_array_equal(scales[:columns], expected_scales)
-            np.testing.assert_array_equal(
-                totals[:columns], expected.sum(0).astype(np.float32) * scales[:columns]
-            )
-            assert not scales[columns:].any()
-            assert not totals[columns:].any()
-            # What fills up the panels is zero.
-            assert np.abs(panels.astype(int) - 128).sum() == np.abs(expected).sum()
+            expected = references.pack_int8(weight)
+            for actual, part in zip(own.packed(weight), expected, strict=True):
+                np.testing.assert_array_equal(actual, part)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +60,8 @@ def test_a_matrix_may_lie_in_memory_as_it_likes(view: Callable[[Array], Array]) 
 def test_sums_of_whole_numbers_are_exact(rows: int) -> None:
     for depth in DEPTHS:
         for columns in COLUMNS:
-            x = whole_numbers(rows, depth, ROW_STEPS, axis=1, seed=depth)
-            weight = whole_numbers(depth, columns, WEIGHT_STEPS, axis=0, seed=columns)
+            x = whole_numbers(rows, depth, INT15_QMAX, axis=1, seed=depth)
+            weight = whole_numbers(depth, columns, INT8_QMAX, axis=0, seed=columns)
             matrix = own.packed(weight)
             assert (matrix.scales[:columns] == 1).all()
             expected = (x.astype(np.int64) @ weight.astype(np.int64)).astype(np.float32)
@@ -96,12 +72,12 @@ def test_sums_of_whole_numbers_are_exact(rows: int) -> None:
 def test_a_product_is_that_of_the_rounded_factors() -> None:
     for depth in DEPTHS:
         x, weight, bias = random(9, depth, size=3.0), random(depth, 40), random(40, seed=1)
-        rows, row_scales = (part.T for part in rounded(x.T, ROW_STEPS))
-        whole, scales = rounded(weight, WEIGHT_STEPS)
-        scale = row_scales.astype(np.float64)[:, np.newaxis] * scales
-        expected = (rows @ whole) * scale + bias
-        # The sums of the upper and of the lower halves are rounded, and what they are multiplied by.
-        bound = 6 * UNIT * ((np.abs(rows) @ np.abs(whole) + 64 * np.abs(whole).sum(0)) * scale + np.abs(bias))
+        rows, columns = rounded(x.T, INT15_QMAX), rounded(weight, INT8_QMAX)
+        scale = rows.scales[:, np.newaxis].astype(np.float64) * columns.scales
+        size = (np.abs(rows.whole.T) + 64) @ np.abs(columns.whole)
+        # The sums of the high and the low halves are rounded, and the scales they are multiplied by.
+        bound = 6 * UNIT * (size * scale + np.abs(bias))
+        expected = references.linear_int8(x, weight, bias)
         assert_within(own.linear_int8(x, own.packed(weight), bias, 40), expected, bound)
 
 
@@ -110,14 +86,14 @@ def test_a_product_is_that_of_the_rounded_factors() -> None:
 def test_coarse_sums_of_whole_numbers_are_exact(rows: int, middle: int, instructions: str) -> None:
     for depth in DEPTHS[1:]:
         for columns in COLUMNS:
-            x = whole_numbers(rows, depth, COARSE_STEPS, axis=1, seed=depth) + np.float32(middle)
+            x = whole_numbers(rows, depth, INT8_QMAX, axis=1, seed=depth) + np.float32(middle)
             # Both extremes are there, so that a step is 1.
-            x[:, 0] = middle - COARSE_STEPS
-            weight = whole_numbers(depth, columns, WEIGHT_STEPS, axis=0, seed=columns)
+            x[:, 0] = middle - INT8_QMAX
+            weight = whole_numbers(depth, columns, INT8_QMAX, axis=0, seed=columns)
             expected = (x.astype(np.int64) @ weight.astype(np.int64)).astype(np.float32)
             result = own.linear_int8(x, own.packed(weight), None, columns, bits=8)
             # Where 15 bits cost no more than 8 they are used, and there is no middle.
-            step = 0 if instructions in ("avx512", "amx") else np.abs(x).max(1, keepdims=True) / ROW_STEPS
+            step = 0 if instructions in ("avx512", "amx") else np.abs(x).max(1, keepdims=True) / INT15_QMAX
             bound = abs(middle) and 2 + step / 2 * np.abs(weight).sum(0)
             assert_within(result, expected, np.broadcast_to(bound, expected.shape))
 
@@ -131,11 +107,11 @@ def test_a_product_errs_by_half_a_step_of_each_factor(size: float, offset: float
         x, weight, bias = random(7, depth, size=size), random(depth, 40), random(40, seed=1)
         x += np.float32(offset * size)
         wide, exact = np.abs(x.astype(np.float64)), np.abs(weight.astype(np.float64))
-        x_step = wide.max(axis=1, keepdims=True) / ROW_STEPS / 2
+        x_step = wide.max(axis=1, keepdims=True) / INT15_QMAX / 2
         if bits == 8:
             span = np.maximum(x, 0).max(axis=1, keepdims=True) - np.minimum(x, 0).min(axis=1, keepdims=True)
-            x_step = span.astype(np.float64) / 2 / COARSE_STEPS / 2
-        step = exact.max(axis=0) / WEIGHT_STEPS / 2
+            x_step = span.astype(np.float64) / 2 / INT8_QMAX / 2
+        step = exact.max(axis=0) / INT8_QMAX / 2
         bound = wide.sum(1, keepdims=True) * step + exact.sum(0) * x_step + depth * step * x_step
         # Around a middle there are two products, of it and of what is left.
         products = 2 if bits == 8 else 1
@@ -180,12 +156,12 @@ def test_numbers_whose_difference_is_no_float_have_a_middle() -> None:
 
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
-@pytest.mark.parametrize("part", [ROW_STEPS, 64])
+@pytest.mark.parametrize("part", [INT15_QMAX, 64])
 def test_the_longest_sums_do_not_overflow(signs: tuple[int, int], part: int) -> None:
-    x = np.full((1, MOST_DEPTH), signs[0] * part, np.float32)
+    x = np.full((1, MAX_DEPTH), signs[0] * part, np.float32)
     # Beside the last, all are as large as the upper half or the lower can be.
-    x[0, -1] = ROW_STEPS
-    weight = np.full((MOST_DEPTH, 1), signs[1] * WEIGHT_STEPS, np.float32)
+    x[0, -1] = INT15_QMAX
+    weight = np.full((MAX_DEPTH, 1), signs[1] * INT8_QMAX, np.float32)
     expected = int(x.astype(np.int64)[0] @ weight.astype(np.int64)[:, 0])
     result = own.linear_int8(x, own.packed(weight), None, 1)
     np.testing.assert_allclose(result, [[expected]], rtol=4 * UNIT)
@@ -193,20 +169,20 @@ def test_the_longest_sums_do_not_overflow(signs: tuple[int, int], part: int) -> 
 
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("turn", [0, MOST_DEPTH // 2, MOST_DEPTH])
+@pytest.mark.parametrize("turn", [0, MAX_DEPTH // 2, MAX_DEPTH])
 def test_the_longest_coarse_sums_do_not_overflow(sign: int, turn: int) -> None:
-    x = np.full((1, MOST_DEPTH), COARSE_STEPS, np.float32)
+    x = np.full((1, MAX_DEPTH), INT8_QMAX, np.float32)
     x[0, :turn] *= -1
-    weight = np.full((MOST_DEPTH, 1), sign * WEIGHT_STEPS, np.float32)
+    weight = np.full((MAX_DEPTH, 1), sign * INT8_QMAX, np.float32)
     # So that the sum is not zero where half of the numbers are below it.
-    weight[: MOST_DEPTH // 4] *= -1
+    weight[: MAX_DEPTH // 4] *= -1
     expected = int(x.astype(np.int64)[0] @ weight.astype(np.int64)[:, 0])
     result = own.linear_int8(x, own.packed(weight), None, 1, bits=8)
     np.testing.assert_allclose(result, [[expected]], rtol=8 * UNIT)
 
 
 def test_longer_sums_are_refused() -> None:
-    depth = MOST_DEPTH + 1
+    depth = MAX_DEPTH + 1
     with pytest.raises(ValueError, match=r"int8 sums of 65537 products, more than 65536"):
         own.packed(np.ones((depth, 1), np.float32))
 

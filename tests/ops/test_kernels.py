@@ -1,4 +1,4 @@
-"""The compiled kernels, each against float64, and against itself with other rows and threads, bit for bit."""
+"""Every compiled kernel against its reference, and bit for bit against itself with other rows and threads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import kernel_arrays as own
 import numpy as np
 import pytest
+import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_arrays import (
@@ -26,16 +27,16 @@ from kernel_arrays import (
 
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
 
-# On both sides of 16 lanes, of 32 columns a panel, of 384 rows a slab, of 64 entries a task; with the last,
+# On both sides of 16 lanes, 32 columns of a panel, 384 of depth in a chunk, 64 entries of a block; at 1024,
 # rows lie whole pages apart.
 DEPTHS = (1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777, 1024)
 COLUMNS = (1, 31, 32, 33, 64, 257)
-# On both sides of 4, 6, 8, 12 and 24 rows, and of 28, 42 and 84, from where a product is made in another way.
+# On both sides of 4, 6, 8, 12 and 24 rows, and of 28, 42 and 84, from which rows are many.
 MOST_ROWS = 89
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 23, 24, 25, 27, 28, 30, 41, 42, 47, 83, 84, MOST_ROWS)
 THREADS = range(1, 9)
 WIDTHS = (1, 3, 15, 16, 17, 31, 33, 64)
-# On both sides of 4 and of 32 queries, and beyond twice 32.
+# On both sides of 4 and 32 queries, and beyond twice 32.
 TIMES = (1, 2, 3, 4, 5, 8, 9, 31, 32, 33, 69)
 
 
@@ -46,7 +47,7 @@ def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 class Product:
-    """Multiply rows by one random matrix, as a kernel does and as float64 does."""
+    """The product with one random matrix, by a kernel and by its reference."""
 
     def __init__(self, kind: str, dtype: str, depth: int, columns: int, size: float = 1.0) -> None:
         weight = random(depth, columns, size=size)
@@ -55,23 +56,25 @@ class Product:
         if kind == "linear_int8":
             self._packed = own.packed(weight)
         else:
-            self._stored, self._exact = stored(weight.T.copy() if kind == "head" else weight, dtype)
+            self._stored, self._exact = stored(weight.T.copy() if kind == "lm_head" else weight, dtype)
 
     def __call__(self, x: Array, gelu: bool = False, residual: Array | None = None) -> Array:
         if self._kind == "linear_int8":
             bits = int(self._dtype.split()[0])
             return own.linear_int8(x, self._packed, self.bias, len(self.bias), bits, gelu, residual)
-        if self._kind == "head":
-            return own.head(x, self._stored, self._dtype)
+        if self._kind == "lm_head":
+            return own.lm_head(x, self._stored, self._dtype)
         return own.linear(x, self._stored, self._dtype, self.bias, gelu, residual)
 
     def in_float64(self, x: Array) -> tuple[Array, Array]:
         """Return the product in float64, and how far float32 may lie from it."""
-        wide, weight = x.astype(np.float64), self._exact.T if self._kind == "head" else self._exact
-        return wide @ weight + self.bias, product_bound(wide, weight, self.bias)
+        wide = x.astype(np.float64)
+        if self._kind == "lm_head":
+            return references.lm_head(x, self._exact), product_bound(wide, self._exact.T, self.bias)
+        return references.linear(x, self._exact, self.bias), product_bound(wide, self._exact, self.bias)
 
 
-PRODUCTS = [(kind, dtype) for kind in ("linear", "head") for dtype in CODES]
+PRODUCTS = [(kind, dtype) for kind in ("linear", "lm_head") for dtype in CODES]
 ALL_PRODUCTS = [*PRODUCTS, ("linear_int8", "15 bits"), ("linear_int8", "8 bits")]
 
 
@@ -81,7 +84,7 @@ def test_a_product_of_any_size_is_that_in_float64(kind: str, dtype: str) -> None
     for depth in DEPTHS:
         for columns in COLUMNS:
             product = Product(kind, dtype, depth, columns)
-            # Of fewer rows the product is the same, as the next test tells.
+            # The next test shows that fewer rows give the same.
             x = random(MOST_ROWS, depth, seed=2)
             assert_within(product(x), *product.in_float64(x))
 
@@ -132,7 +135,7 @@ def test_every_number_of_16_bits_is_read_as_what_it_is(dtype: str) -> None:
     expected = weight.astype(np.float32) if dtype == "float16" else widened
     one, nothing = np.ones((1, 1), np.float32), np.full(1 << 16, -0.0, np.float32)
     np.testing.assert_array_equal(own.linear(one, weight, dtype, nothing), expected)
-    np.testing.assert_array_equal(own.head(one, weight.T.copy(), dtype), expected)
+    np.testing.assert_array_equal(own.lm_head(one, weight.T.copy(), dtype), expected)
 
 
 @pytest.mark.usefixtures("instructions")
@@ -186,17 +189,15 @@ def test_what_is_not_finite_in_a_weight_reaches_its_own_column_and_no_other(
 
 
 def attended(queries: Array, keys: Array, values: Array, scale: float) -> tuple[Array, Array]:
-    """Return attention in float64, and how far float32 may lie from it."""
+    """Return attention by its reference, and how far float32 may lie from it."""
     queries, keys, values = (part.astype(np.float64) for part in (queries, keys, values))
-    time, seen, width = queries.shape[2], keys.shape[2], queries.shape[3]
-    hidden = ~np.tri(time, seen, seen - time, dtype=bool)
-    scores = np.where(hidden, -np.inf, scale * queries @ keys.swapaxes(-1, -2))
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
+    seen, width = keys.shape[2:]
+    weights = references.attention_weights(queries, keys, scale)
     # A score's error d changes a weight by the factor exp(d), and so does that of the largest.
     errors = (width + 4) * UNIT * scale * (np.abs(queries) @ np.abs(keys).swapaxes(-1, -2))
     factor = np.expm1(2 * errors.max(-1, keepdims=True)) + (seen + 20) * UNIT
-    return weights @ values, factor * (weights @ np.abs(values)) + np.exp(-87) * np.abs(values).max()
+    expected = references.attention(queries, keys, values, scale)
+    return expected, factor * (weights @ np.abs(values)) + np.exp(-87) * np.abs(values).max()
 
 
 @pytest.mark.usefixtures("instructions")
@@ -288,7 +289,7 @@ def test_queries_that_nobody_reads_are_left_out(time: int, past: int) -> None:
 
 
 def normed(x: Array, weight: Array, bias: Array, epsilon: float) -> tuple[Array, Array]:
-    """Return the norm of rows in float64, and how far float32 may lie from it."""
+    """Return the norm of rows by its reference, and how far float32 may lie from it."""
     x, weight, bias = (part.astype(np.float64) for part in (x, weight, bias))
     width = x.shape[-1]
     centered = x - x.mean(-1, keepdims=True)
@@ -297,7 +298,8 @@ def normed(x: Array, weight: Array, bias: Array, epsilon: float) -> tuple[Array,
     mean_error = (width + 2) * UNIT * np.abs(x).mean(-1, keepdims=True)
     relative = (width + 10) * UNIT + np.square(mean_error * scale)
     error = mean_error * scale + np.abs(centered) * scale * relative
-    return centered * scale * weight + bias, np.abs(weight) * error + 2 * UNIT * np.abs(bias) + TINY
+    expected = references.layer_norm(x, weight, bias, epsilon)
+    return expected, np.abs(weight) * error + 2 * UNIT * np.abs(bias) + TINY
 
 
 @pytest.mark.usefixtures("instructions")
@@ -331,10 +333,10 @@ def test_a_row_that_is_not_finite_is_normed_to_none() -> None:
 
 
 def gelu(x: Array) -> tuple[Array, Array]:
-    """Return the activation in float64, and how far float32 may lie from it."""
+    """Return the activation by its reference, and how far float32 may lie from it."""
     wide = x.astype(np.float64)
     inner = wide * (1 + 0.044715 * wide * wide) * np.sqrt(8 / np.pi)
-    result = wide / (1 + np.exp(np.minimum(-inner, 700)))
+    result = references.gelu_tanh(x)
     # An exponential's relative error is the absolute one of its exponent.
     bound = np.abs(result) * UNIT * (10 + 6 * np.minimum(np.abs(inner), 90))
     return result, bound + np.abs(wide) * np.exp(-87) + TINY
@@ -367,8 +369,42 @@ def test_the_activation_of_the_largest_numbers_is_that_of_numpy() -> None:
 
 
 @pytest.mark.usefixtures("instructions")
-@pytest.mark.parametrize(("kind", "dtype"), [pair for pair in ALL_PRODUCTS if pair[0] != "head"])
-def test_what_follows_a_product_changes_its_numbers_alone(kind: str, dtype: str) -> None:
+def test_token_statistics_are_those_in_float64() -> None:
+    for vocabulary in (1, 2, 15, 16, 17, 255, 256, 257, 1000):
+        logits, starts = random(19, vocabulary, size=4.0), (random(vocabulary, seed=1) > 0).astype(np.float32)
+        # A row of equals, one with an impossible token, and one that is all but certain.
+        logits[1], logits[2, 1:2], logits[3, 0], starts[0] = 0.5, -np.inf, 300.0, 1.0
+        targets = np.random.default_rng(0).integers(0, vocabulary, 19)
+        targets[2] = 0
+        found = own.token_statistics(logits, targets, starts)
+        expected = references.token_statistics(logits, targets, starts)
+        np.testing.assert_array_equal(found[2], expected[2])
+        # Below the least float32, the probability that a word begins counts as that.
+        expected[3] = np.maximum(expected[3], np.log(np.finfo(np.float32).tiny))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
+        unasked = own.token_statistics(logits, targets, None)
+        np.testing.assert_array_equal(unasked[:3], found[:3])
+        assert np.isnan(unasked[3]).all()
+
+
+@pytest.mark.usefixtures("instructions")
+def test_token_statistics_are_the_same_on_any_number_of_threads() -> None:
+    logits, targets = random(19, 1000), np.arange(19)
+    expected = own.token_statistics(logits, targets, None)
+    for threads in THREADS:
+        own.kernels.set_threads(threads)
+        np.testing.assert_array_equal(own.token_statistics(logits, targets, None), expected)
+
+
+def test_every_operation_of_the_module_has_a_reference() -> None:
+    settings_of_the_module = {"set_threads", "threads", "use"}
+    functions = {name for name in dir(own.kernels) if callable(getattr(own.kernels, name)) and name[0] != "_"}
+    assert functions - settings_of_the_module <= set(dir(references))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "dtype"), [pair for pair in ALL_PRODUCTS if pair[0] != "lm_head"])
+def test_an_epilogue_changes_the_numbers_of_a_product_alone(kind: str, dtype: str) -> None:
     for depth, columns in ((97, 33), (385, 70)):
         product = Product(kind, dtype, depth, columns)
         for rows in (1, 5, 8, MOST_ROWS):
@@ -385,7 +421,7 @@ def test_no_rows_no_columns_and_no_time_are_no_work() -> None:
         bias = np.zeros(columns, np.float32)
         x, weight = random(rows, 4), random(4, columns)
         assert own.linear(x, weight, "float32", bias).shape == (rows, columns)
-        assert own.head(x, weight.T.copy(), "float32").shape == (rows, columns)
+        assert own.lm_head(x, weight.T.copy(), "float32").shape == (rows, columns)
         assert own.linear_int8(x, own.packed(weight), bias, columns).shape == (rows, columns)
     assert own.layer_norm(random(0, 4), random(4), random(4)).shape == (0, 4)
     assert own.gelu_tanh(random(0)).shape == (0,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -16,7 +17,8 @@ from PIL import Image
 
 from gpt2cli.errors import UsageError
 from gpt2cli.scoring.pictures import html_page, png_image, svg_drawing
-from gpt2cli.scoring.shading import FULL_SHADE, PALETTE, Part, Shaded, cell_width, lines_of, parts_of, shade
+from gpt2cli.scoring.shading import FULL_SHADE, PALETTE, Part, Shaded, lines_of, parts_of, shade
+from gpt2cli.text.cells import cell_width
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
@@ -54,7 +56,7 @@ class TextOfPre(HTMLParser):
 def test_a_page_holds_the_text_and_what_is_told_of_each_part() -> None:
     reader = TextOfPre()
     reader.feed(html_page(PARTS, TITLE).decode())
-    assert reader.text.removeprefix("\n") == CONTENT.replace("\r", "\N{REPLACEMENT CHARACTER}")
+    assert reader.text.removeprefix("\n") == CONTENT.replace("\r", "")
     assert reader.notes == [part.note for part in PARTS]
 
 
@@ -68,7 +70,7 @@ def test_a_browser_reads_the_text_and_what_is_told_of_each_part(tmp_path: Path) 
     )
     reader = TextOfPre()
     reader.feed(shown.stdout.decode())
-    assert reader.text.removeprefix("\n") == CONTENT.replace("\r", "\N{REPLACEMENT CHARACTER}")
+    assert reader.text.removeprefix("\n") == CONTENT.replace("\r", "")
     assert reader.notes == [part.note for part in PARTS]
 
 
@@ -106,25 +108,83 @@ def test_parts_join_to_the_content_and_halves_of_a_character_show_once() -> None
     assert [(part.text, part.bits) for part in parts] == [("a", 1.0), (" 🙂", 2.0), (" b", 4.0), ("\n", None)]
 
 
-@given(
-    st.lists(st.text(st.sampled_from("ab \n日é\u0301"), min_size=1, max_size=12), max_size=30),
-    st.integers(2, 20),
-)
-def test_lines_keep_to_the_width_and_lose_nothing_but_line_ends(texts: list[str], width: int) -> None:
+TEXTS = st.lists(st.text(st.sampled_from("ab \t\n日。é\u0301"), min_size=1, max_size=12), max_size=30)
+
+
+@given(TEXTS, st.integers(2, 20))
+def test_lines_keep_to_the_width_and_lose_nothing_but_white_space(texts: list[str], width: int) -> None:
     lines = list(lines_of(map(Part, texts), width))
     for line in lines:
         position = 0.0
         for placed in line:
             assert placed.position == position
-            position += cell_width(placed.part.text)
+            assert placed.width == cell_width(placed.part.text)
+            position += placed.width
         assert position <= width
     shown = "".join(placed.part.text for line in lines for placed in line)
-    assert shown == "".join(texts).replace("\n", "")
+    assert "".join(shown.split()) == "".join("".join(texts).split())
 
 
-def test_a_word_is_not_broken_where_a_line_of_its_own_can_hold_it() -> None:
-    lines = [[placed.part.text for placed in line] for line in lines_of(map(Part, ["one", " tw", "o"]), 6)]
-    assert lines == [["one"], [" tw", "o"]]
+@given(TEXTS)
+def test_lines_with_room_are_those_of_the_text(texts: list[str]) -> None:
+    content = "".join(texts)
+    lines = ["".join(placed.part.text for placed in line) for line in lines_of(map(Part, texts), 10_000)]
+    assert "\n".join(lines) == content.removesuffix("\n").replace("\t", "    ")
+
+
+@pytest.mark.parametrize(
+    ("texts", "width", "lines"),
+    [
+        # A word that a line has room for is not broken, and neither line has the space between them.
+        (["one", " tw", "o"], 6, [["one"], ["tw", "o"]]),
+        (["one", " ", " two"], 6, [["one"], ["two"]]),
+        (["one", " two"], 7, [["one", " two"]]),
+        (["  one", "\n", "  two"], 5, [["  one"], ["  two"]]),
+        (["one two"], 5, [["one"], ["two"]]),
+        (["日本。", "語"], 5, [["日"], ["本。"], ["語"]]),
+        (["abcdefg"], 3, [["abc"], ["def"], ["g"]]),
+        (["a\r", "\nb\r\n", "c\rd"], 9, [["a"], ["b"], ["c\N{REPLACEMENT CHARACTER}d"]]),
+    ],
+)
+def test_lines_are_broken_between_words(texts: list[str], width: int, lines: list[list[str]]) -> None:
+    broken = lines_of(map(Part, texts), width)
+    assert [[placed.part.text for placed in line if placed.part.text] for line in broken] == lines
+
+
+@given(st.lists(st.text(st.characters()), max_size=5))
+def test_every_text_has_pictures(texts: list[str]) -> None:
+    parts = [Part(text, 1.0, "1 bit") for text in texts]
+    with Image.open(io.BytesIO(png_image(parts, TITLE))) as image:
+        assert image.format == "PNG"
+    ElementTree.fromstring(svg_drawing(parts, TITLE))
+    TextOfPre().feed(html_page(parts, TITLE).decode())
+
+
+JOINED = "👨\u200d👩\u200d👧"
+ODD = ["a\r\nb", "\r", "\ufeffa", JOINED, "a\u200bb", "\u2029", "שלום", "e\u0301"]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_every_part_of_such_a_text_has_an_image(text: str) -> None:
+    for parts in ([Part(text, 1.0)], [Part(character, 1.0) for character in text]):
+        with Image.open(io.BytesIO(png_image(parts, TITLE))) as image:
+            assert image.format == "PNG"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium or Chrome")
+def test_a_browser_paints_no_space_where_it_breaks_a_line(tmp_path: Path) -> None:
+    def picture(text: str) -> bytes:
+        parts = [Part(word, 100.0) for word in re.split("(?<=word)", text) if word]
+        page, shot = tmp_path / "page.html", tmp_path / "page.png"
+        page.write_bytes(html_page(parts, TITLE) + b"<style>pre { width: 52ch }</style>")
+        arguments = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+        command = [str(BROWSER), *arguments, f"--screenshot={shot}", page.as_uri()]
+        subprocess.run(command, capture_output=True, check=True, timeout=60)
+        with Image.open(shot) as image:
+            return image.convert("RGB").tobytes()
+
+    line = " ".join(["word"] * 10)
+    assert picture(f"{line} {line} {line}") == picture(f"{line}\n{line}\n{line}")
 
 
 def test_shades_grow_from_the_first_colour_to_the_last() -> None:

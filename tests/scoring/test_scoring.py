@@ -197,7 +197,7 @@ def test_damaged_weights_are_an_error_not_a_score(tmp_path: Path) -> None:
     name = next(name for name in weights if name.endswith("ln_f.weight"))
     weights[name][:] = np.nan
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(Error, match="not numbers"):
+    with pytest.raises(Error, match="NaN"):
         scored(load_checkpoint(tmp_path), random_ids(5), Scheme(BOS, CONTEXT, CONTEXT))
 
 

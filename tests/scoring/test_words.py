@@ -83,7 +83,7 @@ def test_the_parts_of_a_split_character_share_its_place() -> None:
     assert (first.byte_start, first.byte_end, second.byte_start, second.byte_end) == (0, 3, 3, 4)
     spaced = unscored("a 👍", GPT2)
     assert [(part.start, part.end) for part in spaced[1:]] == [(1, 3), (2, 3)]
-    assert [row.token for row in token_rows([first, second], "bits")] == [
+    assert [row.text for row in token_rows([first, second], "bits")] == [
         "bytes:\\xf0\\x9f\\x91",
         "bytes:\\x8d",
     ]
@@ -110,15 +110,15 @@ def test_token_rows_are_of_the_unit_and_tell_nothing_where_nothing_came_before(
         assert nat.entropy is not None
         assert bit.entropy == pytest.approx(nat.entropy / math.log(2))
     first = next(token_rows(tokens_of(checkpoint[0], tokenizer, TRICKY, bos=False), "bits"))
-    assert first == TokenRow(0, first.token, first.id, 0, 1, 0, 1, None, None, None, None)
+    assert first == TokenRow(0, first.text, first.id, 0, 1, 0, 1, None, None, None, None)
 
 
 def test_words_are_what_white_space_parts(checkpoint: tuple[Path, Any], tokenizer: Tokenizer) -> None:
     rows = list(word_rows(tokens_of(checkpoint[0], tokenizer, TRICKY), "nats"))
-    assert [row.word for row in rows] == TRICKY.split()
-    assert all(TRICKY[row.start : row.end] == row.word for row in rows)
+    assert [row.text for row in rows] == TRICKY.split()
+    assert all(TRICKY[row.start : row.end] == row.text for row in rows)
     data = TRICKY.encode()
-    assert all(data[row.byte_start : row.byte_end].decode() == row.word for row in rows)
+    assert all(data[row.byte_start : row.byte_end].decode() == row.text for row in rows)
     assert [row.index for row in rows] == list(range(len(rows)))
 
 
@@ -184,7 +184,7 @@ def test_white_space_alone_is_no_word(checkpoint: tuple[Path, Any], tokenizer: T
     assert not list(word_rows(tokens_of(checkpoint[0], tokenizer, " \n\n"), "bits"))
     (row,) = word_rows(tokens_of(checkpoint[0], tokenizer, " \n x \n"), "bits")
     assert isinstance(row, WordRow)
-    assert row.word == "x"
+    assert row.text == "x"
 
 
 def test_tokens_that_begin_a_word_begin_with_white_space_or_end_the_text() -> None:

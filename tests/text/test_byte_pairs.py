@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, trainers
 
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, BytePairs, open_byte_pairs
-from gpt2cli.text.tokenizer import END_OF_TEXT, bundled_tokenizer
+from gpt2cli.text.tokenizer import bundled_tokenizer
 
 Library = tokenizers.Tokenizer
 CORPUS = [

@@ -26,9 +26,10 @@ from hypothesis import given
 from tokenizers import models, pre_tokenizers, trainers
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.fast_encoder import DISPUTED_CODE_POINTS, FastEncoder
 from gpt2cli.text.text_blocks import cut_blocks
-from gpt2cli.text.tokenizer import END_OF_TEXT, Tokenizer, bundled_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer
 
 # 64 reads 64 MB of source code, 50 a million strings.
 SCALE = int(os.environ.get("GPT2CLI_TEST_SCALE", "1"))

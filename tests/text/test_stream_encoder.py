@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tokenizers import normalizers, pre_tokenizers
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import InputError
-from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, InvalidBytes, StreamEncoder, read_ids
-from gpt2cli.text.tokenizer import END_OF_TEXT, Tokenizer, bundled_tokenizer
+from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, InvalidBytes, StreamEncoder, first_ids, read_ids
+from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer
 
 TOKENIZER = bundled_tokenizer()
 MIXED = "naïve  café's 👍🏽,\tx1y2 \n\n  日本語。\u3000 <|endoftext|> '\U00010950l \r\n" * 500
@@ -139,3 +140,13 @@ def test_decimal_ids_are_read_however_they_come(ids: list[int], separator: str, 
 def test_what_is_not_an_id_is_an_error(text: bytes, shown: str, size: int) -> None:
     with pytest.raises(InputError, match=f"f: {shown if size > 60 else '.*'} is not a token id"):
         joined(read_ids(pieces(text, size), "f"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected", "read"), [(0, 0, 1), (3, 3, 1), (4, 4, 2), (9, 6, 2), (None, 6, 2)]
+)
+def test_no_more_is_read_than_the_first_ids_take(limit: int | None, expected: int, read: int) -> None:
+    blocks = iter([array("I", [1, 2, 3]), array("I", [4, 5, 6])])
+    ids = [token_id for block in first_ids(blocks, limit) for token_id in block]
+    assert ids == [1, 2, 3, 4, 5, 6][:expected]
+    assert len(list(blocks)) == 2 - read

@@ -18,12 +18,12 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 import gpt2cli.text.tokenizer
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
 from gpt2cli.text.tokenizer import (
     BUNDLED_MERGES,
-    END_OF_TEXT,
     Tokenizer,
     bundled_tokenizer,
     load_tokenizer,

@@ -91,7 +91,7 @@ def test_documents_are_joined_by_one_end_of_text_id_each() -> None:
 
 
 def test_ids_that_the_model_lacks_and_documents_that_cannot_be_joined_are_refused() -> None:
-    with pytest.raises(InputError, match="the token 10, but the model has only 10"):
+    with pytest.raises(InputError, match="have token 10, but the vocabulary ends at 9"):
         join_documents([[10]], 0, 10)
     with pytest.raises(InputError, match="no end-of-text token to put between 2 documents"):
         join_documents([[1], [2]], None, 10)

@@ -11,6 +11,7 @@ import torch
 from checkpoints import load_checkpoint, save_tokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.saving import save_model
 from gpt2cli.errors import UsageError
@@ -51,7 +52,7 @@ def test_the_loss_of_a_fresh_model_is_that_of_a_uniform_guess_and_falls(optimize
 def test_the_loss_equals_that_of_transformers_on_the_same_windows() -> None:
     trainer = new_trainer()
     reference = GPT2LMHeadModel(GPT2Config(**SHAPE)).eval()
-    state = {f"transformer.{name}": weight for name, weight in trainer.merged_weights().items()}
+    state = {GPT2.full_name(name): weight for name, weight in trainer.merged_weights().items()}
     missing, unexpected = reference.load_state_dict(state, strict=False)
     assert (missing, unexpected) == (["lm_head.weight"], [])
     windows = batch(IDS, SETTINGS, step=0)
@@ -120,10 +121,10 @@ def test_the_rate_warms_up_and_falls_to_its_final_fraction() -> None:
 def test_residual_projections_start_smaller_by_the_root_of_their_number() -> None:
     wide = ModelConfig(vocab_size=64, n_positions=8, n_embd=128, n_layer=8, n_head=2)
     weights = initial_weights(wide, seed=0)
-    assert weights["h.3.mlp.c_fc.weight"].std().item() == pytest.approx(0.02, rel=0.03)
-    assert weights["h.3.mlp.c_proj.weight"].std().item() == pytest.approx(0.02 / 4, rel=0.03)
-    assert weights["ln_f.weight"].eq(1).all()
-    assert weights["ln_f.bias"].eq(0).all()
+    assert weights["layers.3.mlp_in.weight"].std().item() == pytest.approx(0.02, rel=0.03)
+    assert weights["layers.3.mlp_out.weight"].std().item() == pytest.approx(0.02 / 4, rel=0.03)
+    assert weights["final_norm.weight"].eq(1).all()
+    assert weights["final_norm.bias"].eq(0).all()
 
 
 def test_frozen_blocks_and_embeddings_stay_and_the_others_move() -> None:
@@ -131,7 +132,7 @@ def test_frozen_blocks_and_embeddings_stay_and_the_others_move() -> None:
     before = {name: weight.clone() for name, weight in trainer.merged_weights().items()}
     records(trainer, 3)
     moved = {name for name, weight in trainer.merged_weights().items() if not weight.equal(before[name])}
-    assert moved == {name for name in before if name.startswith(("h.2.", "ln_f."))}
+    assert moved == {name for name in before if name.startswith(("layers.2.", "final_norm."))}
 
 
 def test_merged_adapters_compute_what_the_adapted_model_does() -> None:
@@ -147,7 +148,7 @@ def test_merged_adapters_compute_what_the_adapted_model_does() -> None:
         merged = logits(model, hidden_states(model, windows))
         torch.testing.assert_close(merged, adapted, atol=1e-4, rtol=1e-4)
     changed = {name for name, weight in model.weights.items() if not weight.equal(start[name])}
-    assert changed == {name for name in start if name.startswith("h.") and start[name].ndim == 2}
+    assert changed == {name for name in start if name.startswith("layers.") and start[name].ndim == 2}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from checkpoints import save_tokenizer
 from test_training import CONFIG, SETTINGS
 from transformers import GPT2LMHeadModel
 
+from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.errors import CheckpointError, Error, InputError, UsageError
 from gpt2cli.training.data.documents import Ids
 from gpt2cli.training.plan.memory import (
@@ -109,8 +110,8 @@ def test_frozen_weights_are_those_of_the_beginning(tmp_path: Path) -> None:
     list(run)
     last = read_tensors(run.folder.last / "model.safetensors")
     for name, weight in initial_weights(CONFIG, RUN.seed).items():
-        unchanged = not name.startswith("h.") or weight.ndim == 1
-        assert last[f"transformer.{name}"].equal(weight) == unchanged
+        unchanged = not name.startswith("layers.") or weight.ndim == 1
+        assert last[GPT2.full_name(name)].equal(weight) == unchanged
 
 
 def test_stop_ends_after_the_step_and_saves(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_run_ends_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(tm
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path) -> None:
     run = TrainingRun(begin(tmp_path / "run", replace(RUN, learning_rate=1e30, warmup_steps=0)))
-    with pytest.raises(Error, match="Lower --learning-rate"):
+    with pytest.raises(Error, match="Lower `learning_rate`"):
         list(run)
 
 
@@ -156,7 +157,7 @@ def test_what_fails_to_begin_leaves_nothing_and_foreign_files_stay(tmp_path: Pat
     assert not (tmp_path / "new").exists()
     (tmp_path / "notes").write_text("mine")
     folder = RunFolder(tmp_path)
-    with pytest.raises(UsageError, match=r"not empty\. .* --force"):
+    with pytest.raises(UsageError, match=r"not empty\. .* `force`"):
         folder.require_vacant(force=False)
     folder.require_vacant(force=True)
     with pytest.raises(KeyError), folder.created():
@@ -196,9 +197,9 @@ def test_memory_is_estimated_and_what_cannot_fit_is_refused_with_what_would_help
     assert single < whole
     assert estimate_memory(CONFIG, replace(settings, micro_batch=1, lora=8)) < single
     assert require_memory(CONFIG, settings, whole) == whole
-    with pytest.raises(UsageError, match="--micro-batch 1 would need"):
+    with pytest.raises(UsageError, match="`micro_batch` 1 would take"):
         require_memory(CONFIG, settings, single)
-    with pytest.raises(UsageError, match="--micro-batch 1 --lora 8 would need"):
+    with pytest.raises(UsageError, match="`micro_batch` 1 and `lora` 8 would take"):
         require_memory(CONFIG, settings, single - 1)
     with pytest.raises(UsageError, match="a smaller model"):
         require_memory(CONFIG, settings, 1_000)

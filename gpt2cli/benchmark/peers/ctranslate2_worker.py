@@ -1,4 +1,4 @@
-"""CTranslate2 under the same work; `python -m gpt2cli.benchmark.peers.ctranslate2_worker TASK`."""
+"""CTranslate2 on the same work: `python -m gpt2cli.benchmark.peers.ctranslate2_worker TASK`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 
 def convert(checkpoint: str, folder: str, precision: str) -> None:
-    """Write a checkpoint as a model of CTranslate2 into a folder that is not there yet."""
+    """Convert a checkpoint to CTranslate2's format, in a new folder."""
     transformers = import_module("ctranslate2.converters.transformers")
     transformers.TransformersConverter(checkpoint).convert(folder, quantization=precision)
 
 
 def generate(task: Mapping[str, Any], tokens: int) -> str:
-    """Continue the prompt greedily, as a script that starts from nothing does."""
+    """Load the model, continue the prompt greedily and return the text."""
     from tokenizers import Tokenizer
 
     generator = _open(task)
@@ -30,8 +30,8 @@ def generate(task: Mapping[str, Any], tokens: int) -> str:
 
 
 def measure(task: Mapping[str, Any]) -> dict[str, float]:
-    """Take the measures of a task and return them under their names, in their units."""
-    # Only this process pays for what they import.
+    """Take the measures of a task and return their values by name, in their units."""
+    # `generate`, whose whole process is timed, must not pay for these imports.
     from gpt2cli.benchmark.measurements import rate_between
     from gpt2cli.benchmark.workload import Workload
 
@@ -72,7 +72,7 @@ def _continue(
         prompts,
         max_length=tokens,
         min_length=tokens,
-        # Else the prompt is read token by token.
+        # Otherwise the prompt is read token by token.
         include_prompt_in_result=False,
         callback=None if times is None else note_time,
     )

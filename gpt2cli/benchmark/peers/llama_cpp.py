@@ -1,4 +1,4 @@
-"""llama.cpp's own programs on GGUF files of the model."""
+"""llama.cpp, measured by its own programs on GGUF files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def llama_cpp_engines(
     threads: int | None,
     environment: Mapping[str, str],
 ) -> list[Engine]:
-    """Return an engine a file; what needs a program that is not here is not measured.
+    """Return an engine for each file, without the measures whose program is missing.
 
     Raises:
-        Error: none of the programs is here.
+        Error: all programs are missing.
     """
     where = environment.get(BINARIES_VARIABLE) or environment.get("PATH")
     bench, completion = (shutil.which(name, path=where) for name in (BENCH, COMPLETION))
@@ -55,5 +55,5 @@ def llama_cpp_engines(
 
 
 def read_llama_bench(output: bytes) -> dict[str, float]:
-    """Return the measures in what llama-bench printed as JSON."""
+    """Return the measures from the JSON that llama-bench printed."""
     return {"prefill" if test["n_prompt"] else "decode": test["avg_ts"] for test in json.loads(output)}

@@ -1,4 +1,4 @@
-"""tiktoken with a model's own vocabulary; `python -m gpt2cli.benchmark.peers.tiktoken_worker TASK`."""
+"""tiktoken with the model's own vocabulary: `python -m gpt2cli.benchmark.peers.tiktoken_worker TASK`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Any
 
 from gpt2cli.benchmark.workload import HELD_OUT, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import Error
 from gpt2cli.hub.model_files import find_model
-from gpt2cli.text.tokenizer import END_OF_TEXT, load_tokenizer
+from gpt2cli.text.tokenizer import load_tokenizer
 
 
 def measure(task: Mapping[str, Any]) -> dict[str, float]:
-    """Return the megabytes a second of `tokenize`.
+    """Return the speed of `tokenize` in MB/s.
 
     Raises:
-        Error: tiktoken gives other ids, so that its speed says nothing.
+        Error: tiktoken gives other ids, so that the speeds are not comparable.
     """
     files = find_model(task["model"])
     assert files is not None, "the model was here when the benchmark began"

@@ -1,4 +1,4 @@
-"""transformers under the same work; `python -m gpt2cli.benchmark.peers.transformers_worker TASK`."""
+"""transformers on the same work: `python -m gpt2cli.benchmark.peers.transformers_worker TASK`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def generate(task: Mapping[str, Any], tokens: int) -> str:
-    """Continue the prompt greedily, as a script that starts from nothing does."""
+    """Load the model, continue the prompt greedily and return the text."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(task["checkpoint"])
@@ -21,8 +21,8 @@ def generate(task: Mapping[str, Any], tokens: int) -> str:
 
 
 def measure(task: Mapping[str, Any]) -> dict[str, float]:
-    """Take the measures of a task and return them under their names, in their units."""
-    # Only this process pays for what they import.
+    """Take the measures of a task and return their values by name, in their units."""
+    # `generate`, whose whole process is timed, must not pay for these imports.
     from gpt2cli.benchmark.measurements import rate_between
     from gpt2cli.benchmark.workload import Workload
 
@@ -47,7 +47,7 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
 
 
 class _Steps:
-    """Note when each step of tokens came, as a streamer of transformers."""
+    """A transformers streamer that records the time of each step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []

@@ -1,49 +1,29 @@
-"""`gpt2 download`: models fetched from the Hub, with their progress on stderr."""
+"""`gpt2 download`: fetch models from the Hub."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import fsencode
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from gpt2cli.cli.options import models as arguments
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.messages import Messages, stderr_console
+from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.output.streams import write_stdout
-from gpt2cli.cli.output.table import print_table, size_text
+from gpt2cli.cli.output.table import print_table
 from gpt2cli.errors import UsageError
-from gpt2cli.hub.model_files import ModelFiles, fetch_model, find_model, plan_download
+from gpt2cli.hub.model_files import fetch_model, plan_download
 from gpt2cli.hub.model_source import model_source
 
-if TYPE_CHECKING:
-    from gpt2cli.hub.client import Progress
 
-Models = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="MODEL",
-        autocompletion=options.model_names,
-        show_default=False,
-        help="Known names or aliases (gpt2, 355M, distilgpt2) or OWNER/NAME[@REVISION] on the Hub.",
-    ),
-]
-
-
+@takes_groups
 def download(
-    models: Models,
-    force: Annotated[
-        bool, options.flag("--force", help="Fetch the files again, even if they are here.")
-    ] = False,
-    dry_run: Annotated[
-        bool, options.flag("--dry-run", help="Print what would be fetched and its bytes, and fetch nothing.")
-    ] = False,
+    models: arguments.Downloads,
+    *,
+    force: arguments.Force = False,
+    dry_run: arguments.DryFetch = False,
     offline: options.Offline = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    verbosity: options.QuietOptions,
 ) -> None:
-    """Fetch models, unless they are here already, and print the folder of each.
+    """Fetch models that are not here yet, and print the folder of each.
 
     Only the files that gpt2 needs are fetched, into the Hugging Face cache that other programs share.
 
@@ -54,63 +34,16 @@ def download(
     if force and offline:
         raise UsageError("--force needs the network, which --offline forbids.", "Leave one of them out.")
     for name in models:
-        # A misspelt name should not be found out after a long download.
+        # So that a misspelled name does not fail after a long download.
         model_source(name)
     if dry_run:
-        _print_plans(models, offline, force)
+        rows = [
+            (name, file, str(size))
+            for name in models
+            for file, size in plan_download(name, offline=offline, force=force).items()
+        ]
+        print_table(("MODEL", "FILE", "BYTES"), rows)
         return
-    messages = Messages(quiet=quiet)
     for name in models:
-        files = fetch_with_progress(name, messages, offline=offline, force=force)
+        files = fetch_model(name, offline=offline, force=force, reporter=verbosity.messages())
         write_stdout(fsencode(files.config.parent) + b"\n")
-
-
-def fetch_with_progress(
-    name: str, messages: Messages, *, offline: bool = False, force: bool = False
-) -> ModelFiles:
-    """Return the files of a model, downloaded if need be, and show on stderr how far that is.
-
-    Raises:
-        UsageError, HubError, CheckpointError: as `hub.fetch_model` does.
-    """
-    if messages.on_terminal and (force or find_model(name) is None):
-        with _bars() as progress:
-            return fetch_model(name, offline=offline, force=force, progress=progress)
-
-    def note(file: str, done: int, size: int) -> None:
-        if not done:
-            messages.note(f"Fetching {name}: {file} ({size_text(size)})")
-
-    return fetch_model(name, offline=offline, force=force, progress=note)
-
-
-def _print_plans(models: list[str], offline: bool, force: bool) -> None:
-    rows = [
-        (name, file, str(size))
-        for name in models
-        for file, size in plan_download(name, offline=offline, force=force).items()
-    ]
-    print_table(("MODEL", "FILE", "BYTES"), rows)
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """Show a bar for each file that the yielded function is told of."""
-    from rich import progress as rich_progress
-
-    with rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(),
-        rich_progress.TimeRemainingColumn(compact=True),
-        console=stderr_console(),
-    ) as shown:
-        tasks: dict[str, rich_progress.TaskID] = {}
-
-        def update(file: str, done: int, size: int) -> None:
-            if file not in tasks:
-                tasks[file] = shown.add_task(file, total=size)
-            shown.update(tasks[file], completed=done)
-
-        yield update

@@ -9,52 +9,39 @@ import typer
 
 from gpt2cli.cli.input.lines import Line, line_blocks
 from gpt2cli.cli.input.text import STDIN, require_stdin
-from gpt2cli.cli.loading import load_for_command
-from gpt2cli.cli.options import scoring
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.options.groups import takes_groups
+from gpt2cli.cli.options.scoring import ScoringOptions
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output
+from gpt2cli.cli.output.timing import print_timing
 
-KEYS = {"mean": "mean_surprisal", "total": "surprisal"}
 
-
+@takes_groups
 def rank(
+    *,
     files: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="FILE", show_default=False, help="Read the lines of these; - or none is stdin."
-        ),
+        typer.Argument(metavar="FILE", show_default=False, help="Files of lines; - or none is stdin."),
     ] = None,
     by: Annotated[
         Literal["mean", "total"],
-        typer.Option("--by", help="Compare the surprisal of a token in the mean, or of the line in total."),
+        typer.Option("--by", help="Rank by the surprisal of a token or of the line."),
     ] = "mean",
     best: Annotated[
         int | None,
-        typer.Option("--best", "-n", min=1, metavar="N", show_default="all", help="Print N lines."),
+        typer.Option("--best", "-n", min=1, metavar="N", show_default="all", help="Print the N best lines."),
     ] = None,
     json: options.Json = False,
-    unit: scoring.Unit = "bits",
-    bos: scoring.Bos = None,
-    window: scoring.Window = None,
-    stride: scoring.Stride = None,
-    batch_size: scoring.BatchSize = None,
     output: options.Output = None,
-    model: options.Model = None,
-    device: options.Device = "auto",
-    backend: options.Backend = "auto",
-    dtype: options.Dtype = "auto",
-    quantize: options.Quantize = "none",
-    threads: options.Threads = None,
-    offline: options.Offline = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
+    model: options.ModelOptions,
+    settings: ScoringOptions,
+    compute: options.ComputeOptions,
+    verbosity: options.MessageOptions,
 ) -> None:
-    """Print lines in the order of how likely they are, the best first.
+    """Print lines in order of likelihood, the best first.
 
-    Each line is scored by itself; --json tells the scores. Lines that cannot be scored come last.
+    Each line is scored on its own; --json adds the scores. Lines without a score come last.
 
     `gpt2 rank hypotheses -n 1`
 
@@ -63,32 +50,26 @@ def rank(
     if not files:
         require_stdin("Name a FILE, or pipe lines in.")
     lines = [line for block in line_blocks(files or [STDIN]) for line in block]
-    from gpt2cli.ops.backend import open_backend
-
-    ops = open_backend(device, backend, dtype, threads, quantize)
-    messages = Messages(quiet, verbose)
-    loaded = load_for_command(model, ops, offline, messages)
+    messages = verbosity.messages()
+    loaded = model.load(compute, messages)
     start = time.perf_counter()
-    opened = scoring.open_scoring(loaded, unit, bos, window, stride, batch_size)
-    from gpt2cli.scoring.scored_text import Text
+    from gpt2cli.scoring.text_scorer import open_scoring
 
-    scored = list(opened.scorer.summaries(((line, Text(line.text)) for line in lines), unit))
-    scoring.tell_timing(messages, loaded, start)
-    # Nothing at all is surprising in a line without tokens, but neither is it likely.
-    scored.sort(key=lambda pair: getattr(pair[1], KEYS[by]) if pair[1].tokens else float("inf"))
+    scoring = open_scoring(loaded, settings)
+    ranked = scoring.ranked(((line, line.text) for line in lines), by)[:best]
+    print_timing(messages, loaded, start)
     with open_output(output) as write:
         if json:
-            named = bool(files)
             records = (
-                {"place": place, **_names(line, named), **vars(summary)}
-                for place, (line, summary) in enumerate(scored[:best], 1)
+                {"place": place, **_place(line, bool(files)), **vars(summary)}
+                for place, (line, summary) in enumerate(ranked, 1)
             )
-            RowOutput("jsonl", write).write_rows(opened.metadata, [], records)
+            RowOutput("jsonl", write).write_rows(scoring.metadata, [], records)
             return
-        for line, _ in scored[:best]:
-            # The last line of a file may lack an end, and may not be the last here.
+        for line, _ in ranked:
+            # The last line of a file may lack a line end, and may not be last here.
             write(line.data if line.data.endswith(b"\n") else line.data + b"\n")
 
 
-def _names(line: Line, named: bool) -> dict[str, Any]:
-    return {**({"file": line.source} if named else {}), "line": line.number, "text": line.text}
+def _place(line: Line, is_named: bool) -> dict[str, Any]:
+    return {**({"file": line.source} if is_named else {}), "line": line.number, "text": line.text}

@@ -3,125 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
-from gpt2cli.cli.input.text import STDIN, require_stdin
-from gpt2cli.cli.loading import load_for_command
-from gpt2cli.cli.options import scoring
+from gpt2cli.cli.input.lines import line_blocks
+from gpt2cli.cli.input.text import read_text, source_name
+from gpt2cli.cli.options import rows as choose
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.rows import RowOutput, stdout_is_terminal
-from gpt2cli.cli.output.streams import open_output
-from gpt2cli.errors import UsageError
+from gpt2cli.cli.options.groups import takes_groups
+from gpt2cli.cli.options.scoring import ProtocolOptions
+from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
+from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.output.rows import Format
-
-FORMATS: tuple[Format, ...] = ("tsv", "csv", "json", "jsonl")
-# Files whose names end so are pictures.
-PICTURES = (".html", ".svg", ".png")
-# What has its own kind of rows, and takes no option that shapes others.
-EXCLUSIVE = (
-    ("FILE", "--text"),
-    *combinations([f"--{name}" for name in FORMATS], 2),
-    *(("--pairs", other) for other in ("FILE", "--text", "--by", "--split", "--protocol", "--filter")),
-    *(("--pairs", f"--{other}") for other in ("csv", "jsonl")),
-    *(("--filter", other) for other in ("--text", "--by", "--split", "--protocol")),
-    *(("--filter", f"--{other}") for other in FORMATS),
-    *(("--view", other) for other in ("--pairs", "--filter", "--protocol")),
-    *(("--view", f"--{other}") for other in FORMATS),
-)
+    from gpt2cli.cli.input.sources import Sources
+    from gpt2cli.scoring.pairs import Sentence
+    from gpt2cli.scoring.settings import By, Split
+    from gpt2cli.scoring.text_scorer import Scoring
 
 
+@takes_groups
 def score(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="FILE", show_default=False, help="Read these; - or none is stdin."),
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="TEXT", help="Take TEXT instead of files.")
-    ] = None,
-    by: Annotated[
-        Literal["token", "word", "line", "document"] | None,
-        typer.Option(
-            "--by",
-            show_default="token",
-            help="Print a row a token, a word, a line or a document, a FILE being one. Rows of documents "
-            "end in rows of totals where there are several.",
-        ),
-    ] = None,
-    split: Annotated[
-        Literal["line", "endoftext"] | None,
-        typer.Option(
-            "--split",
-            show_default="score each FILE as one",
-            help="Score each line by itself, or each text between lines of <|endoftext|>.",
-        ),
-    ] = None,
-    tsv: Annotated[bool, options.flag("--tsv", help="Print TSV; the default.")] = False,
-    csv: Annotated[bool, options.flag("--csv", help="Print CSV.")] = False,
-    json: Annotated[
-        bool, options.flag("--json", help="Print one JSON object: rows, and documents with their totals.")
-    ] = False,
-    jsonl: Annotated[bool, options.flag("--jsonl", help="Print one JSON object a row.")] = False,
-    view: Annotated[
-        bool,
-        options.flag(
-            "--view",
-            help="Shade the text itself, by token or by word, on a terminal; in a file if FILE of --output "
-            "ends in .html, .svg or .png, which also asks for it.",
-        ),
-    ] = False,
-    pairs: Annotated[
-        str | None,
-        typer.Option(
-            "--pairs",
-            metavar="FILE",
-            help="Compare conditions: lines of item, condition and text with tabs; [regions] in brackets.",
-        ),
-    ] = None,
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            "--filter",
-            metavar="CONDITION",
-            help="Print the lines that pass, such as 'ppl<50'; also surprisal, bits_per_byte, tokens, ...",
-        ),
-    ] = None,
-    protocol: Annotated[
-        Literal["hf", "lm-eval", "llama.cpp"] | None,
-        typer.Option(
-            "--protocol",
-            rich_help_panel=scoring.SCORING,
-            show_default=False,
-            help="Tell a document's perplexity as this tool measures it.",
-        ),
-    ] = None,
-    unit: scoring.Unit = "bits",
-    bos: scoring.Bos = None,
-    window: scoring.Window = None,
-    stride: scoring.Stride = None,
-    batch_size: scoring.BatchSize = None,
-    output: options.Output = None,
-    color: options.Color = "auto",
-    model: options.Model = None,
-    device: options.Device = "auto",
-    backend: options.Backend = "auto",
-    dtype: options.Dtype = "auto",
-    quantize: options.Quantize = "none",
-    threads: options.Threads = None,
-    offline: options.Offline = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
+    source: choose.SourceOptions,
+    rows: choose.RowOptions,
+    output: options.OutputOptions,
+    model: options.ModelOptions,
+    output_format: choose.OutputFormat,
+    selection: choose.SelectionOptions,
+    settings: ProtocolOptions,
+    compute: options.ComputeOptions,
+    verbosity: options.MessageOptions,
 ) -> None:
-    """Print how surprising each token of a text is; every byte of it counts, the last line end too.
+    """Print how surprising each token of a text is; every byte counts, the last line end too.
 
-    Rows of words also have `surprisal_corrected`, which counts the white space after a word, not before.
+    Rows of words also have `surprisal_corrected`: with the white space after a word, not before.
 
     `gpt2 score --text "The cat sat on the mat." --by word`
 
@@ -129,61 +47,63 @@ def score(
 
     `gpt2 score --filter 'ppl<50' < lines`
     """
-    shaded = view or (output is not None and output.suffix.lower() in PICTURES)
-    flags = {"tsv": tsv, "csv": csv, "json": json, "jsonl": jsonl}
-    _reject_conflicts(
-        {
-            "FILE": bool(files),
-            "--text": text is not None,
-            "--by": by is not None,
-            "--split": split is not None,
-            "--pairs": pairs is not None,
-            "--filter": keep is not None,
-            "--protocol": protocol is not None,
-            "--view": shaded,
-            **{f"--{name}": given for name, given in flags.items()},
-        },
-        by,
-    )
-    kind: Format = next((name for name in FORMATS if flags[name]), "tsv")
-    if not files and text is None and pairs is None:
-        require_stdin("Name a FILE, use --text, or pipe text in.")
-    messages = Messages(quiet, verbose)
-    # Whatever is wrong with what is asked for shows before a model is loaded.
-    from gpt2cli.cli.output.score_view import View, show_view
-    from gpt2cli.cli.score_filter import filter_lines, parse_condition
-    from gpt2cli.cli.score_pairs import read_pairs, score_pairs
-    from gpt2cli.cli.score_sources import Sources, score_sources
+    target, shaded = output.output, selection.shades(output.output)
+    choose.check_conflicts(source, rows, output_format, selection, settings, target)
+    # Everything about the request is checked before a model is loaded.
+    by = settings.rows_by(rows.by)
+    if selection.pairs is None:
+        source.require()
+    messages = verbosity.messages()
+    from gpt2cli.scoring.condition import parse_condition, passing
 
-    condition = None if keep is None else parse_condition(keep)
-    sentences = None if pairs is None else read_pairs(pairs)
-    sources = None if condition or sentences else Sources(files, text)
-    from gpt2cli.ops.backend import open_backend
+    condition = None if selection.keep is None else parse_condition(selection.keep)
+    sentences = None if selection.pairs is None else _read_pairs(selection.pairs)
+    sources = None if condition or sentences else source.open()
+    loaded = model.load(compute, messages)
+    from gpt2cli.scoring.text_scorer import open_scoring
 
-    ops = open_backend(device, backend, dtype, threads, quantize)
-    loaded = load_for_command(model, ops, offline, messages)
-    opened = scoring.open_scoring(loaded, unit, bos, window, stride, batch_size, protocol)
+    scoring = open_scoring(loaded, settings)
     start = time.perf_counter()
-    with open_output(output) as write:
-        rows = RowOutput(kind, write, aligned=output is None and not tsv and stdout_is_terminal())
+    with open_output(target) as write:
+        aligned = target is None and not output_format.tsv and stdout_is_terminal()
+        table = RowOutput(output_format.kind, write, aligned)
         if condition:
-            filter_lines(opened, files or [STDIN], condition, write)
+            for block in line_blocks(source.names):
+                for line in passing(scoring, ((line, line.text) for line in block), condition):
+                    write(line.data)
         elif sentences:
-            score_pairs(opened, sentences, rows)
+            _write_pairs(scoring, sentences, table)
         elif sources and shaded:
-            show_view(View(opened, sources, by == "word", split), output, color, write)
+            from gpt2cli.cli.output.score_view import View, show_view
+
+            show_view(View(scoring, sources, by == "word", rows.split), target, output.color, write)
         elif sources:
-            score_sources(opened, sources, by or ("document" if protocol else "token"), split, rows)
-    scoring.tell_timing(messages, loaded, start)
+            _write_rows(scoring, sources, by, rows.split, table)
+    print_timing(messages, loaded, start)
     if sources and sources.failed:
         raise typer.Exit(1)
 
 
-def _reject_conflicts(given: Mapping[str, bool], by: str | None) -> None:
-    for one, other in EXCLUSIVE:
-        if given[one] and given[other]:
-            raise UsageError(f"{one} and {other} exclude each other.")
-    if given["--protocol"] and by not in (None, "document"):
-        raise UsageError("--protocol tells of documents only.", "Leave out --by.")
-    if given["--view"] and by not in (None, "token", "word"):
-        raise UsageError("--view shades tokens or words only.", "Use --by token or --by word.")
+def _read_pairs(source: str) -> list[Sentence]:
+    from gpt2cli.scoring.pairs import parse_pairs
+
+    return parse_pairs(read_text(source), source_name(source))
+
+
+def _write_pairs(scoring: Scoring, sentences: Sequence[Sentence], table: RowOutput) -> None:
+    from gpt2cli.scoring.pairs import ContrastRow, compare_pairs
+    from gpt2cli.scoring.report import row_columns
+
+    compared = compare_pairs(scoring, sentences)
+    extra = {"contrasts": [vars(contrast) for contrast in compared.contrasts]}
+    records = compared.records(with_means=table.kind == "tsv")
+    table.write_rows(scoring.metadata, row_columns(ContrastRow), records, lambda: extra)
+
+
+def _write_rows(scoring: Scoring, sources: Sources, by: By, split: Split | None, table: RowOutput) -> None:
+    from gpt2cli.scoring.report import Report
+
+    # Other formats have no place for documents next to rows.
+    keeps = table.kind == "json"
+    report = Report(scoring, by, split, sources.are_files, sources.are_several, keeps_documents=keeps)
+    table.write_rows(scoring.metadata, report.columns, report.records(sources), report.extra)

@@ -1,15 +1,12 @@
-"""Lines of files and of standard input, as bytes, no sooner and no later than they come."""
+"""Lines of files and of standard input, as soon as they arrive."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from io import BufferedReader
 
-from gpt2cli.cli.input.text import STDIN, source_name
+from gpt2cli.cli.input.text import open_source, source_name
 from gpt2cli.errors import InputError
 
 BLOCK_BYTES = 1 << 16
@@ -17,7 +14,7 @@ BLOCK_BYTES = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """Hold a line with its end, its text without, and where it stands."""
+    """A line of a source: its bytes with the line end, its text without, and its number."""
 
     data: bytes
     text: str
@@ -26,7 +23,7 @@ class Line:
 
 
 def line_blocks(sources: Sequence[str]) -> Iterator[list[Line]]:
-    """Yield the lines of sources, `-` being standard input, in blocks of those that are there.
+    """Yield the lines of sources, `-` being standard input, in blocks of those that have arrived.
 
     Raises:
         InputError: a source cannot be read, or a line is not UTF-8.
@@ -34,7 +31,7 @@ def line_blocks(sources: Sequence[str]) -> Iterator[list[Line]]:
     for source in sources:
         number = 1
         try:
-            with _open(source) as file:
+            with open_source(source) as file:
                 for block in _blocks(file):
                     yield [_line(data, source, number + index) for index, data in enumerate(block)]
                     number += len(block)
@@ -42,18 +39,10 @@ def line_blocks(sources: Sequence[str]) -> Iterator[list[Line]]:
             raise InputError(f"{source_name(source)}: {error.strerror}.") from error
 
 
-def _open(source: str) -> AbstractContextManager[IO[bytes]]:
-    if source != STDIN:
-        return Path(source).open("rb")
-    if sys.stdin is None:
-        raise InputError("standard input is closed.")
-    return nullcontext(sys.stdin.buffer)
-
-
-def _blocks(file: IO[bytes]) -> Iterator[list[bytes]]:
+def _blocks(file: BufferedReader) -> Iterator[list[bytes]]:
     rest = b""
-    # Unlike read, read1 returns what a pipe holds, so that a slow writer's lines do not wait for more.
-    while data := file.read1(BLOCK_BYTES):  # type: ignore[attr-defined]
+    # Unlike read, read1 returns what a pipe has, so that a slow writer's lines are not held back.
+    while data := file.read1(BLOCK_BYTES):
         *lines, rest = (rest + data).split(b"\n")
         if lines:
             yield [line + b"\n" for line in lines]

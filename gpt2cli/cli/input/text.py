@@ -1,4 +1,4 @@
-"""What a command reads: arguments, files and standard input, as bytes or as UTF-8 text."""
+"""Arguments, files and standard input, as bytes or as UTF-8 text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STDIN_IGNORED = "note: stdin ignored because a PROMPT was given; use - to read i
 
 
 def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: Callable[[str], None]) -> str:
-    """Return the text to continue: PROMPT as it is, else that of a file or of standard input.
+    """Return the text to continue: PROMPT, or that of a file or of standard input.
 
     One final line end of a file or of standard input is dropped, unless keep_newline is true.
 
@@ -42,17 +42,17 @@ def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: 
 
 
 def require_stdin(hint: str) -> None:
-    """Check that standard input may be read without having been asked for by `-`.
+    """Check that standard input may be read although the user did not name it by `-`.
 
     Raises:
-        UsageError: it is a terminal, where a command would seem to hang.
+        UsageError: it is a terminal, where the command would seem to hang.
     """
     if sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("There is nothing to read: standard input is a terminal.", hint)
 
 
 def read_text(source: str) -> str:
-    """Return the text of a file, or of standard input for `-`, with every character that it has.
+    """Return the whole text of a file, or of standard input for `-`.
 
     Raises:
         InputError: it cannot be read, or is not UTF-8.
@@ -66,7 +66,7 @@ def argument_text(text: str, name: str) -> str:
     Raises:
         InputError: it is not UTF-8.
     """
-    # What the locale could not decode is in the argument as lone surrogates.
+    # Bytes that the locale could not decode are lone surrogates in an argument.
     return decode_utf8(text.encode("utf-8", "surrogateescape"), name)
 
 
@@ -87,20 +87,20 @@ def read_bytes(source: str) -> bytes:
 
 
 def source_chunks(source: str) -> Iterator[bytes]:
-    """Yield what a file, or standard input for `-`, holds, piece by piece and as it comes.
+    """Yield the bytes of a file, or of standard input for `-`, as they arrive.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
-        with _open(source) as stream:
+        with open_source(source) as stream:
             yield from read_chunks(stream)
     except OSError as error:
         raise InputError(f"{source_name(source)}: {error.strerror}.") from error
 
 
 def bytes_to_read(sources: Iterable[str]) -> int | None:
-    """Return how many bytes sources hold, or None if one of them does not tell."""
+    """Return the size of all sources in bytes, or None if one of them is not a regular file."""
     total = 0
     for source in sources:
         try:
@@ -113,12 +113,26 @@ def bytes_to_read(sources: Iterable[str]) -> int | None:
     return total
 
 
+def is_file(name: str) -> bool:
+    """Return whether a text is the name of a file, which most texts cannot be."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def source_name(source: str) -> str:
     """Return how a message names a source."""
     return "standard input" if source == STDIN else source
 
 
-def _open(source: str) -> AbstractContextManager[BufferedReader]:
+def open_source(source: str) -> AbstractContextManager[BufferedReader]:
+    """Open a file, or standard input for `-`, which stays open.
+
+    Raises:
+        InputError: standard input is closed.
+        OSError: the file cannot be opened.
+    """
     if source != STDIN:
         return Path(source).open("rb")
     if sys.stdin is None:
@@ -138,7 +152,7 @@ def _bytes_wait_on_stdin() -> bool:
     try:
         if not stat.S_ISFIFO(os.fstat(0).st_mode):
             return False
-        # Unlike select, this tells a pipe with bytes from one that is merely at its end.
+        # select would also report a pipe that is at its end.
         waiting = fcntl.ioctl(0, termios.FIONREAD, bytes(4))
     except OSError:
         return False

@@ -1,164 +1,140 @@
-"""The options that say how texts are scored, and the scheme that they make."""
+"""Options that decide how a text is scored, and how the next token is predicted."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Literal
 
 import typer
 
-from gpt2cli.cli.loading import LoadedModel
+from gpt2cli.cli.input.text import argument_text
+from gpt2cli.cli.options.sampling import Truncate
 from gpt2cli.cli.options.shared import flag
-from gpt2cli.cli.output.messages import Messages
-from gpt2cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from gpt2cli.scoring.predictions import Scheme
-    from gpt2cli.scoring.protocols import ProtocolName
-    from gpt2cli.scoring.rows import Unit as ScoreUnit
-    from gpt2cli.scoring.text_scorer import TextScorer
+from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 
 SCORING = "Scoring"
-BATCH_ON_CPU, BATCH_ELSEWHERE = 1, 8
 
-Unit = Annotated[
-    Literal["bits", "nats"],
-    typer.Option("--unit", rich_help_panel=SCORING, help="Measure surprisal and entropy in this unit."),
-]
+_scoring = partial(typer.Option, rich_help_panel=SCORING)
+_scoring_flag = partial(flag, rich_help_panel=SCORING)
+
+Unit = Annotated[Literal["bits", "nats"], _scoring("--unit", help="Unit of surprisal and entropy.")]
 Bos = Annotated[
     bool | None,
-    flag(
+    _scoring_flag(
         "--bos/--no-bos",
-        rich_help_panel=SCORING,
         show_default="bos",
-        help="Put the beginning-of-text token before each text; without it the first token is not scored.",
+        help="Put the beginning-of-text token before each text; without it the first token has no score.",
     ),
 ]
 Window = Annotated[
     int | None,
-    typer.Option(
+    _scoring(
         "--window",
         min=1,
         metavar="N",
-        rich_help_panel=SCORING,
         show_default="the model's context",
         help="Read at most N tokens at once.",
     ),
 ]
 Stride = Annotated[
     int | None,
-    typer.Option(
+    _scoring(
         "--stride",
         min=1,
         metavar="N",
-        rich_help_panel=SCORING,
         show_default="half of the window",
-        help="Move the window by N tokens in a longer text; the others are context.",
+        help="Move the window by N tokens.",
     ),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(
+    _scoring(
         "--batch-size",
         min=1,
         metavar="N",
-        rich_help_panel=SCORING,
-        show_default=f"{BATCH_ON_CPU} on a CPU, else {BATCH_ELSEWHERE}",
-        help="Fill N contexts at once, with windows or with short texts.",
+        show_default="1 on a CPU, else 8",
+        help="Windows in a batch.",
     ),
 ]
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """Hold a scorer, and what its numbers must share to be comparable."""
+class ScoringOptions(ScoringSettings):
+    """How texts are scored."""
 
-    scorer: TextScorer
-    unit: ScoreUnit
-    metadata: dict[str, Any]
-
-
-def open_scoring(
-    loaded: LoadedModel,
-    unit: ScoreUnit,
-    bos: bool | None,
-    window: int | None,
-    stride: int | None,
-    batch_size: int | None,
-    protocol: ProtocolName | None = None,
-) -> Scoring:
-    """Return the scorer that options ask for; None is a default.
-
-    Raises:
-        UsageError: an option does not fit the protocol or the model.
-    """
-    from gpt2cli.scoring.text_scorer import TextScorer
-
-    model = loaded.model
-    scheme = (
-        _protocol_scheme(loaded, protocol, bos, window, stride)
-        if protocol
-        else _scheme(loaded, bos, window, stride)
-    )
-    # A CPU gains nothing from more than one full context at once, and a reader waits longer.
-    batch_size = batch_size or (BATCH_ON_CPU if model.ops.device_name == "cpu" else BATCH_ELSEWHERE)
-    metadata = {
-        "model": loaded.files.name,
-        "revision": loaded.files.revision,
-        "unit": unit,
-        "bos": scheme.bos_id is not None,
-        "window": scheme.window,
-        "stride": scheme.stride,
-        **({"protocol": protocol} if protocol else {}),
-    }
-    scorer = TextScorer(model, loaded.tokenizer, scheme, batch_size * model.config.n_positions)
-    return Scoring(scorer, unit, metadata)
+    unit: Unit
+    bos: Bos
+    window: Window
+    stride: Stride
+    batch_size: BatchSize
 
 
-def _scheme(loaded: LoadedModel, bos: bool | None, window: int | None, stride: int | None) -> Scheme:
-    from gpt2cli.scoring.predictions import Scheme
+class ProtocolOptions(ScoringSettings):
+    """How texts are scored, by this tool's own scheme or as another tool does."""
 
-    size = window or loaded.model.config.n_positions
-    _require_fit(size, loaded)
-    return Scheme(None if bos is False else bos_id(loaded), size, stride or max(1, size // 2))
-
-
-def _protocol_scheme(
-    loaded: LoadedModel, name: ProtocolName, bos: bool | None, window: int | None, stride: int | None
-) -> Scheme:
-    from gpt2cli.scoring.predictions import Scheme
-    from gpt2cli.scoring.protocols import PROTOCOLS
-
-    rules = PROTOCOLS[name]
-    if bos is not None and bos != rules.bos:
-        raise UsageError(f"--protocol {name} scores {'with' if rules.bos else 'without'} BOS.")
-    if stride is not None and rules.stride is None:
-        raise UsageError(f"--protocol {name} has no stride.")
-    context = loaded.model.config.n_positions
-    size = window or min(rules.window or context, context)
-    _require_fit(size, loaded)
-    step = stride or min(rules.stride or size, size)
-    return Scheme(bos_id(loaded) if rules.bos else None, size, step, rules.windows)
+    unit: Unit
+    bos: Bos
+    window: Window
+    stride: Stride
+    protocol: Annotated[
+        Literal["hf", "lm-eval", "llama.cpp"] | None,
+        _scoring("--protocol", show_default=False, help="Measure perplexity as that tool does."),
+    ]
+    batch_size: BatchSize
 
 
-def _require_fit(window: int, loaded: LoadedModel) -> None:
-    context = loaded.model.config.n_positions
-    if window > context:
-        raise UsageError(f"A window of {window:,} exceeds the model's context of {context:,}.")
+@dataclass(frozen=True, eq=False, repr=False)
+class CandidateOptions:
+    """Continuations to rank in place of the likeliest tokens."""
+
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            "--candidates",
+            metavar="A,B,C",
+            show_default=False,
+            help="Rank these instead, spelled exactly: ' mat, rug' both begin with a space.",
+        ),
+    ] = None
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--candidate",
+            metavar="TEXT",
+            show_default=False,
+            help="Rank TEXT too, commas included; may be repeated.",
+        ),
+    ] = None
+
+    def texts(self) -> Sequence[str]:
+        """Return all candidates.
+
+        Raises:
+            InputError: one is not UTF-8.
+        """
+        listed = [] if self.candidates is None else self.candidates.split(",")
+        return [argument_text(text, "--candidate") for text in (*listed, *(self.candidate or ()))]
 
 
-def tell_timing(messages: Messages, loaded: LoadedModel, start: float) -> None:
-    """Tell where a model computed and how long it took, from `start` of time.perf_counter, if verbose."""
-    ops = loaded.model.ops
-    messages.detail(
-        f"{loaded.files.name} on {ops.name} ({ops.device_name}, {ops.dtype_name}): "
-        f"loaded in {loaded.seconds:.3f} s, scored in {time.perf_counter() - start:.3f} s"
-    )
+class NextOptions(NextSettings):
+    """How the next token is predicted."""
 
+    top: Annotated[int, typer.Option("--top", "-k", min=1, metavar="K", help="Print the K likeliest tokens.")]
+    unit: Annotated[Literal["bits", "nats"], _scoring("--unit", help="Unit of surprisal.")]
+    bos: Annotated[
+        bool,
+        _scoring_flag(
+            "--bos/--no-bos",
+            help="Put the beginning-of-text token before TEXT, as `score` does and `generate` does not.",
+        ),
+    ]
+    truncate: Truncate
 
-def bos_id(loaded: LoadedModel) -> int:
-    bos_id = loaded.tokenizer.bos_id
-    if bos_id is None:
-        raise UsageError("This model has no beginning-of-text token.", "Use --no-bos.")
-    return bos_id
+    def with_candidates(self, texts: Sequence[str]) -> NextSettings:
+        """Return the settings for these candidates.
+
+        Raises:
+            UsageError: one is empty.
+        """
+        return replace(self, candidates=texts)

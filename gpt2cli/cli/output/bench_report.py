@@ -1,140 +1,14 @@
-"""What `gpt2 bench` tells: an object for --json, and tables made of it."""
+"""The numbers of `gpt2 bench` on stdout."""
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from gpt2cli import __version__
-from gpt2cli.cli.output.rows import stdout_is_terminal
+from gpt2cli.benchmark.report import WORDS
 from gpt2cli.cli.output.table import print_table
 
 if TYPE_CHECKING:
-    from gpt2cli.benchmark.comparison import Comparison
-    from gpt2cli.benchmark.quality import Quality
-
-# A header and rows, of which all columns but the first two hold numbers.
-Table: TypeAlias = Sequence[Sequence[str]]
-Report: TypeAlias = Mapping[str, Any]
-WORDS = 2
-UNKNOWN = "-"
-DIGITS = 3
-
-
-def report_speed(
-    comparison: Comparison, facts: Report, weights: int, left_out: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return what engines reached; `weights` is the bytes that this package reads for each token."""
-    from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED
-
-    engines: list[dict[str, Any]] = [
-        {
-            "engine": engine.name,
-            "version": engine.version,
-            "precision": engine.precision,
-            "measures": {
-                name: measurement.to_dict()
-                for name, measurement in comparison.measurements(engine.name).items()
-            },
-        }
-        for engine in comparison.engines.values()
-        if engine.name not in comparison.failures
-    ]
-    own = engines[0]["measures"]
-    bandwidth = own.pop(BANDWIDTH.name, None)
-    reached = own.pop(REACHED.name, None)
-    return {
-        **_machine(),
-        **facts,
-        "engines": engines,
-        "bandwidth": bandwidth,
-        "bandwidth_gb_s": bandwidth and bandwidth["median"],
-        "bytes_per_token": weights,
-        "bandwidth_fraction": reached and reached["median"],
-        "left_out": dict(left_out),
-    }
-
-
-def speed_table(report: Report) -> Table:
-    """Return a row a measure and a column an engine, this package first."""
-    from gpt2cli.benchmark.measurements import BANDWIDTH, MEASURES, REACHED
-
-    engines, settings = report["engines"], report["settings"]
-    sizes = {"prefill": "prompt_tokens", "decode": "tokens", "batch": "batch"}
-    rows = [
-        ("MEASURE", "UNIT", *(engine["engine"] for engine in engines)),
-        ("computed in", "", *(engine["precision"] for engine in engines)),
-    ]
-    for name, measure in MEASURES.items():
-        taken = [engine["measures"].get(name) for engine in engines]
-        if any(taken):
-            title = f"{measure.title} of {settings[sizes[name]]}" if name in sizes else measure.title
-            rows.append((title, measure.unit, *(_number(entry and entry["median"]) for entry in taken)))
-    if report["bandwidth"]:
-        others = [UNKNOWN] * (len(engines) - 1)
-        reached = 100 * report["bandwidth_fraction"]
-        rows += [
-            ("weights read", "MB/token", _number(report["bytes_per_token"] / 1e6), *others),
-            (BANDWIDTH.title, BANDWIDTH.unit, _number(report["bandwidth_gb_s"]), *others),
-            (REACHED.title, "%", _number(reached), *others),
-        ]
-    return rows
-
-
-def report_quality(quality: Quality, facts: Report, source: str | None, text_bytes: int) -> dict[str, Any]:
-    """Return what a type of numbers costs; `text_bytes` counts the bytes of the predicted tokens."""
-    bits = 1.0 / (math.log(2) * text_bytes)
-    return {
-        **_machine(),
-        **facts,
-        "quality": {
-            "text": source,
-            "tokens": quality.tokens,
-            "bytes": text_bytes,
-            "perplexity_float32": quality.reference_perplexity,
-            "perplexity": quality.perplexity,
-            "perplexity_ratio": quality.perplexity_ratio,
-            "bits_per_byte_float32": quality.reference_nats * bits,
-            "bits_per_byte": quality.nats * bits,
-            "top1_agreement": quality.top1_agreement,
-            "mean_kl_nats": quality.mean_kl,
-        },
-    }
-
-
-def quality_table(report: Report) -> Table:
-    """Return a row a measure, with the numbers of float32 and of what is compared with it."""
-    quality = report["quality"]
-    rows = [("MEASURE", "UNIT", "float32", report["settings"]["dtype"])]
-    for name, unit, key in (("perplexity", "", "perplexity"), ("bits per byte", "bits", "bits_per_byte")):
-        rows.append((name, unit, f"{quality[f'{key}_float32']:.4f}", f"{quality[key]:.4f}"))
-    return [
-        *rows,
-        ("perplexity ratio", "", "1", f"{quality['perplexity_ratio']:.5f}"),
-        ("top-1 agreement", "%", "100", f"{100 * quality['top1_agreement']:.2f}"),
-        ("mean KL divergence", "nats", "0", f"{quality['mean_kl_nats']:.3g}"),
-    ]
-
-
-def caption(report: Report) -> str:
-    """Return one line that says what was measured, how and where."""
-    settings, machine = report["settings"], report["machine"]
-    how = f"{settings['backend']}, {settings['device']}, {_count(settings['threads'], 'thread')}"
-    rounds = f"; medians of {_count(settings['rounds'], 'round')}" if "rounds" in settings else ""
-    return (
-        f"{report['model']['name']} with gpt2cli {report['gpt2cli']} ({how}), "
-        f"on {_count(machine['cores'], 'core')} of {machine['processor']}{rounds}"
-    )
-
-
-def markdown_table(table: Table) -> str:
-    """Return a table of GitHub's Markdown, numbers to the right."""
-    header, *rows = table
-    rule = ["---"] * WORDS + ["---:"] * (len(header) - WORDS)
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, rule, *rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    from gpt2cli.benchmark.report import Table
 
 
 def print_numbers(table: Table) -> None:
@@ -144,37 +18,4 @@ def print_numbers(table: Table) -> None:
         InputError: stdout is closed.
         OSError: it cannot be written.
     """
-    if stdout_is_terminal():
-        columns = [
-            [cell.rjust(max(map(len, column))) for cell in column] if index >= WORDS else column
-            for index, column in enumerate(zip(*table, strict=True))
-        ]
-        table = list(zip(*columns, strict=True))
-    print_table(table[0], table[1:])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return UNKNOWN
-    whole = math.floor(math.log10(value)) + 1 if value > 0 else 1
-    return f"{value:,.{max(0, DIGITS - whole)}f}"
-
-
-def _machine() -> dict[str, Any]:
-    from gpt2cli.benchmark.machine import package_version, processor_name
-    from gpt2cli.ops.threads import available_cores
-
-    return {
-        "gpt2cli": __version__,
-        "machine": {
-            "processor": processor_name(),
-            "cores": available_cores(),
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "numpy": package_version("numpy"),
-            "torch": package_version("torch"),
-        },
-    }
+    print_table(table[0], table[1:], WORDS)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gpt2cli.cli.output.streams import json_line
+from gpt2cli.cli.output.streams import Write, json_line, terminal_columns
 from gpt2cli.generation.completion import Completion, Piece, Timing, logprobs_table
 from gpt2cli.text.tokenizer import Tokenizer
 
-Write = Callable[[bytes], object]
+if TYPE_CHECKING:
+    from gpt2cli.cli.output.terminal.word_wrap import WordWrap
+
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
@@ -28,14 +29,22 @@ class CompletionWriter(Protocol):
         """Leave the output in order, because no more will come."""
 
 
-class TextWriter:
-    """Write samples in their order, each with a final line end; the first unfinished one as it grows."""
+class TextCompletionWriter:
+    """Write samples in their order, each with a final line end; the first unfinished one as it grows.
 
-    def __init__(self, write: Write, samples: int, prompt: str, color: bool) -> None:
+    On a terminal its lines are broken between words; everywhere else text stays as it is.
+    """
+
+    def __init__(self, write: Write, samples: int, prompt: str, color: bool, on_terminal: bool) -> None:
         self._write = write
         self._samples = samples
-        self._prompt = _styled(prompt, BOLD, color)
+        self._prompt = prompt
         self._color = color
+        self._wrap: WordWrap | None = None
+        if on_terminal:
+            from gpt2cli.cli.output.terminal.word_wrap import WordWrap
+
+            self._wrap = WordWrap(terminal_columns)
         self._current = -1
         self._waiting: defaultdict[int, str] = defaultdict(str)
         self._finished: set[int] = set()
@@ -65,18 +74,26 @@ class TextWriter:
         if self._current < self._samples:
             if self._samples > 1:
                 header = f"=== sample {self._current + 1} of {self._samples} ==="
-                self._print(_styled(header, DIM, self._color) + "\n")
-            self._print(self._prompt)
+                self._print(header, DIM)
+                self._print("\n")
+            self._print(self._prompt, BOLD)
 
     def _write_current(self) -> None:
         self._print(self._waiting.pop(self._current, ""))
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, style: str = "") -> None:
+        if not text:
+            return
+        style = style if self._color else ""
+        if self._wrap:
+            text = self._wrap.push(text, style)
+        elif style:
+            text = f"{style}{text}{PLAIN}"
         if text:
             self._write(text.encode("utf-8"))
 
 
-class JsonWriter:
+class JsonCompletionWriter:
     """Write one JSON object a sample; `prompt` opens its text, `report` holds what all samples share.
 
     `phases` are the seconds that came before the first token.
@@ -117,10 +134,9 @@ class JsonWriter:
             "finish_reason": completion.finish_reason,
             **self._report,
             "usage": {**self._report["usage"], **completion.usage},
-            "timing": {**{f"{name}_seconds": took for name, took in self._phases.items()}, **asdict(timing)},
+            "timing": {
+                **{f"{name}_seconds": took for name, took in self._phases.items()},
+                **timing._asdict(),
+            },
             "logprobs": logprobs_table(tokens, self._tokenizer) if has_logprobs else None,
         }
-
-
-def _styled(text: str, style: str, color: bool) -> str:
-    return f"{style}{text}{PLAIN}" if color and text else text

@@ -8,25 +8,37 @@ from contextlib import ExitStack, contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING
 
+from gpt2cli.cli.spelling import spell
+from gpt2cli.hub.reporter import Progress, Reporter
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from gpt2cli.cli.output.progress.stopwatch import Stopwatch
 
 # In seconds; most work ends sooner than the import of what draws.
 SPINNER_DELAY = 0.3
 
 
-class Messages:
+class Messages(Reporter):
     """Talk to the person at the terminal, on stderr; never more than asked for."""
 
-    def __init__(self, quiet: bool = False, verbose: bool = False, color: str = "auto") -> None:
+    def __init__(
+        self,
+        quiet: bool = False,
+        verbose: bool = False,
+        color: str = "auto",
+        watch: Stopwatch | None = None,
+    ) -> None:
         self.quiet = quiet
         self.verbose = verbose
         self.color = color
+        self._watch = watch
 
     def note(self, text: str) -> None:
         """Print one line, unless quiet."""
         if not self.quiet and sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)
+            print(spell(text), file=sys.stderr, flush=True)
 
     def detail(self, text: str) -> None:
         """Print one line, if verbose."""
@@ -38,8 +50,24 @@ class Messages:
         """Tell whether stderr is a terminal where something may move."""
         return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
 
+    def finish(self, phase: str) -> None:
+        """Count the time since the phase before as this one's, if there is a stopwatch."""
+        if self._watch:
+            self._watch.lap(phase)
+
     @contextmanager
-    def spinner(self, text: str) -> Iterator[None]:
+    def fetching(self, model: str) -> Iterator[Progress]:
+        """Yield the function that shows how far a download is: bars on a terminal, else a line a file."""
+        from gpt2cli.cli.output.progress.download import bars, lines
+
+        if self.on_terminal:
+            with bars(stderr_console(self.color)) as progress:
+                yield progress
+        else:
+            yield lines(self, model)
+
+    @contextmanager
+    def working(self, text: str) -> Iterator[None]:
         """Show that something goes on once the block has run for a while, on a terminal only."""
         if not self.on_terminal:
             yield
@@ -60,20 +88,11 @@ class Messages:
 
 def stderr_console(color: str = "auto") -> Console:
     """Return a rich console on stderr; color is auto, always or never."""
-    return _console(color, stderr=True)
-
-
-def stdout_console(color: str = "auto") -> Console:
-    """Return a rich console on stdout, for tables and pictures only; color is auto, always or never."""
-    return _console(color, stderr=False)
-
-
-def _console(color: str, stderr: bool) -> Console:
     # Only what draws needs rich, whose import costs as much as a short command.
     from rich.console import Console
 
     return Console(
-        stderr=stderr,
+        stderr=True,
         force_terminal=True if color == "always" else None,
         no_color=True if color == "never" else None,
         highlight=False,

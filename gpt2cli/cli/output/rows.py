@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from gpt2cli.cli.output.streams import json_line
+from gpt2cli.cli.output.record import Record, round_record, spell
+from gpt2cli.cli.output.streams import Write, json_line
 
-Write = Callable[[bytes], object]
-Record = Mapping[str, Any]
 Format = Literal["tsv", "csv", "json", "jsonl"]
 DELIMITERS = {"tsv": "\t", "csv": ","}
 
-# float32 computes no more digits than these.
-DECIMALS = 6
-# On a terminal, where rows are aligned before all of them are known.
-TEXT_WIDTH, NUMBER_WIDTH, COUNT_WIDTH = 12, 10, 5
-
 
 class RowWriter(Protocol):
-    """Take records one by one; their values are text, numbers, truth values or None."""
+    """Take records one by one."""
 
     def add(self, record: Record) -> None:
         """Write the next record."""
@@ -62,21 +55,23 @@ class RowOutput:
 
     def _open(self, metadata: Record, columns: Sequence[str]) -> RowWriter:
         if self.kind == "json":
-            return JsonWriter(self.write, metadata)
+            return JsonRowWriter(self.write, metadata)
         if self.kind == "jsonl":
-            return JsonLinesWriter(self.write, metadata)
+            return JsonLinesRowWriter(self.write, metadata)
         if self.aligned and self.kind == "tsv":
-            return AlignedWriter(self.write, metadata, columns)
-        return DelimitedWriter(self.write, metadata, columns, DELIMITERS[self.kind])
+            from gpt2cli.cli.output.terminal.aligned_rows import AlignedRowWriter
+
+            return AlignedRowWriter(self.write, metadata, columns)
+        return DelimitedRowWriter(self.write, metadata, columns, DELIMITERS[self.kind])
 
 
-class DelimitedWriter:
+class DelimitedRowWriter:
     """Write a header and a line a record; None is an empty cell."""
 
     def __init__(self, write: Write, metadata: Record, columns: Sequence[str], delimiter: str) -> None:
         self._write = write
         self._columns = columns
-        self._constants = [_cell(name, value) for name, value in metadata.items()]
+        self._constants = [spell(name, value) for name, value in metadata.items()]
         self._delimiter = delimiter
         # The csv module would leave a lone carriage return bare, and its readers take that for a line end.
         self._special = re.compile(f'["\r\n{delimiter}]')
@@ -84,7 +79,7 @@ class DelimitedWriter:
 
     def add(self, record: Record) -> None:
         """Write a line."""
-        self._line([_cell(column, record.get(column)) for column in self._columns] + self._constants)
+        self._line([spell(column, record.get(column)) for column in self._columns] + self._constants)
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
         """Have nothing left to write."""
@@ -99,7 +94,7 @@ class DelimitedWriter:
         return cell
 
 
-class JsonLinesWriter:
+class JsonLinesRowWriter:
     """Write an object a line, with the metadata in each."""
 
     def __init__(self, write: Write, metadata: Record) -> None:
@@ -108,13 +103,13 @@ class JsonLinesWriter:
 
     def add(self, record: Record) -> None:
         """Write a line."""
-        self._write(json_line({**_rounded(record), **self._metadata}))
+        self._write(json_line({**round_record(record), **self._metadata}))
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
         """Have nothing left to write."""
 
 
-class JsonWriter:
+class JsonRowWriter:
     """Write one object that holds the metadata, the list `rows`, and lists of extra records."""
 
     def __init__(self, write: Write, metadata: Record) -> None:
@@ -125,83 +120,13 @@ class JsonWriter:
 
     def add(self, record: Record) -> None:
         """Write a member of `rows`, on a line of its own."""
-        self._write(self._before + json_line(_rounded(record)).rstrip(b"\n"))
+        self._write(self._before + json_line(round_record(record)).rstrip(b"\n"))
         self._before = b",\n"
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
         """Write the extra lists and end the object."""
-        lists = {name: [_rounded(record) for record in records] for name, records in extra.items()}
+        lists = {name: [round_record(record) for record in records] for name, records in extra.items()}
         self._write(b"\n]")
         for name, records in lists.items():
             self._write(f", {json.dumps(name)}: ".encode() + json.dumps(records, ensure_ascii=False).encode())
         self._write(b"}\n")
-
-
-class AlignedWriter:
-    """Write for a reader at a terminal: the metadata once, then columns."""
-
-    def __init__(self, write: Write, metadata: Record, columns: Sequence[str]) -> None:
-        from rich.cells import cell_len
-
-        self._length = cell_len
-        self._write = write
-        self._columns = columns
-        self._widths: list[int] = []
-        told = " ".join(f"{name}={_cell('', value)}" for name, value in metadata.items() if value is not None)
-        self._print(f"# {told}")
-
-    def add(self, record: Record) -> None:
-        """Write a line; characters that would break it are shown as escapes."""
-        values = [record.get(column) for column in self._columns]
-        if not self._widths:
-            self._widths = [_width(*pair) for pair in zip(self._columns, values, strict=True)]
-            self._line(self._columns)
-        self._line([visible(_cell(*pair)) for pair in zip(self._columns, values, strict=True)])
-
-    def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
-        """Have nothing left to write."""
-
-    def _line(self, cells: Sequence[str]) -> None:
-        padded = []
-        for index, cell in enumerate(cells):
-            # A column grows with its cells, so that the ones below are aligned.
-            self._widths[index] = max(self._widths[index], min(self._length(cell), TEXT_WIDTH))
-            padded.append(cell + " " * (self._widths[index] - self._length(cell)))
-        self._print("  ".join(padded).rstrip())
-
-    def _print(self, line: str) -> None:
-        self._write((line + "\n").encode("utf-8", "surrogateescape"))
-
-
-def stdout_is_terminal() -> bool:
-    """Tell whether stdout is a terminal."""
-    return sys.stdout is not None and sys.stdout.isatty()
-
-
-def _rounded(record: Record) -> dict[str, Any]:
-    return {name: _round(name, value) for name, value in record.items()}
-
-
-def _round(name: str, value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    # A probability may be far below what decimals show.
-    return float(f"{value:.{DECIMALS}g}") if name == "probability" else round(value, DECIMALS)
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(_round(name, value))
-
-
-def _width(column: str, value: Any) -> int:
-    usual = {str: TEXT_WIDTH, float: NUMBER_WIDTH, int: COUNT_WIDTH}.get(type(value), 0)
-    return max(len(column), usual)
-
-
-def visible(cell: str) -> str:
-    """Return text on one line, with what does not print as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cell)

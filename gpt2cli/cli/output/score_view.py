@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt2cli.cli.options.scoring import Scoring
-from gpt2cli.cli.output.rows import Write
-from gpt2cli.cli.output.streams import wants_color
-from gpt2cli.cli.score_sources import Sources
-from gpt2cli.scoring.rows import TokenRow, Unit, token_rows
-from gpt2cli.scoring.scored_text import ScoredToken, Split, Text, split_texts
-from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, lines_of, parts_of, shade
+from gpt2cli.cli.input.sources import Sources
+from gpt2cli.cli.output.streams import Write, stdout_is_terminal, terminal_columns, wants_color
+from gpt2cli.scoring.rows import TokenRow, token_rows
+from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
+from gpt2cli.scoring.settings import Split, Unit
+from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, legend, lines_of, parts_of, shade
+from gpt2cli.scoring.text_scorer import Scoring
 from gpt2cli.scoring.words import WordRow, word_rows
 
 # Under a text without colours, as tall as it is surprising.
 BARS = " ▁▂▃▄▅▆▇█"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 BLACK, PLAIN = "\x1b[38;5;16m", "\x1b[0m"
 
 
@@ -61,18 +61,36 @@ def show_view(view: View, output: Path | None, color: str, write: Write) -> None
         draw = {".html": pictures.html_page, ".svg": pictures.svg_drawing, ".png": pictures.png_image}[kind]
         write(draw(list(view.parts()), view.title))
         return
-    for line in terminal_lines(view.parts(), output is None and wants_color(color)):
+    shaded = output is None and wants_color(color)
+    for line in terminal_lines(view.parts(), shaded):
         write(line)
+    if output is None and stdout_is_terminal():
+        for line in terminal_legend(shaded):
+            write(line)
 
 
-def terminal_lines(parts: Iterable[Part], color: bool) -> Iterator[bytes]:
+def terminal_lines(parts: Iterable[Part], shaded: bool) -> Iterator[bytes]:
     """Yield lines as wide as the terminal: shaded, or with bars below the text."""
-    for line in lines_of(parts, shutil.get_terminal_size().columns):
-        if color:
+    for line in lines_of(parts, terminal_columns()):
+        if shaded:
             yield "".join(map(_shaded, line)).encode() + b"\n"
         else:
-            text = "".join(_visible(placed.part.text) for placed in line)
+            text = "".join(placed.part.text for placed in line)
             yield f"{text}\n{''.join(map(_bar, line)).rstrip()}\n".encode()
+
+
+def terminal_legend(shaded: bool) -> Iterator[bytes]:
+    """Yield an empty line, and what a few shades or bars stand for."""
+    yield b"\n"
+    labels = [(bits, label.replace(" ", NO_BREAK)) for bits, label in legend()]
+    if shaded:
+        marks = [Part(f" {label} ", bits) for bits, label in labels]
+    else:
+        # No surprisal has no bar.
+        marks = [Part(f"{_bar_of(bits)}{NO_BREAK}{label}  ") for bits, label in labels[1:]]
+    for line in lines_of(marks, terminal_columns()):
+        text = "".join(_shaded(placed) if shaded else placed.part.text for placed in line)
+        yield f"{text.rstrip()}\n".encode()
 
 
 def _stretch(row: TokenRow | WordRow, text: Text) -> Shaded:
@@ -81,18 +99,15 @@ def _stretch(row: TokenRow | WordRow, text: Text) -> Shaded:
 
 
 def _shaded(placed: Placed) -> str:
-    text = _visible(placed.part.text)
     if placed.part.bits is None:
-        return text
+        return placed.part.text
     red, green, blue = shade(placed.part.bits)
-    return f"{BLACK}\x1b[48;2;{red};{green};{blue}m{text}{PLAIN}"
+    return f"{BLACK}\x1b[48;2;{red};{green};{blue}m{placed.part.text}{PLAIN}"
 
 
 def _bar(placed: Placed) -> str:
-    height = round(min((placed.part.bits or 0.0) / FULL_SHADE, 1.0) * (len(BARS) - 1))
-    return BARS[height] * int(placed.width)
+    return _bar_of(placed.part.bits or 0.0) * int(placed.width)
 
 
-def _visible(text: str) -> str:
-    # What a terminal would obey is not shown to it.
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+def _bar_of(bits: float) -> str:
+    return BARS[round(min(bits / FULL_SHADE, 1.0) * (len(BARS) - 1))]

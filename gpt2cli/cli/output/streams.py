@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from gpt2cli.errors import InputError
 
+Write = Callable[[bytes], object]
+
 
 def write_stdout(data: bytes) -> None:
     """Write bytes to stdout and flush them, so that a reader has each token as it is made.
@@ -53,7 +55,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def open_output(path: Path | None) -> Iterator[Callable[[bytes], object]]:
+def open_output(path: Path | None) -> Iterator[Write]:
     """Return what writes bytes to a file that appears when it is complete, or to stdout at once.
 
     Raises:
@@ -66,9 +68,21 @@ def open_output(path: Path | None) -> Iterator[Callable[[bytes], object]]:
         yield file.write
 
 
+def stdout_is_terminal() -> bool:
+    """Return whether stdout is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def terminal_columns() -> int:
+    """Return the width of the terminal on stdout, or COLUMNS if that is set; 80 where there is neither."""
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
 def wants_color(color: str) -> bool:
-    """Tell whether text on stdout may carry styles; color is auto, always or never."""
+    """Return whether text on stdout may carry styles; color is auto, always or never."""
     if color != "auto":
         return color == "always"
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not plain and sys.stdout is not None and sys.stdout.isatty()
+    return not plain and stdout_is_terminal()

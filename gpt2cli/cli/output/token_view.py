@@ -8,8 +8,10 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from gpt2cli.cli.output.tokens import TokenWriter, Write
+from gpt2cli.cli.output.streams import Write
+from gpt2cli.cli.output.tokens import TokenWriter
 from gpt2cli.errors import Error
+from gpt2cli.text.printable import escaped
 from gpt2cli.text.tokenizer import Tokenizer
 
 # The rest of a character that began in the token before.
@@ -157,7 +159,7 @@ class HtmlPage(TokenWriter):
 
 def draw_html(cell: Cell) -> str:
     """Return a span that shows one token, with its id as a tooltip; its bytes too if they are no text."""
-    text = "".join(HTML_MARKS.get(character) or html.escape(_escaped(character)) for character in cell.text)
+    text = "".join(HTML_MARKS.get(character) or html.escape(escaped(character)) for character in cell.text)
     is_text = cell.data == cell.text.encode("utf-8", "replace")
     tooltip = f"{cell.token_id}" if is_text else f"{cell.token_id}: {cell.data.hex(' ')}"
     return f'<span title="{tooltip}">{text or HTML_CONTINUED}</span>'
@@ -166,13 +168,4 @@ def draw_html(cell: Cell) -> str:
 def _visible(character: str) -> str:
     if character == "\n":
         return f"{NEWLINE}\n"
-    return TAB if character == "\t" else _escaped(character)
-
-
-def _escaped(character: str) -> str:
-    """Return a character as it is, or spelled out if a terminal or a page would not show it as one."""
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":
-        return rf"\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode-escape").decode("ascii")
+    return TAB if character == "\t" else escaped(character)

@@ -10,12 +10,10 @@ from json import dumps
 from typing import IO
 
 from gpt2cli.cli.input.text import source_name
-from gpt2cli.cli.output.streams import json_line
+from gpt2cli.cli.output.streams import Write, json_line
 from gpt2cli.errors import Error, InputError
 from gpt2cli.text.token_files import DecimalText, TokenFile
 from gpt2cli.text.tokenizer import Tokenizer
-
-Write = Callable[[bytes], object]
 
 COPIED_BYTES = 1 << 20
 

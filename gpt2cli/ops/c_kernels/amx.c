@@ -1,5 +1,5 @@
-/* For x86 processors with matrix tiles: since Sapphire Rapids. Many rows in int8 are multiplied in them; all else is
-   what AVX-512 offers. */
+/* For x86 processors with AMX: since Sapphire Rapids. It multiplies many rows in int8; the other kernels are those of
+   AVX-512. */
 
 #include "kernels.h"
 
@@ -14,33 +14,33 @@
 #else
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
 #endif
-#define LANES 16
-#define TILES
+#define ISA_LANES 16
+#define ISA_HAS_AMX
 #include "common.inc"
-#include "finish.inc"
-#include "int8.inc"
+#include "epilogue.inc"
+#include "linear_int8.inc"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 
-/* The system keeps the tiles of a process only after it has asked for them. */
-static int may_use_tiles(void)
+/* Linux lets a process use the tile registers only after it has asked for them. */
+static int may_use_amx(void)
 {
-    enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18, TILE_INSTRUCTIONS = 1 << 24 | 1 << 25 };
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18, CPUID_AMX_TILE_AND_INT8 = 1 << 24 | 1 << 25 };
     unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & TILE_INSTRUCTIONS) == TILE_INSTRUCTIONS &&
-           !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA);
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & CPUID_AMX_TILE_AND_INT8) == CPUID_AMX_TILE_AND_INT8 &&
+           !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
 }
 
 const struct kernels *kernels_amx(void)
 {
-    static struct kernels with_tiles;
-    if (!with_tiles.name && may_use_tiles()) {
-        with_tiles = kernels_avx512;
-        with_tiles.linear_int8 = linear_int8;
-        with_tiles.name = "amx";
+    static struct kernels with_amx;
+    if (!with_amx.name && may_use_amx()) {
+        with_amx = kernels_avx512;
+        with_amx.linear_int8 = linear_int8;
+        with_amx.name = "amx";
     }
-    return with_tiles.name ? &with_tiles : NULL;
+    return with_amx.name ? &with_amx : NULL;
 }
 #else
 const struct kernels *kernels_amx(void) { return NULL; }

@@ -1,4 +1,4 @@
-/* For x86 processors since Haswell and Zen. */
+/* For x86 processors with AVX2, FMA and F16C: since Haswell and Zen. */
 
 #include "kernels.h"
 
@@ -9,9 +9,9 @@
 #else
 #pragma GCC target("avx2,fma,f16c")
 #endif
-#define LANES 8
-#define NAME "avx2"
-#define KERNELS kernels_avx2
+#define ISA_LANES 8
+#define ISA_NAME "avx2"
+#define ISA_KERNELS kernels_avx2
 #include "kernels.inc"
 #if defined(__clang__)
 #pragma clang attribute pop

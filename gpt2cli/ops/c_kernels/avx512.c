@@ -1,4 +1,4 @@
-/* For x86 processors with 512-bit vectors and VNNI: since Ice Lake and Zen 4. */
+/* For x86 processors with AVX-512 and VNNI: since Ice Lake and Zen 4. */
 
 #include "kernels.h"
 
@@ -9,9 +9,9 @@
 #else
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #endif
-#define LANES 16
-#define NAME "avx512"
-#define KERNELS kernels_avx512
+#define ISA_LANES 16
+#define ISA_NAME "avx512"
+#define ISA_KERNELS kernels_avx512
 #include "kernels.inc"
 #if defined(__clang__)
 #pragma clang attribute pop

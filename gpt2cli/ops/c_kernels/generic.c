@@ -1,6 +1,6 @@
-/* For any processor: the instructions that the compiler may always use. */
+/* For every processor: only what the compiler may always use. */
 
-#define LANES 4
-#define NAME "generic"
-#define KERNELS kernels_generic
+#define ISA_LANES 4
+#define ISA_NAME "generic"
+#define ISA_KERNELS kernels_generic
 #include "kernels.inc"

@@ -1,3 +1,5 @@
+/* The pool of threads. See pool.h. */
+
 #include "pool.h"
 
 #include <pthread.h>
@@ -6,43 +8,43 @@
 #include <stdint.h>
 
 enum {
-    /* Some 0.2 ms: longer than Python needs between two calls, and than a thread needs to wake. */
+    /* Some 0.2 ms: longer than Python takes between two calls, and than a thread takes to wake. */
     SPINS = 8000,
-    REMAINING_BITS = 32,
-    /* A usual second cache; a core reads less while Python is between two calls. */
-    AHEAD_BYTES = 1 << 19,
-    LINE_BYTES = 64,
-    LINES_AT_ONCE = 8,
+    TASK_BITS = 32,
+    /* A small second cache. Between two calls from Python, a core reads less. */
+    READ_AHEAD_BYTES = 1 << 19,
+    READ_AHEAD_LINES = 8, /* between two looks at whether there is work */
     FOLLOWER_BITS = 10,
-    FEW_NUMBERS = 1 << 15,
+    SMALL = 1 << 15, /* numbers */
 };
 
-/* The number of the job in the upper half and its tasks left to take in the lower, in one word: a thread
-   that comes late finds another number or nothing left, so it never takes a task of a job that it has not read. */
+/* A job is one call of pool_run. The ticket has its number in the upper half and how many of its tasks are left in the
+   lower. As both change together, a thread that comes late never takes a task of a job that it has not read. */
 static _Atomic uint64_t ticket;
 static atomic_ptrdiff_t done;
 static pool_task job;
 static void *job_context;
 
-/* What was read after a matrix the last time, where its address says. */
+/* What was read after a matrix the last time: a hash table by its address. */
 static struct follower {
     const char *matrix, *next;
 } followers[1 << FOLLOWER_BITS];
 static const char *newest_matrix;
 static _Atomic(const char *) expected_matrix;
 
+/* How much of the expected matrix a thread has prefetched. */
 struct reading {
     const char *matrix;
-    ptrdiff_t done;
+    ptrdiff_t bytes;
 };
 
 static pthread_mutex_t caller = PTHREAD_MUTEX_INITIALIZER, lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work_came = PTHREAD_COND_INITIALIZER;
 static atomic_int sleepers, wanted_workers;
 static int workers;
-static pthread_t threads_of[MOST_THREADS];
+static pthread_t handles[MAX_THREADS];
 
-static void pause_a_little(void)
+static void pause_briefly(void)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -51,7 +53,7 @@ static void pause_a_little(void)
 #endif
 }
 
-/* Take tasks until none is left. */
+/* Takes tasks until none is left. */
 static void work(int worker)
 {
     uint64_t seen = atomic_load(&ticket);
@@ -72,15 +74,15 @@ static int is_idle(int worker)
     return !(uint32_t)atomic_load(&ticket) && worker <= atomic_load(&wanted_workers);
 }
 
-/* Reads on in what a thread expects to be given next, until there is work. */
+/* Prefetches what is expected to be read next, until there is work. */
 static void read_ahead(struct reading *reading, int worker)
 {
     const char *expected = atomic_load(&expected_matrix);
     if (expected != reading->matrix)
         *reading = (struct reading){expected, 0};
-    for (; expected && reading->done < AHEAD_BYTES && is_idle(worker); reading->done += LINES_AT_ONCE * LINE_BYTES)
-        for (int line = 0; line < LINES_AT_ONCE; line++)
-            __builtin_prefetch(expected + reading->done + line * LINE_BYTES, 0, 2);
+    while (expected && reading->bytes < READ_AHEAD_BYTES && is_idle(worker))
+        for (int line = 0; line < READ_AHEAD_LINES; line++, reading->bytes += CACHE_LINE_BYTES)
+            __builtin_prefetch(expected + reading->bytes, 0, 2);
 }
 
 static void *serve(void *number)
@@ -88,11 +90,11 @@ static void *serve(void *number)
     int worker = (int)(intptr_t)number;
     struct reading reading = {NULL, 0};
     while (worker <= atomic_load(&wanted_workers)) {
-        /* It is the one that will begin with the first rows or columns. */
+        /* Its share is the first, and so begins where the matrix does. */
         if (worker == 1)
             read_ahead(&reading, worker);
         for (int spin = 0; spin < SPINS && is_idle(worker); spin++)
-            pause_a_little();
+            pause_briefly();
         if (is_idle(worker)) {
             pthread_mutex_lock(&lock);
             atomic_fetch_add(&sleepers, 1);
@@ -115,7 +117,7 @@ static void wake_all(void)
 
 static void wait_for_caller(void) { pthread_mutex_lock(&caller); }
 
-/* A forked child has the caller's thread alone. */
+/* A forked child has only the thread that forked. */
 static void forget_workers(void)
 {
     workers = 0;
@@ -138,14 +140,14 @@ void pool_unlock(void) { pthread_mutex_unlock(&caller); }
 
 int pool_set_threads(int threads)
 {
-    int wanted = threads < 1 ? 0 : (threads < MOST_THREADS ? threads : MOST_THREADS) - 1;
+    int wanted = threads < 1 ? 0 : (threads < MAX_THREADS ? threads : MAX_THREADS) - 1;
     atomic_store(&wanted_workers, wanted);
     if (workers > wanted)
         wake_all();
     while (workers > wanted)
-        pthread_join(threads_of[workers--], NULL);
+        pthread_join(handles[workers--], NULL);
     while (workers < wanted) {
-        if (pthread_create(&threads_of[workers + 1], NULL, serve, (void *)(intptr_t)(workers + 1)))
+        if (pthread_create(&handles[workers + 1], NULL, serve, (void *)(intptr_t)(workers + 1)))
             break;
         workers++;
     }
@@ -160,7 +162,7 @@ static struct follower *follower_of(const char *matrix)
     return &followers[(uint64_t)(uintptr_t)matrix * 0x9e3779b97f4a7c15u >> (64 - FOLLOWER_BITS)];
 }
 
-void pool_read(const void *matrix)
+void pool_will_read(const void *matrix)
 {
     if (newest_matrix)
         *follower_of(newest_matrix) = (struct follower){newest_matrix, matrix};
@@ -171,7 +173,7 @@ void pool_read(const void *matrix)
 
 void pool_run(pool_task task, void *context, ptrdiff_t tasks)
 {
-    /* More tasks than a ticket can count are so long that no one has them. */
+    /* Nobody has as many tasks as a ticket cannot count; they would take too long. */
     if (!workers || tasks == 1 || tasks > UINT32_MAX) {
         for (ptrdiff_t i = 0; i < tasks; i++)
             task(context, i, 0);
@@ -182,14 +184,14 @@ void pool_run(pool_task task, void *context, ptrdiff_t tasks)
     job = task;
     job_context = context;
     atomic_store(&done, 0);
-    uint64_t number = (atomic_load(&ticket) >> REMAINING_BITS) + 1;
-    atomic_store(&ticket, number << REMAINING_BITS | (uint64_t)tasks);
+    uint64_t number = (atomic_load(&ticket) >> TASK_BITS) + 1;
+    atomic_store(&ticket, number << TASK_BITS | (uint64_t)tasks);
     if (atomic_load(&sleepers))
         wake_all();
     work(0);
     for (int spin = 0; atomic_load(&done) < tasks; spin++) {
-        pause_a_little();
-        /* The thread that holds the last task may be waiting for this core. */
+        pause_briefly();
+        /* The thread with the last task may be waiting for this core. */
         if (spin > SPINS)
             sched_yield();
     }
@@ -198,8 +200,8 @@ void pool_run(pool_task task, void *context, ptrdiff_t tasks)
 struct shares {
     pool_task task;
     void *context;
-    ptrdiff_t tasks, each;
-    atomic_ptrdiff_t taken[MOST_THREADS];
+    ptrdiff_t tasks, share_size;
+    atomic_ptrdiff_t taken[MAX_THREADS];
 };
 
 static void take_shares(void *context, ptrdiff_t first_share, int worker)
@@ -207,9 +209,10 @@ static void take_shares(void *context, ptrdiff_t first_share, int worker)
     struct shares *s = context;
     (void)first_share;
     for (int i = 0, threads = pool_threads(); i < threads; i++) {
-        /* The first is of worker 1, who reads ahead, and the last of the caller. */
+        /* The first share belongs to worker 1, which reads ahead, and the last to the caller. */
         int share = (worker + threads - 1 + i) % threads;
-        ptrdiff_t first = share * s->each, end = first + s->each < s->tasks ? first + s->each : s->tasks, task;
+        ptrdiff_t first = share * s->share_size, end = first + s->share_size, task;
+        end = end < s->tasks ? end : s->tasks;
         while ((task = first + atomic_fetch_add(&s->taken[share], 1)) < end)
             s->task(s->context, task, worker);
     }
@@ -221,9 +224,9 @@ void pool_run_in_shares(pool_task task, void *context, ptrdiff_t tasks)
     pool_run(take_shares, &shares, workers + 1);
 }
 
-void pool_run_unless_small(pool_task task, void *context, ptrdiff_t tasks, ptrdiff_t each)
+void pool_run_unless_small(pool_task task, void *context, ptrdiff_t tasks, ptrdiff_t size)
 {
-    if (tasks * each >= FEW_NUMBERS)
+    if (tasks * size >= SMALL)
         pool_run(task, context, tasks);
     else
         for (ptrdiff_t i = 0; i < tasks; i++)

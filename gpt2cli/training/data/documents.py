@@ -1,4 +1,4 @@
-"""Texts as one long row of ids: documents, token files, and the part that is held out."""
+"""Texts as one row of ids: documents, token files, and the held-out part."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import InputError
-from gpt2cli.text.tokenizer import END_OF_TEXT
 
 Ids: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -19,9 +19,9 @@ SEPARATOR = re.compile(rf"^{re.escape(END_OF_TEXT)}\r?(?:\n|\Z)", re.MULTILINE)
 RAW_TOKENS = {".u16": "<u2", ".u32": "<u4"}
 TOKEN_SUFFIXES = (".npy", *RAW_TOKENS)
 HELD_OUT_FRACTION = 0.05
-# More would make each evaluation slow, and its figure hardly more certain.
+# More slows each evaluation and hardly sharpens its figure.
 HELD_OUT_TOKENS = 32_768
-# With fewer documents, whole ones are too coarse to hold out.
+# Fewer documents are too coarse to hold out whole.
 MANY_DOCUMENTS = 20
 
 
@@ -31,7 +31,7 @@ def split_documents(text: str) -> list[str]:
 
 
 def parse_json_lines(text: str, field: str, name: str) -> list[str]:
-    """Return one field of each JSON object, one a line; `name` is what messages call the source.
+    """Return one field of each JSON object, one per line; messages call the source `name`.
 
     Raises:
         InputError: a line is not a JSON object, or its field is missing or not a string.
@@ -48,7 +48,7 @@ def read_token_file(path: Path) -> Ids:
     """Map a row of ids into memory: a one-dimensional .npy, or raw little-endian .u16 or .u32.
 
     Raises:
-        InputError: the file cannot be read, is empty, or is no such row.
+        InputError: the file cannot be read, is empty, or has another format.
     """
     try:
         size = path.stat().st_size
@@ -59,19 +59,19 @@ def read_token_file(path: Path) -> Ids:
         else:
             dtype = np.dtype(RAW_TOKENS[path.suffix])
             if size % dtype.itemsize:
-                raise InputError(f"{path} is cut off: {size:,} bytes are no multiple of {dtype.itemsize}.")
+                raise InputError(f"{path} is cut off: {size:,} bytes are not a multiple of {dtype.itemsize}.")
             ids = np.memmap(path, dtype, mode="r")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}.") from error
     except (ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a .npy file of whole numbers.") from error
+        raise InputError(f"{path} is not a .npy file of integers.") from error
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or not ids.size:
-        raise InputError(f"{path} is not one row of token ids.", "`gpt2 tokenize -o FILE` makes such files.")
+        raise InputError(f"{path} is not one row of token ids.", "Give a one-dimensional array of integers.")
     return ids
 
 
 def join_documents(parts: Sequence[Ids | Sequence[int]], end_id: int | None, vocab_size: int) -> Ids:
-    """Return all parts as one row, with the end-of-text id before, between and behind them.
+    """Return all parts as one row, with the end-of-text id before, between and after them.
 
     Raises:
         InputError: an id is beyond the vocabulary, or there is no id to put between several parts.
@@ -86,15 +86,15 @@ def join_documents(parts: Sequence[Ids | Sequence[int]], end_id: int | None, voc
         largest = int(ids.max(initial=0))
         if largest >= vocab_size or ids.min(initial=0) < 0:
             raise InputError(
-                f"The texts hold the token {largest}, but the model has only {vocab_size:,}.",
-                "Name the model whose tokenizer made the token file: --tokenizer MODEL.",
+                f"The texts have token {largest}, but the vocabulary ends at {vocab_size - 1}.",
+                "Name the model whose tokenizer made the token file in `tokenizer`.",
             )
         row += [ids.astype(dtype, copy=False), row[0]]
     return _without_repeats(np.concatenate(row), end_id)
 
 
 def count_documents(ids: Ids, end_id: int | None) -> int:
-    """Return how many runs of other ids the end-of-text id separates."""
+    """Return how many documents the end-of-text id separates."""
     if end_id is None:
         return int(ids.size > 0)
     ends = ids == end_id
@@ -102,11 +102,11 @@ def count_documents(ids: Ids, end_id: int | None) -> int:
 
 
 def hold_out(ids: Ids, end_id: int | None) -> tuple[Ids, Ids]:
-    """Return what to train on and what to hold out: the last ids, in whole documents if there are many."""
+    """Return the ids to train on and the last ones, held out; these are whole documents if there are many."""
     size = min(HELD_OUT_TOKENS, max(2, round(HELD_OUT_FRACTION * ids.size)))
     cut = max(0, ids.size - size)
     if count_documents(ids, end_id) >= MANY_DOCUMENTS:
-        # The mark that ends one document also begins the next, so both parts have it.
+        # The id that ends one document also begins the next, so both parts have it.
         ends = np.flatnonzero(ids[: cut + 1] == end_id)
         start = int(ends[-1])
         if ids.size - start <= 4 * size:
@@ -118,10 +118,10 @@ def _field(line: str, field: str, where: str) -> str:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON.", "A JSONL file has one object a line.") from error
+        raise InputError(f"{where} is not JSON.", "JSON Lines have one object per line.") from error
     text = value.get(field) if isinstance(value, dict) else None
     if not isinstance(text, str):
-        raise InputError(f"{where} has no text in {field!r}.", "--field NAME names the field.")
+        raise InputError(f"{where} has no text in {field!r}.", "Name its field in `field`.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -130,6 +130,6 @@ def _field(line: str, field: str, where: str) -> str:
 
 
 def _without_repeats(ids: Ids, end_id: int | None) -> Ids:
-    # A token file may bring marks of its own.
+    # A token file may have end-of-text ids already.
     ends = ids == end_id
     return np.delete(ids, np.flatnonzero(ends[:-1] & ends[1:]))

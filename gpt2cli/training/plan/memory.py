@@ -1,4 +1,4 @@
-"""How much memory training takes, estimated before it starts."""
+"""An estimate of the memory that training takes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.roles import is_layer_matrix, layer_of
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.errors import UsageError
 from gpt2cli.training.plan.settings import TrainingSettings
 
 MUON_BYTES, ADAMW_BYTES = 4, 8
-# What a block keeps for each token until the gradients are known, in units of its width and beside twice the
-# inner width: norms, queries, keys, values, the attended, both residuals.
+# What a block keeps for each token until the backward pass, in units of its width: norms, queries, keys,
+# values, attention outputs, both residuals. Twice the inner width comes on top.
 KEPT_WIDTHS = 11
 LOGITS_COPIES = 3
-# With dropout, PyTorch writes out the attention of each head on each position.
+# With dropout, PyTorch materializes the attention matrix of each head.
 ATTENTION_COPIES = 4
 # The interpreter, PyTorch and the allocator's slack.
 BASE_BYTES = 350_000_000
@@ -26,12 +27,12 @@ LORA_RANK = 8
 
 
 def estimate_memory(config: ModelConfig, settings: TrainingSettings) -> int:
-    """Return about how many bytes training takes at its peak."""
+    """Return the bytes that training takes at its peak, about."""
     shapes = expected_shapes(config)
     total = sum(map(math.prod, shapes.values()))
     trained = {name: shape for name, shape in shapes.items() if not settings.freezes(name)}
     if settings.lora:
-        matrices = [shape for name, shape in shapes.items() if name.startswith("h.") and len(shape) == 2]
+        matrices = [shape for name, shape in shapes.items() if is_layer_matrix(name, shape)]
         trained = {str(number): (settings.lora, sum(shape)) for number, shape in enumerate(matrices)}
     fixed = 4 * total + sum(_bytes_each(name, settings) * math.prod(shape) for name, shape in trained.items())
     reduced = 2 * total if settings.precision == "bfloat16" else 0
@@ -39,7 +40,7 @@ def estimate_memory(config: ModelConfig, settings: TrainingSettings) -> int:
 
 
 def window_bytes(config: ModelConfig, settings: TrainingSettings) -> int:
-    """Return about how many bytes the activations of one window take."""
+    """Return the bytes that the activations of one window take, about."""
     size = 2 if settings.precision == "bfloat16" else 4
     kept = size * (KEPT_WIDTHS * config.n_embd + 2 * config.inner_width)
     if settings.dropout:
@@ -49,7 +50,7 @@ def window_bytes(config: ModelConfig, settings: TrainingSettings) -> int:
 
 
 def suitable_micro_batch(config: ModelConfig, settings: TrainingSettings, budget: int) -> int:
-    """Return how many windows of a step may go through the model at once within so many bytes."""
+    """Return how many windows of a step fit into one pass, whose activations may take `budget` bytes."""
     return max(1, min(settings.batch_size, budget // window_bytes(config, settings)))
 
 
@@ -57,7 +58,7 @@ def require_memory(config: ModelConfig, settings: TrainingSettings, available: i
     """Return the estimate in bytes.
 
     Raises:
-        UsageError: it is more than there is; the hint names an option that would help.
+        UsageError: it exceeds the available bytes; the hint says what would help.
     """
     needed = estimate_memory(config, settings)
     if needed <= available:
@@ -69,13 +70,13 @@ def require_memory(config: ModelConfig, settings: TrainingSettings, available: i
 
 
 def available_memory() -> int:
-    """Return the bytes of main memory that this process may still take."""
+    """Return the bytes of main memory that are free for this process."""
     return min(_free_memory())
 
 
 def _bytes_each(name: str, settings: TrainingSettings) -> int:
     """Return the bytes of a trained number's gradient and of what the optimizer remembers of it."""
-    muon = settings.optimizer == "muon" and name.startswith("h.")
+    muon = settings.optimizer == "muon" and layer_of(name) is not None
     return 4 + (MUON_BYTES if muon else ADAMW_BYTES)
 
 
@@ -84,12 +85,12 @@ def _what_helps(config: ModelConfig, settings: TrainingSettings, available: int)
     lora = replace(single, lora=LORA_RANK, optimizer="adamw")
     short = replace(lora, context=min(128, settings.context))
     for remedy, changed in (
-        ("--micro-batch 1", single),
-        (f"--micro-batch 1 --lora {LORA_RANK}", lora),
-        (f"--micro-batch 1 --lora {LORA_RANK} --context {short.context}", short),
+        ("`micro_batch` 1", single),
+        (f"`micro_batch` 1 and `lora` {LORA_RANK}", lora),
+        (f"`micro_batch` 1, `lora` {LORA_RANK} and `context` {short.context}", short),
     ):
         if estimate_memory(config, changed) <= available:
-            return f"{remedy} would need about {_gigabytes(estimate_memory(config, changed))}."
+            return f"{remedy} would take about {_gigabytes(estimate_memory(config, changed))}."
     return "Choose a smaller model."
 
 

@@ -1,20 +1,23 @@
-"""How a model is trained: the settings, the sizes known by name, and defaults that need no tuning."""
+"""Settings of training, the sizes known by name, and defaults that need no tuning."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from gpt2cli.checkpoint.roles import POSITION_EMBEDDING, TOKEN_EMBEDDING, layer_of
 from gpt2cli.errors import UsageError
 
 OptimizerName = Literal["muon", "adamw"]
 Precision = Literal["float32", "bfloat16"]
+SizeName = Literal["1M", "5M", "25M", "124M", "355M"]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Size a model: its blocks, their heads, the width between them, and its context in tokens."""
+    """The size of a model: blocks, heads in each, embedding width, and context in tokens."""
 
     layers: int
     heads: int
@@ -22,27 +25,36 @@ class Shape:
     context: int
 
 
-# Named by their parameters; the two largest are GPT-2's own, which count the embeddings of its vocabulary.
-SIZES = {
+# Named by their parameters; the two largest are GPT-2's and include the embeddings of its vocabulary.
+SIZES: dict[SizeName, Shape] = {
     "1M": Shape(4, 4, 128, 256),
     "5M": Shape(6, 4, 256, 512),
     "25M": Shape(8, 8, 512, 512),
     "124M": Shape(12, 12, 768, 1024),
     "355M": Shape(24, 16, 1024, 1024),
 }
-# A larger model would learn a text this short by heart before it learned the language.
+# A larger model overfits a text this short before it has learned the language.
 SHORT_TEXT_BYTES = 300_000
 LONGEST_DEFAULT_CONTEXT = 512
 GPT2_WIDTH = 768
+MAX_SEED = 2**63 - 1
+AT_LEAST: dict[int, tuple[str, ...]] = {
+    1: (
+        *("layers", "heads", "width", "context", "steps", "batch_tokens", "batch_size", "micro_batch"),
+        *("eval_every", "evaluate_every"),
+    ),
+    0: ("warmup_steps", "weight_decay", "freeze", "lora", "patience"),
+    257: ("vocab",),
+}
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Choose how to train.
+    """Settings for training.
 
     A step sees `batch_size` windows of `context` tokens, `micro_batch` of them in one pass. `lora` is the
-    rank of the adapters, 0 for none; `freeze` counts the first blocks that stay as they are, with the
-    embeddings.
+    rank of the adapters, 0 for none. `freeze` is the number of first blocks that stay unchanged, together
+    with the embeddings.
 
     Raises:
         UsageError: a value is out of its range.
@@ -67,36 +79,45 @@ class TrainingSettings:
     patience: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("steps", "context", "batch_size", "micro_batch", "evaluate_every"):
-            _require(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("warmup_steps", "freeze", "lora", "patience", "seed", "weight_decay"):
-            _require(name, getattr(self, name) >= 0, "0 or more")
-        _require("learning_rate", 0.0 < self.learning_rate < math.inf, "above 0")
-        _require("dropout", 0.0 <= self.dropout < 1.0, "0 or more and below 1")
+        require_ranges(vars(self))
         if self.lora and self.optimizer == "muon":
-            raise UsageError("Muon is made for whole matrices, not for --lora.", "Use --optimizer adamw.")
+            raise UsageError("Muon updates whole matrices, so it excludes `lora`.", "Use `optimizer` adamw.")
 
     def freezes(self, name: str) -> bool:
-        """Tell whether the weight of this name stays as it is."""
+        """Return whether the weight of this name stays as it is."""
         if self.lora or not self.freeze:
             return bool(self.lora)
-        if name.startswith("h."):
-            return int(name.split(".")[1]) < self.freeze
-        return name.startswith(("wte.", "wpe."))
+        layer = layer_of(name)
+        return name in (TOKEN_EMBEDDING, POSITION_EMBEDDING) if layer is None else layer < self.freeze
 
 
-def _require(name: str, holds: bool, expected: str) -> None:
+def require_ranges(values: Mapping[str, Any]) -> None:
+    """Check the numbers among named values; None is in every range.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    for least, names in AT_LEAST.items():
+        for name in (name for name in names if name in given):
+            _require(given, name, given[name] >= least, f"{least} or more")
+    _require(given, "seed", 0 <= given.get("seed", 0) <= MAX_SEED, f"between 0 and {MAX_SEED}")
+    _require(given, "learning_rate", 0.0 < given.get("learning_rate", 1.0) < math.inf, "above 0")
+    _require(given, "dropout", 0.0 <= given.get("dropout", 0.0) < 1.0, "0 or more and below 1")
+
+
+def _require(values: Mapping[str, Any], name: str, holds: bool, expected: str) -> None:
     if not holds:
-        raise UsageError(f"{name} must be {expected}.")
+        raise UsageError(f"`{name}` must be {expected}, not {values[name]}.")
 
 
-def suitable_size(text_bytes: int) -> str:
+def suitable_size(text_bytes: int) -> SizeName:
     """Return the name of the size that suits a text on a laptop."""
     return "1M" if text_bytes < SHORT_TEXT_BYTES else "5M"
 
 
 def suitable_steps(tokens: int, step_tokens: int, fine_tuning: bool) -> int:
-    """Return how many steps suit a text of so many tokens."""
+    """Return a number of steps that suits a text of some tokens."""
     passes = 4 if fine_tuning else 10
     return min(2_000, max(200, passes * tokens // step_tokens))
 
@@ -106,6 +127,6 @@ def suitable_rate(fine_tuning: bool, optimizer: OptimizerName, lora: int, width:
     if lora:
         return 1e-3
     if fine_tuning:
-        # Narrow models bear more: 1e-4 is usual for GPT-2, and five times as much is better at width 256.
+        # Narrow models take higher rates: 1e-4 is usual for GPT-2, and width 256 does better with 5e-4.
         return min(1e-3, round(1e-4 * math.pow(GPT2_WIDTH / width, 1.5), 6))
     return 3e-3 if optimizer == "muon" else 1e-3

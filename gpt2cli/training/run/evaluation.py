@@ -1,4 +1,4 @@
-"""How well a model in training predicts the text that was held out, and how it writes."""
+"""Evaluation during training: the loss on the held-out text, and a sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
-from gpt2cli.generation.sampling import Sampler, SamplingSettings
+from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import Model
 from gpt2cli.training.data.documents import Ids
@@ -23,9 +24,9 @@ SAMPLE_TOKENS = 64
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """Report the held-out text after a step; the loss is the mean of its tokens, in nats.
+    """An evaluation after a step; the loss is the mean over the held-out tokens, in nats.
 
-    `sample` is a beginning from the held-out text as the model continues it.
+    `sample` is the start of the held-out text and the model's continuation of it.
     """
 
     step: int
@@ -37,7 +38,7 @@ class EvaluationRecord:
 
 
 def mean_loss(model: Model[Tensor], ids: Ids, context: int, windows: int, ranks: Ranks) -> float:
-    """Return the mean cross-entropy, in nats, of all ids but the first, `windows` windows at a time.
+    """Return the mean cross-entropy of all ids but the first, in nats, `windows` windows at a time.
 
     Every process takes its share of the windows.
 
@@ -56,12 +57,12 @@ def mean_loss(model: Model[Tensor], ids: Ids, context: int, windows: int, ranks:
 
 
 def bits_per_byte(loss: float, tokens: int, text_bytes: int) -> float:
-    """Return the bits a byte of a text whose tokens have a mean loss in nats."""
+    """Return the bits per byte of a text from the mean loss of its tokens in nats."""
     return loss * tokens / math.log(2) / max(1, text_bytes)
 
 
 def write_sample(model: Model[Tensor], ids: Ids, end_id: int | None, seed: int) -> list[int]:
-    """Return the first ids of a text and what the model writes after them."""
+    """Return the first ids of a text and the model's continuation of them."""
     prompt = [int(token) for token in ids[: min(PROMPT_TOKENS, model.config.n_positions)]]
     sampler = Sampler(SamplingSettings(), seed)
     settings = GenerationSettings(SAMPLE_TOKENS, end_id)

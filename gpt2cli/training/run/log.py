@@ -1,4 +1,4 @@
-"""A run's records as lines of JSON, one for each step and each evaluation."""
+"""The records of a run as JSON Lines, one for each step and each evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpt2cli.checkpoint.whole_file import whole_file
 
 
 class TrainingLog:
-    """Append records to a file, each at once."""
+    """A file of records, each appended at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,19 +23,19 @@ class TrainingLog:
             OSError: the disk is full.
         """
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
-        # Opened anew each time: one write of one line, which a kill can hardly cut.
+        # One unbuffered write per line, which a kill can hardly cut.
         with self._path.open("ab", buffering=0) as file:
             file.write(line)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all whole records."""
+        """Return all complete records."""
         if not self._path.is_file():
             return []
         lines = self._path.read_bytes().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith(b"}\n")]
 
     def keep_until(self, step: int, evaluated_step: int) -> None:
-        """Forget the records after a step and those after an evaluated step, which will come again."""
+        """Drop the steps after a step and the evaluations after an evaluated one, which will be repeated."""
         records = self.read()
         with whole_file(self._path) as file:
             for record in records:

@@ -1,4 +1,4 @@
-"""The losses of a run as a picture: SVG that any browser opens."""
+"""The losses of a run as an SVG chart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STYLE = (
 
 
 def loss_chart(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return an SVG picture of the losses by step, in nats a token; the best held-out one has a dot."""
+    """Return an SVG chart of the losses by step, in nats per token, with a dot at the best held-out one."""
     train, valid = _thinned(_points(records, "loss")), _points(records, "valid_loss")
     frame = _Frame([*train, *valid] or [(0.0, 0.0)])
     parts = [
@@ -43,7 +43,7 @@ def loss_chart(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 class _Frame:
-    """Turn steps and losses into places on the picture."""
+    """Map steps and losses to points of the chart."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         steps, losses = zip(*points, strict=True)
@@ -94,13 +94,13 @@ def _points(records: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
-    """Return the means of runs of neighbours, so that a long run stays a small file."""
+    """Return the means of groups of neighbours, which keeps the file of a long run small."""
     size = math.ceil(len(points) / MOST_POINTS) or 1
     groups = [points[start : start + size] for start in range(0, len(points), size)]
     return [(group[-1][0], round(sum(loss for _, loss in group) / len(group), 4)) for group in groups]
 
 
 def _round_spacing(span: float) -> float:
-    """Return 1, 2 or 5 times a power of ten that cuts a span into about as many parts as there are ticks."""
+    """Return 1, 2 or 5 times a power of ten that divides a span into about TICKS parts."""
     power: float = 10.0 ** math.floor(math.log10(span / TICKS))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power * TICKS >= span)

@@ -1,4 +1,4 @@
-"""The folder of a training run: the best model itself, the last one, and what the run needs to go on."""
+"""The folder of a run: the best model, the last one, and what the run needs to be resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DESCRIPTION = ("config.json", "tokenizer_config.json", TOKENIZER_FILE)
 
 
 class RunFolder:
-    """Name the files of a run; the best model's own lie at the top, so that any tool opens the folder."""
+    """The files of a run; those of the best model are at the top, so that any tool opens the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class RunFolder:
 
     @contextmanager
     def created(self) -> Iterator[None]:
-        """Make the folder, without a run that it held, and have the block fill it; else nothing of it stays.
+        """Make the folder, without the files of an earlier run; remove it again if the block fails.
 
         Raises:
             InputError: the folder cannot be made.
@@ -56,42 +56,42 @@ class RunFolder:
             raise
 
     def require_run(self) -> None:
-        """Check that a run can be continued here.
+        """Check that the folder has a run.
 
         Raises:
-            UsageError: none began here.
+            UsageError: it has none.
         """
         if not self.state.is_file():
-            raise UsageError(f"{self.path} holds no run to resume.", "Leave out --resume to begin one.")
+            raise UsageError(f"{self.path} holds no run to resume.", "Leave out `resume` to begin one.")
 
     def require_space(self, needed_bytes: int) -> None:
         """Check that the disk has room.
 
         Raises:
-            InputError: it has less.
+            InputError: it has not.
         """
         free = shutil.disk_usage(self.path).free
         if free < needed_bytes:
             raise InputError(
                 f"{self.path}: the checkpoints take {needed_bytes / 1e6:,.0f} MB, "
                 f"and {free / 1e6:,.0f} MB are free.",
-                "Choose another disk with -o, or free some space.",
+                "Name a folder on another disk with `output`, or free some space.",
             )
 
     def save_ids(self, train: Ids, valid: Ids) -> None:
-        """Keep the ids, so that a run goes on even if its texts change.
+        """Keep the ids, so that a run can be resumed even if its texts change.
 
         Raises:
             OSError: the disk is full.
         """
         for path, ids in ((self.train, train), (self.valid, valid)):
             with whole_file(path) as file:
-                # numpy hides the reason why a write failed, Python does not.
+                # numpy hides why a write failed, Python does not.
                 np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(ids))
                 file.write(np.ascontiguousarray(ids).data)
 
     def load_ids(self) -> tuple[Ids, Ids]:
-        """Map the ids to train on and the held-out ones into memory.
+        """Memory-map the ids to train on and the held-out ones.
 
         Raises:
             CheckpointError: they are missing or damaged.
@@ -102,7 +102,7 @@ class RunFolder:
             raise CheckpointError(f"The token files in {self.resume} are damaged.") from error
 
     def save_options(self, options: Mapping[str, Any]) -> None:
-        """Keep what the run was asked for.
+        """Keep the options of the run.
 
         Raises:
             OSError: the disk is full.
@@ -119,14 +119,14 @@ class RunFolder:
         try:
             options: dict[str, Any] = json.loads(self.options.read_bytes())
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self.options} is damaged.", "Start anew with --force.") from error
+            raise CheckpointError(f"{self.options} is damaged.", "Start anew with `force`.") from error
         return options
 
     def require_vacant(self, force: bool) -> None:
-        """Check that a run may begin here; if forced, in the place of another.
+        """Check that a run may begin here, in place of another if forced.
 
         Raises:
-            UsageError: something is there already, and force is false.
+            UsageError: the folder is not empty, and force is false.
             InputError: the folder cannot be written.
         """
         try:
@@ -134,24 +134,26 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{self.path}: {error.strerror}.") from error
         if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path} is a file, not a folder.", "Name another with -o.")
+            raise UsageError(f"{self.path} is a file, not a folder.", "Name another with `output`.")
         if occupied and not force:
-            hint = "--resume continues it" if self.state.is_file() else "Name another with -o"
-            raise UsageError(f"{self.path} is not empty.", f"{hint}, or --force replaces the run in it.")
+            hint = "`resume` continues its run" if self.state.is_file() else "Name another with `output`"
+            raise UsageError(f"{self.path} is not empty.", f"{hint}, or `force` replaces it.")
         nearest = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         if not os.access(nearest, os.W_OK):
-            raise InputError(f"{self.path} cannot be written.", "Name another folder with -o.")
+            raise InputError(f"{self.path} cannot be written.", "Name another folder with `output`.")
 
     def _make(self) -> None:
         try:
             self.resume.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{self.path}: {error.strerror}.", "Name another folder with -o.") from error
+            raise InputError(
+                f"{self.path}: {error.strerror}.", "Name another folder with `output`."
+            ) from error
         self._remove_own_files()
         self.resume.mkdir(exist_ok=True)
 
     def _remove_own_files(self) -> None:
-        """Remove what a run writes and nothing else that may lie in the folder."""
+        """Remove the files of a run and no others."""
         for folder in (self.resume, self.last):
             shutil.rmtree(folder, ignore_errors=True)
         for path in (self.weights, self.log, self.chart, *(self.path / name for name in DESCRIPTION)):

@@ -1,4 +1,4 @@
-"""All that a run needs to go on exactly, in one file that depends on no process count and holds no code."""
+"""The state that a run resumes from exactly: one file, for any number of processes, without code in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHT, OPTIMIZER = "weight:", "optimizer:"
 
 @dataclass
 class Progress:
-    """Tell how far a run came; -1 stands for before the first evaluation."""
+    """How far a run has come; -1 means before the first evaluation."""
 
     step: int = 0
     evaluated_step: int = -1
@@ -31,7 +31,7 @@ class Progress:
 
 
 def save_state(path: Path, trainer: Trainer, progress: Progress) -> None:
-    """Write a trainer's state, whole or not at all.
+    """Write a trainer's state, completely or not at all.
 
     Raises:
         OSError: the file cannot be written or the disk is full.
@@ -42,10 +42,10 @@ def save_state(path: Path, trainer: Trainer, progress: Progress) -> None:
 
 
 def restore_state(path: Path, trainer: Trainer) -> Progress:
-    """Give a trainer the state that was saved, and return how far the run was.
+    """Restore a trainer's saved state, and return how far the run had come.
 
     Raises:
-        CheckpointError: the file is damaged, or is of another model.
+        CheckpointError: the file is damaged, or belongs to another model.
     """
     progress = Progress(**json.loads(_metadata(path).get("progress", "{}")))
     tensors = read_tensors(path)
@@ -66,7 +66,7 @@ def restore_state(path: Path, trainer: Trainer) -> Progress:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return copies of the tensors of a safetensors file, in memory that is aligned for any processor.
+    """Return copies of the tensors of a safetensors file, aligned in memory.
 
     Raises:
         CheckpointError: the file is unreadable or damaged.
@@ -75,7 +75,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """Return tensors of any device as arrays."""
+    """Return tensors on any device as arrays."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
@@ -86,4 +86,4 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "np") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged.", "Start the run anew with --force.") from error
+        raise CheckpointError(f"{path} is damaged.", "Start the run anew with `force`.") from error

@@ -1,4 +1,4 @@
-"""A run from its first step to its last: train, evaluate, save, stop; yields a record for each event."""
+"""A run from its first step to its last: train, evaluate, save, stop."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Outcome = Literal["finished", "no longer improving", "interrupted"]
 
 @dataclass(frozen=True)
 class Beginning:
-    """Hold what a run starts from; `options` is kept for whoever continues it."""
+    """The start of a run; `options` are kept in its folder for resuming."""
 
     config: ModelConfig
     weights: Mapping[str, Tensor]
@@ -56,7 +56,7 @@ class Beginning:
 
 
 def begin_run(folder: RunFolder, beginning: Beginning) -> None:
-    """Write all that `TrainingRun` opens, as if the run had been stopped before its first step.
+    """Write all the files that `TrainingRun` opens, as of before the first step.
 
     Raises:
         InputError: the disk has no room for the checkpoints.
@@ -72,7 +72,7 @@ def begin_run(folder: RunFolder, beginning: Beginning) -> None:
 
 
 class TrainingRun:
-    """Go on with a run from where its folder says it stopped."""
+    """A run, continued from where its folder says it stopped."""
 
     def __init__(
         self, folder: RunFolder, device: str = "cpu", ranks: Ranks | None = None, compiled: bool = False
@@ -101,16 +101,16 @@ class TrainingRun:
         self._saved_at = time.monotonic()
 
     def stop(self) -> None:
-        """Ask for an end after the step that is under way; may be called from a signal handler."""
+        """Stop after the current step; may be called from a signal handler."""
         self._stop_wanted = True
         self._stop_agreed = self.ranks.count == 1
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield a record of each step and each evaluation; at the end `outcome` tells why it is one.
+        """Yield a record of each step and each evaluation; at the end, `outcome` says why the run ended.
 
         Raises:
-            Error: the loss is no number any more, or another process ended.
-            OSError: a checkpoint cannot be written; the one before is whole.
+            Error: the loss became infinite or NaN, or another process ended.
+            OSError: a checkpoint cannot be written; the previous one is whole.
         """
         if self.ranks.is_first:
             self._log.keep_until(self.progress.step, self.progress.evaluated_step)
@@ -124,11 +124,11 @@ class TrainingRun:
         self._save()
 
     def bits_per_byte(self, loss: float) -> float:
-        """Return what a loss of the held-out text, in nats a token, is in bits a byte."""
+        """Convert a loss on the held-out text from nats per token to bits per byte."""
         lengths = np.zeros(max(self.config.vocab_size, self.tokenizer.vocab_size))
         used, counts = np.unique(self._valid[1:], return_counts=True)
         for token in used:
-            # The marks between documents are no text.
+            # The end-of-text ids between documents stand for no bytes.
             if token != self.tokenizer.eos_id:
                 lengths[token] = len(self.tokenizer.token_bytes(int(token)))
         return bits_per_byte(loss, self._valid.size - 1, int(lengths[used] @ counts))
@@ -148,7 +148,7 @@ class TrainingRun:
     def _step(self) -> StepRecord:
         record, self._stop_agreed = self._trainer.train_step(self._train, self._stop_wanted)
         if not math.isfinite(record.loss):
-            raise Error(f"The loss of step {record.step} is {record.loss}.", "Lower --learning-rate.")
+            raise Error(f"The loss of step {record.step} is {record.loss}.", "Lower `learning_rate`.")
         self.progress.step = record.step
         if self.ranks.is_first:
             self._log.append(asdict(record))
@@ -169,7 +169,7 @@ class TrainingRun:
         sample = ""
         if self.ranks.is_first:
             if is_best:
-                save_weights(self.folder.weights, to_arrays(model.weights))
+                save_weights(self.folder.weights, self.config, to_arrays(model.weights))
             ids = write_sample(model, self._valid, self.tokenizer.eos_id, settings.seed)
             sample = self.tokenizer.decode(ids).decode("utf-8", "replace")
         record = EvaluationRecord(
@@ -207,7 +207,7 @@ def _open_trainer(
 
 
 def _space_needed(trainer: Trainer, beginning: Beginning) -> int:
-    """Return the bytes of the best model, the last one, the state, and the largest of them once more."""
+    """Return the bytes of the best model, the last one, the state, and a second copy of the largest."""
     sizes = [weight.nbytes for weight in beginning.weights.values()]
     trained = sum(weight.nbytes for weight in trainer.trainable.values())
     state = 3 * trained

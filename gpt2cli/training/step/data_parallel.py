@@ -1,4 +1,4 @@
-"""The processes that train one model together: those that torchrun started, or this one alone."""
+"""Data parallelism: the processes that torchrun started, or this one alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from gpt2cli.errors import Error
 
-# A process that ends is noticed at once; this only bounds how long the first one may take to read the texts.
+# A process that ends is noticed at once. This bounds how long the first one may take to read the texts.
 LONGEST_WAIT = timedelta(hours=2)
 
 
 class Ranks:
-    """Number the processes of a job from 0, and sum over them."""
+    """The processes of a job, numbered from 0, and sums over them."""
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank = rank
@@ -41,13 +41,13 @@ class Ranks:
             tensor.copy_(part.view_as(tensor))
 
     def leave(self) -> None:
-        """End the connection to the other processes."""
+        """Disconnect from the other processes."""
         if self.count > 1:
             dist.destroy_process_group()
 
 
 def join_ranks(device: str, rank: int, count: int) -> Ranks:
-    """Connect to the other processes that torchrun started, and wait for all of them.
+    """Connect to the other processes of the job, and wait for all of them.
 
     Raises:
         Error: they do not answer.
@@ -64,5 +64,5 @@ def _together(operation: Callable[[], object]) -> None:
     except RuntimeError as error:
         raise Error(
             "Another process of this job ended, so this one cannot go on.",
-            "Start the job again with --resume.",
+            "Start the job again with `resume`.",
         ) from error

@@ -10,16 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt2cli.checkpoint.roles import is_layer_matrix
 from gpt2cli.ops.torch_ops import TorchOps
 
-# The paper's alpha over its rank; constant, so that the learning rate need not follow the rank.
+# The paper's alpha / rank; constant, so that one learning rate suits every rank.
 SCALE = 2.0
 DOWN, UP = ".lora_down", ".lora_up"
 
 
 @dataclass(frozen=True)
 class AdaptedMatrix:
-    """Stand for matrix + SCALE * down @ up, of shapes (in, out), (in, rank) and (rank, out)."""
+    """The matrix + SCALE * down @ up, of shapes (in, out), (in, rank) and (rank, out)."""
 
     matrix: Tensor
     down: Tensor
@@ -31,7 +32,7 @@ class AdaptedMatrix:
 
 
 class AdaptedOps(TorchOps):
-    """Multiply by adapted matrices without ever forming them."""
+    """Operations that multiply by adapted matrices without forming them."""
 
     def product(self, x: Tensor, weight: Any, bias: Tensor) -> Tensor:
         if not isinstance(weight, AdaptedMatrix):
@@ -40,11 +41,11 @@ class AdaptedOps(TorchOps):
 
 
 def initial_adapters(weights: Mapping[str, Tensor], rank: int, seed: int) -> dict[str, Tensor]:
-    """Return adapters of every block matrix, which change nothing until they are trained."""
+    """Return adapters of all block matrices; untrained, they change nothing."""
     generator = torch.Generator().manual_seed(seed)
     adapters = {}
     for name, weight in weights.items():
-        if name.startswith("h.") and weight.ndim == 2:
+        if is_layer_matrix(name, weight.shape):
             rows, columns = weight.shape
             down = torch.empty(rows, rank).normal_(0.0, 1.0 / math.sqrt(rows), generator=generator)
             adapters[name + DOWN] = down.to(weight.device)

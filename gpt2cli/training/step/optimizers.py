@@ -1,4 +1,4 @@
-"""What turns gradients into new weights: Muon and AdamW, and the learning rate over time."""
+"""The optimizers, Muon and AdamW, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt2cli.checkpoint.roles import is_layer_matrix
 from gpt2cli.training.plan.settings import TrainingSettings
 
 BETAS = (0.9, 0.95)
 
 
 class Optimizers:
-    """Update named weights; matrices decay, vectors do not.
+    """The optimizers of named weights; matrices decay, vectors do not.
 
     Muon (Jordan et al., 2024) updates the matrices of the blocks if the settings ask for it, AdamW
     (Loshchilov and Hutter, 2019) all others.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], settings: TrainingSettings) -> None:
-        muon = [name for name in weights if settings.optimizer == "muon" and _is_block_matrix(name, weights)]
+        matrices = [name for name, weight in weights.items() if is_layer_matrix(name, weight.shape)]
+        muon = matrices if settings.optimizer == "muon" else []
         others = [name for name in weights if name not in muon]
         decayed = [name for name in others if weights[name].ndim == 2]
         undecayed = [name for name in others if weights[name].ndim < 2]
@@ -49,7 +51,7 @@ class Optimizers:
             )
 
     def step(self, rate: float) -> None:
-        """Update all weights by their gradients, and forget these."""
+        """Update all weights, and clear their gradients."""
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -57,7 +59,7 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Return what the optimizers remember, named by optimizer, quantity and weight."""
+        """Return the state of the optimizers, named by optimizer, quantity and weight."""
         remembered = {}
         for kind, optimizer in self._optimizers.items():
             for index, entry in optimizer.state_dict()["state"].items():
@@ -66,11 +68,11 @@ class Optimizers:
         return remembered
 
     def restore(self, remembered: Mapping[str, Tensor]) -> None:
-        """Remember what `state` returned."""
+        """Restore what `state` returned."""
         for kind, optimizer in self._optimizers.items():
             state = optimizer.state_dict()
             state["state"] = dict(enumerate(_entries(kind, self._names[kind], remembered)))
-            # Before its first step an optimizer remembers nothing.
+            # Before its first step, an optimizer has no state.
             if all(state["state"].values()):
                 optimizer.load_state_dict(state)
 
@@ -92,7 +94,3 @@ def _entries(kind: str, names: Sequence[str], remembered: Mapping[str, Tensor]) 
         if owner == kind:
             entries[name][quantity] = value
     return [entries[name] for name in names]
-
-
-def _is_block_matrix(name: str, weights: Mapping[str, Tensor]) -> bool:
-    return name.startswith("h.") and weights[name].ndim == 2

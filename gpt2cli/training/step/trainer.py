@@ -1,4 +1,4 @@
-"""Training by next-token prediction: one optimizer step, on one process or on several."""
+"""One optimizer step of next-token prediction, in one process or several."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.roles import RESIDUAL_ROLES, role_of
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import Model
@@ -30,7 +31,7 @@ INITIAL_DEVIATION = 0.02
 
 @dataclass(frozen=True)
 class StepRecord:
-    """Report one optimizer step and the seconds it took; the loss is the mean of its tokens, in nats."""
+    """One optimizer step and the seconds it took; the loss is the mean over its tokens, in nats."""
 
     step: int
     loss: float
@@ -40,10 +41,10 @@ class StepRecord:
 
 
 class Trainer:
-    """Hold a model and all that changes while it trains.
+    """A model in training, with its optimizers.
 
-    Each pass of a step has random numbers of its own, a function of seed, step and pass. So neither the
-    number of processes nor a stop in between changes them.
+    The random numbers of a pass are a function of seed, step and pass, so neither the number of processes nor
+    a stop in between changes them.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Trainer:
         self._loss = torch.compile(self._pass_loss) if compiled else self._pass_loss
 
     def train_step(self, ids: Ids, stop: bool = False) -> tuple[StepRecord, bool]:
-        """Take one optimizer step on windows of the ids; tell also whether any process wants to stop.
+        """Take one optimizer step on windows of the ids; return also whether any process wants to stop.
 
         Raises:
             ValueError: there are fewer ids than one window needs.
@@ -82,31 +83,31 @@ class Trainer:
         rate = learning_rate(self.settings, self.step)
         self.optimizers.step(rate)
         self.step += 1
-        # Reading a number waits for the device.
+        # Reading a number synchronizes with the device.
         mean, stopping = loss.item(), bool(wish.item())
         seconds = time.perf_counter() - start
         return StepRecord(self.step, mean, rate, norm.item(), seconds), stopping
 
     def scores(self, ids: Tensor) -> Tensor:
-        """Return the logits (batch, time, vocabulary) as training computes them."""
+        """Return the logits (batch, time, vocabulary) with the dropout and the precision of training."""
         reduced = self.settings.precision == "bfloat16"
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=reduced):
             scores: Tensor = logits(self._model, hidden_states(self._model, ids))
         return scores
 
     def merged_weights(self) -> dict[str, Tensor]:
-        """Return the weights of an ordinary model that computes what this one does, without gradients."""
+        """Return the weights with adapters merged, without gradients."""
         with torch.no_grad():
             if self.settings.lora:
                 return merge(self.frozen, self.trainable)
             return {name: weight.detach() for name, weight in {**self.frozen, **self.trainable}.items()}
 
     def plain_model(self) -> Model[Tensor]:
-        """Return the model as it is now for evaluation: without dropout, in float32."""
+        """Return the current model for evaluation: without dropout, in float32."""
         return Model(self.config, self.merged_weights(), TorchOps(str(self.device)))
 
     def _backward(self, windows: Tensor) -> Tensor:
-        """Leave the gradients of this process's share of a step, and return its share of the mean loss."""
+        """Accumulate the gradients of this process's share of a step; return its share of the mean loss."""
         tokens = windows[:, 1:].numel()
         total = torch.zeros((), device=self.device)
         for number, part in enumerate(torch.split(windows, self.settings.micro_batch)):
@@ -127,7 +128,7 @@ class Trainer:
     def _gradients(self) -> Sequence[Tensor]:
         for weight in self.trainable.values():
             if weight.grad is None:
-                # More processes than passes leave some without work.
+                # With more processes than passes, some have no work.
                 weight.grad = torch.zeros_like(weight)
         return [weight.grad for weight in self.trainable.values() if weight.grad is not None]
 
@@ -141,13 +142,13 @@ class Trainer:
 
 
 def available_gpu_memory(device: str) -> int:
-    """Return the bytes that a GPU has free."""
+    """Return the free memory of a GPU in bytes."""
     free, _ = torch.cuda.mem_get_info(device)
     return int(free)
 
 
 def suitable_precision(device: str) -> Precision:
-    """Return bfloat16 where a device multiplies matrices of it faster than those of float32."""
+    """Return bfloat16 where the device multiplies it faster than float32."""
     if device.startswith("cuda"):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -166,7 +167,7 @@ def initial_weights(config: ModelConfig, seed: int) -> dict[str, Tensor]:
         if len(shape) == 1:
             weights[name] = torch.full(shape, 0.0 if name.endswith("bias") else 1.0)
         else:
-            deviation = residual_deviation if "c_proj" in name else INITIAL_DEVIATION
+            deviation = residual_deviation if role_of(name) in RESIDUAL_ROLES else INITIAL_DEVIATION
             weights[name] = torch.empty(shape).normal_(0.0, deviation, generator=generator)
     return weights
 

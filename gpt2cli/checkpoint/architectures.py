@@ -1,0 +1,68 @@
+"""What sets the checkpoints of each family apart: the names of their weights and the words of their config.
+
+No other module knows these names: everyone asks by the roles of `gpt2cli.checkpoint.roles`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gpt2cli.checkpoint.roles import layer_of, role_of
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of models, as transformers writes its files.
+
+    `weight_names` has the name of each role, with {layer} for the number of a layer. Files of a model without
+    its head leave out `prefix`. `buffers` matches the bare names of what files hold besides weights.
+    `old_config_keys` maps keys of older config.json files to those of today.
+    """
+
+    model_type: str
+    model_class: str
+    tokenizer_class: str
+    old_config_keys: Mapping[str, str]
+    prefix: str
+    weight_names: Mapping[str, str]
+    buffers: re.Pattern[str]
+
+    def full_name(self, name: str) -> str:
+        """Return what files of the whole model call the weight of this canonical name."""
+        kind = name.rpartition(".")[2]
+        return f"{self.weight_names[role_of(name)].format(layer=layer_of(name))}.{kind}"
+
+    def bare_name(self, name: str) -> str:
+        """Return what files of the model without its head call the weight of this canonical name."""
+        return self.full_name(name).removeprefix(self.prefix)
+
+
+GPT2 = Architecture(
+    model_type="gpt2",
+    model_class="GPT2LMHeadModel",
+    tokenizer_class="GPT2Tokenizer",
+    old_config_keys={"n_ctx": "n_positions"},
+    prefix="transformer.",
+    weight_names={
+        "token_embedding": "transformer.wte",
+        "position_embedding": "transformer.wpe",
+        "attention_norm": "transformer.h.{layer}.ln_1",
+        "attention_qkv": "transformer.h.{layer}.attn.c_attn",
+        "attention_output": "transformer.h.{layer}.attn.c_proj",
+        "mlp_norm": "transformer.h.{layer}.ln_2",
+        "mlp_in": "transformer.h.{layer}.mlp.c_fc",
+        "mlp_out": "transformer.h.{layer}.mlp.c_proj",
+        "final_norm": "transformer.ln_f",
+        "head": "lm_head",
+    },
+    # Causal masks.
+    buffers=re.compile(r"h\.\d+\.attn\.(bias|masked_bias)"),
+)
+ARCHITECTURES = (GPT2,)
+
+
+def find_architecture(model_type: object) -> Architecture | None:
+    """Return the family that a config.json names by its model_type, None if it is not supported."""
+    return next((known for known in ARCHITECTURES if known.model_type == model_type), None)

@@ -1,0 +1,32 @@
+"""What each weight of a model does, whatever the files of its family call it.
+
+A weight is named by its role and its kind, and within a layer by the layer's number too:
+`token_embedding.weight`, `layers.3.attention_qkv.bias`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LAYERS = "layers."
+TOKEN_EMBEDDING, POSITION_EMBEDDING = "token_embedding.weight", "position_embedding.weight"
+HEAD = "head.weight"
+# Single rows of these are looked up.
+TABLES = {TOKEN_EMBEDDING, POSITION_EMBEDDING, HEAD}
+# What these compute is added to the residual stream.
+RESIDUAL_ROLES = ("attention_output", "mlp_out")
+
+
+def layer_of(name: str) -> int | None:
+    """Return the number of the layer that a weight belongs to, None for those outside the layers."""
+    return int(name.split(".")[1]) if name.startswith(LAYERS) else None
+
+
+def role_of(name: str) -> str:
+    """Return the role of a weight."""
+    return name.split(".")[-2]
+
+
+def is_layer_matrix(name: str, shape: Sequence[int]) -> bool:
+    """Return whether a weight is one of the matrices of a layer."""
+    return name.startswith(LAYERS) and len(shape) == 2

@@ -1,0 +1,3 @@
+"""The tokens of a vocabulary that stand for no text."""
+
+END_OF_TEXT = "<|endoftext|>"

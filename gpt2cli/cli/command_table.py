@@ -1,0 +1,44 @@
+"""The commands by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import typer
+
+# In the order of use. Each is defined in the module of its name; a few names are taken in Python.
+COMMANDS = {
+    "generate": "generate",
+    "next": "next_tokens",
+    "score": "score",
+    "rank": "rank",
+    "tokenize": "tokenize",
+    "train": "train",
+    "download": "download",
+    "models": "models",
+    "bench": "bench",
+    "info": "info",
+    "help": "show_help",
+}
+
+
+class Commands(Mapping[str, Any]):
+    """Import a command's module only when that command is asked for."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        function = COMMANDS[name]
+        command = getattr(import_module(f"gpt2cli.cli.commands.{name}"), function)
+        holder = typer.Typer(rich_markup_mode="markdown")
+        if isinstance(command, typer.Typer):
+            holder.add_typer(command, name=name)
+        else:
+            holder.command(name)(command)
+        return typer.main.get_group(holder).commands[name]

@@ -1,0 +1,71 @@
+"""What `gpt2 models` prints: tables, or JSON with one object per line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from gpt2cli.cli.output.streams import json_line, write_stdout
+from gpt2cli.cli.output.table import print_table
+from gpt2cli.cli.output.units import size_text
+
+SHORT_REVISION = 8
+
+Record = Mapping[str, Any]
+
+
+def print_models(records: Sequence[Record], json: bool) -> None:
+    """Print a list of models."""
+    if json:
+        _print_json(records)
+        return
+    rows = [
+        (
+            record["name"],
+            record["dtype"] or record["kind"],
+            size_text(record["bytes"]),
+            (record["revision"] or "-")[:SHORT_REVISION],
+            record["path"],
+        )
+        for record in records
+    ]
+    print_table(("NAME", "KIND", "SIZE", "REVISION", "PATH"), rows)
+
+
+def print_facts(record: Record, json: bool) -> None:
+    """Print the facts of one model."""
+    if json:
+        _print_json([record])
+    else:
+        print_table(("FACT", "VALUE"), list(_fact_rows(record)))
+
+
+def print_checks(records: Sequence[Record], json: bool) -> None:
+    """Print the checks of files."""
+    if json:
+        _print_json(records)
+        return
+    rows = [
+        (record["model"], record["file"], str(record["bytes"]), record["check"], record["problem"] or "ok")
+        for record in records
+    ]
+    print_table(("MODEL", "FILE", "BYTES", "CHECK", "RESULT"), rows)
+
+
+def _print_json(records: Iterable[Record]) -> None:
+    for record in records:
+        write_stdout(json_line(record))
+
+
+def _fact_rows(facts: Record) -> Iterator[tuple[str, str]]:
+    for fact, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{fact}: {part.replace('_', ' ')}", _shown(count)) for part, count in value.items())
+        else:
+            yield fact, _shown(value)
+
+
+def _shown(value: str | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else value

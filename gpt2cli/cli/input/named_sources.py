@@ -1,0 +1,16 @@
+"""The sources that a command line can name: files and standard input."""
+
+from __future__ import annotations
+
+from gpt2cli.cli.input.text import read_text, source_name
+from gpt2cli.training.data.sources import Sources
+
+
+class CommandSources(Sources):
+    """Files by their paths, and standard input as `-`."""
+
+    def title(self, source: str) -> str:
+        return source_name(source)
+
+    def read(self, source: str) -> str:
+        return read_text(source)

@@ -1,0 +1,54 @@
+"""Texts of files, of standard input or of an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gpt2cli.cli.input.text import STDIN, argument_text, read_text
+from gpt2cli.cli.output.messages import Messages
+from gpt2cli.errors import InputError
+
+
+class Sources:
+    """Texts that are read one by one; of several, those that cannot be read are reported and left out.
+
+    A single one is read at once. `failed` is true once one could not be read.
+
+    Raises:
+        InputError: the only one cannot be read.
+    """
+
+    def __init__(self, files: Sequence[str] | None, text: str | None) -> None:
+        self.failed = False
+        self.are_files = bool(files)
+        self.are_several = files is not None and len(files) > 1
+        self._files = files or [STDIN]
+        self._only = None if self.are_several else self._read_only(text)
+
+    def __iter__(self) -> Iterator[tuple[str | None, str]]:
+        """Yield the names and the texts; only a file has a name."""
+        if self._only is not None:
+            yield self._files[0] if self.are_files else None, self._only
+            return
+        for file in self._files:
+            content = self._try_to_read(file)
+            if content is not None:
+                yield file, content
+
+    def _try_to_read(self, file: str) -> str | None:
+        try:
+            return read_text(file)
+        except InputError as error:
+            Messages().note(f"Error: {error}")
+            self.failed = True
+            return None
+
+    def _read_only(self, text: str | None) -> str:
+        if text is not None:
+            return argument_text(text, "--text")
+        try:
+            return read_text(self._files[0])
+        except InputError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise InputError(error.message, "--text takes text itself.") from error
+            raise

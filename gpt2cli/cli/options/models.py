@@ -1,0 +1,28 @@
+"""The options of the commands that manage models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gpt2cli.cli.options.shared import flag, model_names
+
+
+def model_argument(text: str) -> Any:
+    """Return an argument of model names with a help text."""
+    return typer.Argument(metavar="MODEL", autocompletion=model_names, show_default=False, help=text)
+
+
+Downloads = Annotated[
+    list[str], model_argument("Known names (gpt2), aliases (355M) or OWNER/NAME[@REVISION].")
+]
+Name = Annotated[str, model_argument("A known name, OWNER/NAME[@REVISION], a folder or a .safetensors file.")]
+Names = Annotated[
+    list[str], model_argument("Known names, OWNER/NAME[@REVISION], folders or .safetensors files.")
+]
+Removable = Annotated[list[str], model_argument("Known names or OWNER/NAME, as in `gpt2 models list`.")]
+Force = Annotated[bool, flag("--force", help="Fetch the files even if they are here.")]
+Yes = Annotated[bool, flag("--yes", "-y", help="Do not ask.")]
+DryFetch = Annotated[bool, flag("--dry-run", help="Print the files and their bytes, and fetch nothing.")]
+DryRemoval = Annotated[bool, flag("--dry-run", help="Print what would be removed, and remove nothing.")]

@@ -1,0 +1,165 @@
+"""Options that decide what `score` prints, and in which format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gpt2cli.cli.input.sources import Sources
+from gpt2cli.cli.input.text import STDIN, require_stdin
+from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
+from gpt2cli.cli.options.scoring import ProtocolOptions
+from gpt2cli.cli.options.shared import flag
+from gpt2cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpt2cli.cli.output.rows import Format
+
+FORMAT, SELECTION = "Format", "Instead of rows"
+FORMATS: tuple[Format, ...] = ("tsv", "csv", "json", "jsonl")
+FORMAT_FLAGS = [f"--{name}" for name in FORMATS]
+# Files with these suffixes are pictures.
+PICTURES = (".html", ".svg", ".png")
+EXCLUSIVE = (
+    ("FILE", "--text"),
+    *combinations(FORMAT_FLAGS, 2),
+    *conflicts_of("--pairs", ("FILE", "--text", "--by", "--split", "--protocol", "--filter")),
+    *conflicts_of("--pairs", ("--csv", "--jsonl")),
+    *conflicts_of("--filter", ("--text", "--by", "--split", "--protocol", *FORMAT_FLAGS)),
+    *conflicts_of("--view", ("--pairs", "--filter", "--protocol", *FORMAT_FLAGS)),
+)
+
+_format = partial(flag, rich_help_panel=FORMAT)
+_selection = partial(typer.Option, rich_help_panel=SELECTION)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SourceOptions:
+    """Where texts come from."""
+
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", show_default=False, help="Files to score; - or none is stdin."),
+    ] = None
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="TEXT", help="Score TEXT instead of files.")
+    ] = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the files, `-` being standard input."""
+        return self.files or [STDIN]
+
+    def require(self) -> None:
+        """Check that there is something to read.
+
+        Raises:
+            UsageError: standard input is a terminal and nothing else was named.
+        """
+        if not self.files and self.text is None:
+            require_stdin("Name a FILE, use --text, or pipe text in.")
+
+    def open(self) -> Sources:
+        """Return the texts.
+
+        Raises:
+            InputError: the only one cannot be read.
+        """
+        return Sources(self.files, self.text)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RowOptions:
+    """What gets a row, and what counts as a document."""
+
+    by: Annotated[
+        Literal["token", "word", "line", "document"] | None,
+        typer.Option("--by", show_default="token", help="What gets a row; a FILE is a document."),
+    ] = None
+    split: Annotated[
+        Literal["line", "endoftext"] | None,
+        typer.Option(
+            "--split",
+            show_default="each FILE is one",
+            help="Split documents at line ends or at lines of <|endoftext|>.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OutputFormat:
+    """The format of rows."""
+
+    tsv: Annotated[bool, _format("--tsv", help="Print TSV, the default.")] = False
+    csv: Annotated[bool, _format("--csv", help="Print CSV.")] = False
+    json: Annotated[bool, _format("--json", help="Print one JSON object with rows and documents.")] = False
+    jsonl: Annotated[bool, _format("--jsonl", help="Print one JSON object per row.")] = False
+
+    @property
+    def kind(self) -> Format:
+        """Return the format that was chosen, TSV by default."""
+        return next((name for name in FORMATS if getattr(self, name)), "tsv")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SelectionOptions:
+    """What to print in place of rows of scores."""
+
+    view: Annotated[
+        bool,
+        flag(
+            "--view",
+            rich_help_panel=SELECTION,
+            help="Shade the text by surprisal, by token or by word; also for -o FILE.html, .svg or .png.",
+        ),
+    ] = False
+    pairs: Annotated[
+        str | None,
+        _selection(
+            metavar="FILE",
+            help="Compare conditions: lines of item, condition and text, with tabs and [regions].",
+        ),
+    ] = None
+    keep: Annotated[
+        str | None,
+        _selection("--filter", metavar="COND", help="Print the lines that meet COND, such as 'ppl<50'."),
+    ] = None
+
+    def shades(self, output: Path | None) -> bool:
+        """Return whether the text is shaded: requested as such, or by the name of a picture."""
+        return self.view or (output is not None and output.suffix.lower() in PICTURES)
+
+
+def check_conflicts(
+    source: SourceOptions,
+    rows: RowOptions,
+    output_format: OutputFormat,
+    selection: SelectionOptions,
+    settings: ProtocolOptions,
+    output: Path | None,
+) -> None:
+    """Check that the options of `score` go together.
+
+    Raises:
+        UsageError: two of them do not.
+    """
+    given = {
+        "FILE": bool(source.files),
+        "--text": source.text is not None,
+        "--by": rows.by is not None,
+        "--split": rows.split is not None,
+        "--pairs": selection.pairs is not None,
+        "--filter": selection.keep is not None,
+        "--protocol": settings.protocol is not None,
+        "--view": selection.shades(output),
+        **{f"--{name}": getattr(output_format, name) for name in FORMATS},
+    }
+    reject_conflicts(given, EXCLUSIVE)
+    if given["--view"] and rows.by not in (None, "token", "word"):
+        raise UsageError("--view shades tokens or words only.", "Use --by token or --by word.")

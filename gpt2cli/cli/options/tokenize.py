@@ -1,0 +1,227 @@
+"""The options of `gpt2 tokenize`: what to read, how text becomes ids, and the form of the output."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gpt2cli.cli.input.text import STDIN, bytes_to_read, require_stdin, source_chunks, source_name
+from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
+from gpt2cli.cli.options.shared import Offline, Special, flag, model_names
+from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
+from gpt2cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from gpt2cli.cli.output.streams import Write
+    from gpt2cli.cli.output.tokens import TokenWriter
+    from gpt2cli.text.tokenizer import Tokenizer
+
+FORM = "Form"
+PAGES = (".html", ".htm")
+MEMORY_FOR_PIECES = 1 << 20
+
+FORMS = ("--count", "--pieces", "--view", "--format")
+EXCLUSIVE = (
+    ("FILE", "--text"),
+    ("--bytes", "--errors"),
+    *combinations(FORMS, 2),
+    *conflicts_of("--decode", (*FORMS, "--json", "--special", "--bytes", "--errors")),
+    *conflicts_of("--json", ("--view", "--format")),
+)
+
+_form = partial(flag, rich_help_panel=FORM)
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What to read: files, standard input or a text."""
+
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", show_default=False, help="Files to read; - or none is stdin."),
+    ] = None
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="Take TEXT instead of files.")] = None
+
+    def open(self) -> Sequence[str | None]:
+        """Return the sources as the user named them; None is --text, or standard input.
+
+        Raises:
+            UsageError: standard input would be read, and is a terminal.
+        """
+        if not self.files and self.text is None:
+            require_stdin("Name a FILE, use --text, or pipe text in.")
+        return self.files or [None]
+
+    def chunks(self, source: str | None) -> Iterator[bytes]:
+        """Yield the bytes of a source.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        if source is None and self.text is not None:
+            # Bytes that the locale could not decode are lone surrogates in an argument.
+            yield self.text.encode("utf-8", "surrogateescape")
+            return
+        try:
+            yield from source_chunks(source or STDIN)
+        except InputError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise InputError(error.message, "--text takes text itself.") from error
+            raise
+
+    def name(self, source: str | None) -> str:
+        """Return the name of a source for messages."""
+        return "--text" if source is None and self.text is not None else source_name(source or STDIN)
+
+    def size(self) -> int | None:
+        """Return the bytes of all sources, None if unknown."""
+        return None if self.text is not None else bytes_to_read(self.files or [STDIN])
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """How text becomes ids."""
+
+    special: Special = False
+    errors: Annotated[
+        Literal["strict", "replace"],
+        typer.Option(help="Refuse bytes that are not UTF-8, or read U+FFFD."),
+    ] = "strict"
+    as_bytes: Annotated[bool, flag("--bytes", help="Turn bytes that are not UTF-8 into byte tokens.")] = False
+    truncate: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", show_default=False, help="Keep the first N tokens of a file."),
+    ] = None
+
+    def reader(
+        self, tokenizer: Tokenizer, decode: bool
+    ) -> Callable[[Iterable[bytes], str], Iterator[array[int]]]:
+        """Return the function that reads ids from a source's bytes, given its name for messages."""
+        from gpt2cli.text.stream_encoder import StreamEncoder, first_ids, read_ids
+
+        invalid = "keep" if self.as_bytes else self.errors
+        read = read_ids if decode else StreamEncoder(tokenizer, self.special, invalid).encode
+        return lambda chunks, name: first_ids(read(chunks, name), self.truncate)
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """Which tokenizer to use."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            envvar="GPT2_MODEL",
+            autocompletion=model_names,
+            show_default="GPT-2's, built in",
+            help="Use this model's tokenizer.",
+        ),
+    ] = None
+    offline: Offline = False
+
+    def open(self, messages: Messages) -> Tokenizer:
+        """Open the tokenizer as `open_tokenizer` does.
+
+        Raises:
+            HubError, CheckpointError: as `open_tokenizer` does.
+        """
+        from gpt2cli.text.opening import open_tokenizer
+
+        return open_tokenizer(self.model, offline=self.offline, reporter=messages)
+
+
+@dataclass(frozen=True)
+class FormOptions:
+    """The form of the output; a line of ids per file if none is chosen."""
+
+    count: Annotated[bool, _form("--count", help="Print the number of tokens.")] = False
+    pieces: Annotated[bool, _form("--pieces", help="Print a line per token: id and JSON text.")] = False
+    view: Annotated[bool, _form("--view", help="Shade the tokens; -o FILE.html writes a page.")] = False
+    json: Annotated[bool, _form("--json", help="Print one JSON object per file.")] = False
+    decode: Annotated[bool, _form("--decode", help="Turn ids into text, byte for byte.")] = False
+    file_format: Annotated[
+        Literal["u16", "u32", "npy"] | None,
+        typer.Option(
+            "--format", rich_help_panel=FORM, show_default=False, help="Write the ids in binary to -o FILE."
+        ),
+    ] = None
+
+    def check(self, output: Path | None) -> None:
+        """Check that binary ids go to a file.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if self.file_format and not output:
+            raise UsageError("--format writes binary, so it needs -o FILE.")
+
+    @contextmanager
+    def open_writer(
+        self, tokenizer: Tokenizer, source_count: int, output: Path | None, color: str
+    ) -> Iterator[TokenWriter]:
+        """Open the writer of ids to a file or standard output."""
+        from tempfile import SpooledTemporaryFile
+
+        from gpt2cli.cli.output import tokens as writers
+        from gpt2cli.text.token_files import TokenFile
+
+        if output and self.file_format:
+            with atomic_file(output) as file:
+                yield writers.BinaryIds(TokenFile(file, self.file_format, tokenizer.id_limit))
+            return
+        with open_output(output) as write:
+            if self.decode:
+                yield writers.DecodedText(write, tokenizer)
+            elif self.count:
+                yield writers.Counts(write, self.json, with_total=source_count > 1)
+            elif self.json:
+                # They are known with the ids, but follow them in the object.
+                with SpooledTemporaryFile(MEMORY_FOR_PIECES) as aside:
+                    yield writers.JsonRecords(write, tokenizer, aside if self.pieces else None)
+            elif self.pieces:
+                yield writers.Pieces(write, tokenizer)
+            elif self.view:
+                yield _open_view(write, tokenizer, output, color)
+            else:
+                yield writers.IdLines(write, tokenizer)
+
+
+def reject_conflicting(source: SourceOptions, encoding: EncodingOptions, form: FormOptions) -> None:
+    """Check that no two options exclude each other.
+
+    Raises:
+        UsageError: two of them do.
+    """
+    given = {
+        "FILE": bool(source.files),
+        "--text": source.text is not None,
+        "--count": form.count,
+        "--pieces": form.pieces,
+        "--view": form.view,
+        "--json": form.json,
+        "--decode": form.decode,
+        "--format": form.file_format is not None,
+        "--special": encoding.special,
+        "--errors": encoding.errors != "strict",
+        "--bytes": encoding.as_bytes,
+    }
+    reject_conflicts(given, EXCLUSIVE)
+
+
+def _open_view(write: Write, tokenizer: Tokenizer, output: Path | None, color: str) -> TokenWriter:
+    from gpt2cli.cli.output.token_view import HtmlPage, ShadedText
+
+    if output and output.suffix.lower() in PAGES:
+        return HtmlPage(write, tokenizer)
+    return ShadedText(write, tokenizer, color == "always" or (output is None and wants_color(color)))

@@ -1,0 +1,46 @@
+"""The progress of a download on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gpt2cli.cli.output.units import size_text
+from gpt2cli.hub.reporter import Progress, Reporter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@contextmanager
+def bars(console: Console) -> Iterator[Progress]:
+    """Show a bar for each file that the yielded function is told of."""
+    from rich import progress as rich_progress
+
+    with rich_progress.Progress(
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(compact=True),
+        console=console,
+    ) as shown:
+        tasks: dict[str, rich_progress.TaskID] = {}
+
+        def update(file: str, done: int, size: int) -> None:
+            if file not in tasks:
+                tasks[file] = shown.add_task(file, total=size)
+            shown.update(tasks[file], completed=done)
+
+        yield update
+
+
+def lines(reporter: Reporter, model: str) -> Progress:
+    """Return the function that reports each file of a model as its download begins."""
+
+    def note(file: str, done: int, size: int) -> None:
+        if not done:
+            reporter.note(f"Fetching {model}: {file} ({size_text(size)})")
+
+    return note

@@ -1,0 +1,115 @@
+"""Rows of numbers for a reader at a terminal, aligned before all of them are known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gpt2cli.cli.output.record import Record, spell
+from gpt2cli.cli.output.streams import Write, terminal_columns
+from gpt2cli.cli.output.terminal.columns import (
+    GAP,
+    columns_that_fit,
+    comment_lines,
+    note_left_out,
+    stacked_row,
+)
+from gpt2cli.text.cells import cell_width, crop, shorten
+from gpt2cli.text.printable import escaped
+
+TEXT_WIDTH, NUMBER_WIDTH, COUNT_WIDTH = 12, 10, 5
+LEAST_TEXT_WIDTH = 8
+DIGITS = 9
+
+
+class AlignedRowWriter:
+    """Write the metadata once, then columns, without those that the terminal has no room for.
+
+    Where even the most needed columns have no room, each row is a list of names and values.
+    """
+
+    def __init__(self, write: Write, metadata: Record, columns: Sequence[str]) -> None:
+        self._write = write
+        self._columns = columns
+        self._room = terminal_columns()
+        self._kept: list[int] | None = None
+        self._widths: list[int] = []
+        told = [
+            f"{name}={escaped(spell('', value))}" for name, value in metadata.items() if value is not None
+        ]
+        self._print(comment_lines(told, self._room))
+
+    def add(self, record: Record) -> None:
+        """Write a row; characters that would break it are shown as escapes."""
+        values = [record.get(column) for column in self._columns]
+        if not self._widths:
+            self._begin(values)
+        if self._kept is None:
+            cells = [escaped(spell(*pair)) for pair in zip(self._columns, values, strict=True)]
+            self._print([*stacked_row(self._columns, cells, self._room), ""])
+            return
+        cells = [escaped(spell(self._columns[place], values[place])) for place in self._kept]
+        self._grow(cells)
+        self._print([self._fitting_line(cells, [values[place] for place in self._kept])])
+
+    def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
+        """Have nothing left to write."""
+
+    def _begin(self, values: Sequence[Any]) -> None:
+        for text_width in (TEXT_WIDTH, LEAST_TEXT_WIDTH):
+            widths = [_usual_width(*pair, text_width) for pair in zip(self._columns, values, strict=True)]
+            self._widths = widths
+            self._kept = columns_that_fit(self._columns, widths, self._room)
+            if self._kept is not None:
+                self._widths = [widths[place] for place in self._kept]
+                self._print(note_left_out(self._columns, self._kept, self._room))
+                self._print([self._line([self._columns[place] for place in self._kept])])
+                return
+
+    def _grow(self, cells: Sequence[str]) -> None:
+        """Widen columns to their cells, as far as there is room, so that the rows below are aligned."""
+        spare = self._room - sum(self._widths) - len(GAP) * (len(cells) - 1)
+        for index, cell in enumerate(cells):
+            wanted = min(cell_width(cell), TEXT_WIDTH) - self._widths[index]
+            growth = max(0, min(wanted, spare))
+            self._widths[index] += growth
+            spare -= growth
+
+    def _fitting_line(self, cells: list[str], values: Sequence[Any]) -> str:
+        """Return a line without the ends of texts, and then without the digits, that it has no room for."""
+        for index in sorted(range(len(cells)), key=lambda place: not isinstance(values[place], str)):
+            excess = cell_width(self._line(cells)) - self._room
+            if excess <= 0:
+                break
+            width = max(1, cell_width(cells[index]) - excess)
+            if isinstance(values[index], str):
+                cut = shorten if os.sep in cells[index] else crop
+                cells[index] = cut(cells[index], width)
+            elif isinstance(values[index], float):
+                cells[index] = _narrow(values[index], width)
+        return self._line(cells)
+
+    def _line(self, cells: Iterable[str]) -> str:
+        line, stop = "", 0
+        for cell, width in zip(cells, self._widths, strict=True):
+            # A cell may reach into the next column's place, and only what it displaces is out of line.
+            line = line and line + GAP
+            line += " " * (stop - cell_width(line)) + cell
+            stop += width + len(GAP)
+        return line.rstrip()
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._write((line + "\n").encode("utf-8", "surrogateescape"))
+
+
+def _usual_width(column: str, value: Any, text_width: int) -> int:
+    usual = {str: text_width, int: COUNT_WIDTH, bool: COUNT_WIDTH}.get(type(value), NUMBER_WIDTH)
+    return max(len(column), usual)
+
+
+def _narrow(value: float, width: int) -> str:
+    """Return a number in fewer digits, as many as there is room for, but no fewer than one."""
+    spelled = (f"{value:.{digits}g}" for digits in range(DIGITS, 0, -1))
+    return next((text for text in spelled if len(text) <= width), f"{value:.1g}")

@@ -1,0 +1,101 @@
+"""Running text broken into a terminal's lines between words, while it is still being made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gpt2cli.text.cells import character_width, may_break
+from gpt2cli.text.printable import replaced
+
+# A word that would end this close to the edge waits for its end, because what is shown cannot be moved.
+MARGIN = 16
+TAB_STOP = 8
+# A carriage return counts as a space, so that CRLF ends a line without a trace.
+BLANKS = " \t\r"
+PLAIN = "\x1b[0m"
+
+
+class WordWrap:
+    """Break text that comes in pieces; `columns` returns the width, asked for at the start of each line.
+
+    A word is shown piece by piece, and held back only near the right edge, until it ends or has to move to
+    the next line. A word longer than a line is left to the terminal, which copies it whole.
+    """
+
+    def __init__(self, columns: Callable[[], int]) -> None:
+        self._columns = columns
+        self._width = columns()
+        self._column = 0
+        # White space and the word behind it, neither shown yet.
+        self._gap = ""
+        self._word = ""
+        self._widths: list[int] = []
+        self._last = ""
+        self._may_move = True
+        self._shown: list[str] = []
+
+    def push(self, text: str, style: str = "") -> str:
+        """Return what can be shown by now of the text so far; an escape sequence styles this piece."""
+        self._word += style
+        for character in replaced(text, f"{BLANKS}\n"):
+            if character == "\n":
+                self._end_line()
+            elif character in BLANKS:
+                self._end_word()
+                self._gap += " " if character == "\r" else character
+            else:
+                if self._last and may_break(self._last, character):
+                    self._end_word()
+                self._word += character
+                self._widths.append(character_width(character))
+                self._last = character
+        self._word += PLAIN if style else ""
+        room = self._width - self._needed()
+        if room >= MARGIN or room < 0 or not self._may_move:
+            self._show_word()
+        shown = "".join(self._shown)
+        self._shown.clear()
+        return shown
+
+    def _needed(self) -> int:
+        return _advance(self._column, self._gap) + sum(self._widths)
+
+    def _end_word(self) -> None:
+        self._show_word()
+        self._last = ""
+        self._may_move = True
+
+    def _end_line(self) -> None:
+        self._end_word()
+        self._gap = ""
+        self._start_line("\n")
+
+    def _start_line(self, line_end: str) -> None:
+        self._shown.append(line_end)
+        self._width = self._columns()
+        self._column = 0
+
+    def _show_word(self) -> None:
+        """Show the word, on the next line if this one has no room and nothing of the word is shown yet."""
+        if not self._word:
+            return
+        if self._may_move and self._needed() > self._width:
+            self._gap = ""
+            if self._column:
+                self._start_line("\n")
+        self._column = _advance(self._column, self._gap)
+        self._shown += self._gap, self._word
+        for width in self._widths:
+            if self._column + width > self._width:
+                # The terminal breaks the line here by itself.
+                self._start_line("")
+            self._column += width
+        self._may_move = self._may_move and not self._widths
+        self._gap = self._word = ""
+        self._widths.clear()
+
+
+def _advance(column: int, gap: str) -> int:
+    for character in gap:
+        column += TAB_STOP - column % TAB_STOP if character == "\t" else 1
+    return column

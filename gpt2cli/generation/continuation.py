@@ -1,0 +1,162 @@
+"""A prompt continued as several samples: text in, texts out, a batch at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gpt2cli.errors import UsageError
+from gpt2cli.generation.completion import Completion, Piece, logprobs_table, stream_text
+from gpt2cli.generation.engine import (
+    Generation,
+    GenerationSettings,
+    Prefilled,
+    fit_prompt,
+    prefill,
+    top_needed,
+)
+from gpt2cli.generation.sampling import Sampler, SequenceBias
+from gpt2cli.generation.settings import CompletionSettings
+from gpt2cli.model.loading import LoadedModel
+from gpt2cli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.generated_text import GeneratedText
+
+# Short enough to be typed again.
+CHOSEN_SEED_BYTES = 4
+
+
+class Prompt(NamedTuple):
+    """The ids of a prompt; `truncated` if the context had no room for all of them."""
+
+    ids: Sequence[int]
+    truncated: bool
+
+
+class Batch:
+    """Samples that are made at once; iterating makes them and fills their completions."""
+
+    def __init__(self, generation: Generation[Any], completions: Mapping[int, Completion]) -> None:
+        self.completions = completions
+        self._generation = generation
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the texts of all samples as they grow."""
+        return stream_text(self._generation, self.completions)
+
+
+class Continuation:
+    """Continue a text as one or more samples on one reading of it; None begins from the BOS token.
+
+    Raises:
+        UsageError: the text does not fit the context, or the model has no BOS token and needs one.
+        InputError: the text is not Unicode.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        text: str | None,
+        settings: CompletionSettings,
+        num_samples: int = 1,
+        batch_size: int = 8,
+    ) -> None:
+        self.loaded = loaded
+        self.settings = settings
+        self.prompt = encode_prompt(loaded, text, settings)
+        self.seed = choose_seed() if settings.seed is None else settings.seed
+        self._num_samples = num_samples
+        self._batch_size = batch_size
+        self._sampler = Sampler(settings, self.seed, _sequence_biases(settings, loaded.tokenizer))
+        self._generation_settings = GenerationSettings(
+            settings.max_tokens,
+            loaded.tokenizer.eos_id,
+            settings.overflow == "slide",
+            settings.logprobs,
+            settings.speculate,
+        )
+        self._prefilled: Prefilled[Any] | None = None
+
+    def prefill(self) -> float:
+        """Read the prompt, unless it has been read, and return the seconds that this took."""
+        start = time.perf_counter()
+        if self._prefilled is None:
+            ids, settings = self.prompt.ids, self._generation_settings
+            top = top_needed(self._sampler, settings, len(ids))
+            self._prefilled = prefill(self.loaded.model, ids, settings.max_tokens, top)
+        return time.perf_counter() - start
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the batches of all samples in their order; each must be iterated before the next."""
+        self.prefill()
+        assert self._prefilled is not None
+        for first in range(0, self._num_samples, self._batch_size):
+            samples = range(first, min(first + self._batch_size, self._num_samples))
+            completions = {
+                sample: Completion(self.loaded.tokenizer, self.settings.stop) for sample in samples
+            }
+            generation = Generation(
+                self.loaded.model, self._prefilled, self._sampler, self._generation_settings, samples
+            )
+            yield Batch(generation, completions)
+
+    def results(self) -> list[GeneratedText]:
+        """Make all samples and return their texts."""
+        found: list[GeneratedText] = []
+        for batch in self.batches():
+            for _ in batch:
+                pass
+            found += [self._result(*entry) for entry in batch.completions.items()]
+        return found
+
+    def _result(self, sample: int, completion: Completion) -> GeneratedText:
+        from gpt2cli.generation.generated_text import GeneratedText
+
+        assert completion.finish_reason is not None
+        table = logprobs_table(completion.tokens, self.loaded.tokenizer)
+        return GeneratedText(
+            text=completion.text,
+            token_ids=tuple(token.id for token in completion.tokens),
+            finish_reason=completion.finish_reason,
+            seed=self.seed,
+            sample=sample,
+            prompt_tokens=len(self.prompt.ids),
+            prompt_truncated=self.prompt.truncated,
+            logprobs=None if self.settings.logprobs is None else table,
+        )
+
+
+def encode_prompt(loaded: LoadedModel, text: str | None, settings: CompletionSettings) -> Prompt:
+    """Return the ids of a text, cut to the context if the settings allow it; None is the BOS token alone.
+
+    Raises:
+        UsageError: they do not fit the context, or the model has no BOS token and needs one.
+        InputError: the text is not Unicode.
+    """
+    tokenizer = loaded.tokenizer
+    ids = _beginning(tokenizer) if text is None else tokenizer.encode(text, settings.special)
+    context = loaded.model.config.n_positions
+    return Prompt(*fit_prompt(ids, context, settings.max_tokens, settings.truncate))
+
+
+def choose_seed() -> int:
+    """Return a random seed."""
+    return int.from_bytes(os.urandom(CHOSEN_SEED_BYTES), "little")
+
+
+def _sequence_biases(settings: CompletionSettings, tokenizer: Tokenizer) -> tuple[SequenceBias, ...]:
+    entries = [*settings.text_biases, *((text, -math.inf) for text in settings.ban)]
+    found = [SequenceBias(tuple(tokenizer.encode(text)), logits) for text, logits in entries]
+    if settings.ignore_eos and tokenizer.eos_id is not None:
+        found.append(SequenceBias((tokenizer.eos_id,), -math.inf))
+    return tuple(found)
+
+
+def _beginning(tokenizer: Tokenizer) -> list[int]:
+    if tokenizer.bos_id is None:
+        raise UsageError("This model has no beginning-of-text token.", "Give a prompt instead.")
+    return [tokenizer.bos_id]

@@ -1,0 +1,115 @@
+"""Settings that decide how a prompt is continued: how each token is chosen, and how far it goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from gpt2cli.errors import UsageError
+
+Truncation = Literal["left", "right"]
+Overflow = Literal["stop", "slide"]
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SamplingSettings:
+    """How tokens are drawn; temperature 0 takes the likeliest and draws nothing.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    no_repeat_ngram: int = 0
+
+    def __post_init__(self) -> None:
+        self._require("temperature", 0.0 <= self.temperature < math.inf, "0 or more")
+        self._require("top_k", self.top_k >= 0, "0 (off) or more")
+        self._require("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1 (off)")
+        self._require("min_p", 0.0 <= self.min_p <= 1.0, "between 0 (off) and 1")
+        self._require("repetition_penalty", 0.0 < self.repetition_penalty < math.inf, "above 0; 1 is off")
+        self._require("presence_penalty", math.isfinite(self.presence_penalty), "a finite number")
+        self._require("frequency_penalty", math.isfinite(self.frequency_penalty), "a finite number")
+        self._require("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 (off) or more")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise UsageError(f"`{name}` must be {expected}, not {getattr(self, name)}.")
+
+
+class TextBias(NamedTuple):
+    """Make a text likelier by some logits, or less likely by negative ones."""
+
+    text: str
+    logits: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompletionSettings(SamplingSettings):
+    """How a prompt is continued as text.
+
+    `stop` texts end a sample and are not part of it. `truncate` is the side on which a prompt that exceeds
+    the context is cut; None refuses such a prompt. At the end of the context, `overflow` stops, or keeps the
+    newest half and goes on. `bias` and `ban` spell texts exactly, spaces included. A `seed` of None is chosen
+    at random. `special` reads special tokens in the prompt. `logprobs` asks for log-probabilities in nats,
+    and for those of that many of the likeliest tokens at each place. `speculate` drafts tokens from earlier
+    text.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    max_tokens: int = 128
+    stop: Sequence[str] = ()
+    ignore_eos: bool = False
+    truncate: Truncation | None = None
+    overflow: Overflow = "stop"
+    bias: Mapping[str, float] | Sequence[TextBias] = ()
+    ban: Sequence[str] = ()
+    seed: int | None = None
+    special: bool = False
+    logprobs: int | None = None
+    speculate: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("max_tokens", self.max_tokens >= 0, "0 or more")
+        self._require("bias", all(math.isfinite(x) for _, x in self.text_biases), "finite numbers of logits")
+        self._require("seed", 0 <= (self.seed or 0) <= MAX_SEED, f"between 0 and {MAX_SEED}")
+        self._require("logprobs", (self.logprobs or 0) >= 0, "0 or more")
+        biased = [text for text, _ in self.text_biases]
+        for name, texts in {"stop": self.stop, "ban": self.ban, "bias": biased}.items():
+            if not all(texts):
+                raise UsageError(f"`{name}` has an empty text.", "Leave it out.")
+
+    @property
+    def text_biases(self) -> list[TextBias]:
+        """Return the texts of `bias` in their order."""
+        pairs = self.bias.items() if isinstance(self.bias, Mapping) else self.bias
+        return [TextBias(*pair) for pair in pairs]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleSettings(CompletionSettings):
+    """How a prompt is continued several times, at most `batch_size` samples at once.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    num_samples: int = 1
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("num_samples", self.num_samples >= 1, "1 or more")
+        self._require("batch_size", self.batch_size >= 1, "1 or more")

@@ -1,0 +1,186 @@
+"""A language model as Python programs use it: generate, stream, score, predict the next token."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from gpt2cli.generation.settings import CompletionSettings, SampleSettings
+from gpt2cli.hub.reporter import Reporter
+from gpt2cli.model import loading
+from gpt2cli.model.loading import LoadedModel
+from gpt2cli.ops.compute import Compute
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.continuation import Continuation
+    from gpt2cli.generation.generated_text import GeneratedText
+    from gpt2cli.generation.settings import Truncation
+    from gpt2cli.scoring.continuations import NextText
+    from gpt2cli.scoring.report import Row
+    from gpt2cli.scoring.settings import By, Unit
+
+P = ParamSpec("P")
+Settings = TypeVar("Settings")
+Result = TypeVar("Result")
+Model = TypeVar("Model", bound="LanguageModel")
+
+
+def _takes(
+    settings: Callable[P, Settings],
+) -> Callable[
+    [Callable[[Model, str | None, Settings], Result]], Callable[Concatenate[Model, str | None, P], Result]
+]:
+    """Have a method take the fields of a settings class as keywords, with their types and defaults."""
+
+    def decorate(
+        method: Callable[[Model, str | None, Settings], Result],
+    ) -> Callable[Concatenate[Model, str | None, P], Result]:
+        @wraps(method)
+        def call(self: Model, text: str | None, /, *none: P.args, **values: P.kwargs) -> Result:
+            return method(self, text, settings(*none, **values))
+
+        positional = list(inspect.signature(method).parameters.values())[:2]
+        keywords = inspect.signature(settings).parameters.values()
+        call.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+class LanguageModel(LoadedModel):
+    """A model with its tokenizer, ready to compute; for one thread at a time."""
+
+    @_takes(CompletionSettings)
+    def generate(self, prompt: str | None, settings: CompletionSettings) -> GeneratedText:
+        """Continue a prompt and return the text; None begins from the BOS token.
+
+        Raises:
+            UsageError: a setting is out of its range, or the prompt does not fit the context.
+            InputError: the prompt is not Unicode.
+        """
+        return self.continuation(prompt, settings).results()[0]
+
+    @_takes(CompletionSettings)
+    def stream(self, prompt: str | None, settings: CompletionSettings) -> Iterator[str]:
+        """Continue a prompt and yield the text piece by piece, as soon as it is certain.
+
+        Raises:
+            UsageError, InputError: as `generate` does.
+        """
+        run = self.continuation(prompt, settings)
+        return (piece.text for batch in run.batches() for piece in batch if piece.text)
+
+    @_takes(SampleSettings)
+    def samples(self, prompt: str | None, settings: SampleSettings) -> list[GeneratedText]:
+        """Continue a prompt `num_samples` times, at most `batch_size` of them at once.
+
+        A sample depends on the seed and on its own number, not on how many are made.
+
+        Raises:
+            UsageError, InputError: as `generate` does.
+        """
+        return self.continuation(prompt, settings, settings.num_samples, settings.batch_size).results()
+
+    def continuation(
+        self, prompt: str | None, settings: CompletionSettings, num_samples: int = 1, batch_size: int = 8
+    ) -> Continuation:
+        """Return a continuation that yields the samples batch by batch, with all that is known of each.
+
+        Raises:
+            UsageError, InputError: as `generate` does.
+        """
+        from gpt2cli.generation.continuation import Continuation
+
+        return Continuation(self, prompt, settings, num_samples, batch_size)
+
+    def score(
+        self,
+        text: str,
+        by: By = "token",
+        *,
+        unit: Unit = "bits",
+        bos: bool | None = None,
+        window: int | None = None,
+        stride: int | None = None,
+        batch_size: int | None = None,
+    ) -> list[Row]:
+        """Score a text and return a row for each token, word or line, or one for the document.
+
+        Rows are dataclasses with the text, its place and its surprisal, so that pandas.DataFrame(rows) is a
+        table. Without `bos`, which is true unless given, the first token has no score. A longer text is read
+        in windows of `window` tokens that move by `stride`.
+
+        Raises:
+            UsageError: a setting is out of its range, or does not fit the model.
+            InputError: the text is not Unicode.
+        """
+        from gpt2cli.scoring.report import score_rows
+        from gpt2cli.scoring.settings import ScoringSettings
+
+        settings = ScoringSettings(unit=unit, bos=bos, window=window, stride=stride, batch_size=batch_size)
+        return score_rows(self, text, settings, by)
+
+    def next(
+        self,
+        text: str,
+        top: int = 10,
+        *,
+        candidates: Sequence[str] = (),
+        bos: bool = False,
+        truncate: Truncation | None = None,
+    ) -> list[NextText]:
+        """Return the likeliest next tokens, or all candidates, each with its probability, likeliest first.
+
+        Raises:
+            UsageError: a setting is out of its range, or the text does not fit the context.
+            InputError: the text is not Unicode.
+        """
+        from gpt2cli.scoring.continuations import next_tokens
+
+        return next_tokens(self, text, top, candidates=candidates, bos=bos, truncate=truncate)
+
+
+def load(
+    name: str | None = None,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    dtype: str = "auto",
+    quantize: str = "none",
+    threads: int | None = None,
+    offline: bool = False,
+    reporter: Reporter | None = None,
+) -> LanguageModel:
+    """Load a model, downloaded first if it is missing.
+
+    A name is a known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, a
+    folder or a .safetensors file; None means GPT-2 if it is here, else the bundled model. `device` is auto,
+    cpu, cuda, cuda:N or mps; `dtype` auto, float32, float16 or bfloat16; `quantize` none or int8.
+
+    Raises:
+        UsageError: a choice is unknown, or two contradict each other.
+        HubError: there is no such model, or it cannot be fetched.
+        CheckpointError: its files are damaged or of another architecture.
+        Error: the device is not usable here.
+    """
+    compute = Compute(device, backend, dtype, quantize, threads)
+    return load_with(name, compute, offline=offline, reporter=reporter)
+
+
+def load_with(
+    name: str | None,
+    compute: Compute,
+    *,
+    offline: bool = False,
+    reporter: Reporter | None = None,
+    for_decoding: bool = True,
+) -> LanguageModel:
+    """Load a model as `load` does; without decoding in view, it is not prepared for that.
+
+    Raises:
+        UsageError, HubError, CheckpointError, Error: as `load` does.
+    """
+    loaded = loading.load(name, compute, offline=offline, reporter=reporter, for_decoding=for_decoding)
+    return LanguageModel(**vars(loaded))

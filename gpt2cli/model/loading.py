@@ -1,0 +1,97 @@
+"""A model made ready to use: found or downloaded, its tokenizer and its weights opened."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpt2cli.hub.known_models import BUNDLED_MODEL
+from gpt2cli.hub.model_files import ModelFiles, fetch_model, find_model
+from gpt2cli.hub.reporter import Reporter
+from gpt2cli.ops.compute import Compute
+from gpt2cli.ops.threads import set_blas_threads, threads_are_chosen
+
+if TYPE_CHECKING:
+    from gpt2cli.model.model import Model
+    from gpt2cli.text.tokenizer import Tokenizer
+
+DEFAULT_MODEL = "gpt2"
+# Bytes of weights below which a second thread gains a tenth on an idle machine, and costs five times
+# as long on a busy one, where each product waits for a thread that is not running.
+SMALL_BYTES = 64_000_000
+
+
+@dataclass(frozen=True, repr=False)
+class LoadedModel:
+    """A model, its tokenizer and its files; `seconds` is the time that opening them took."""
+
+    files: ModelFiles
+    tokenizer: Tokenizer
+    model: Model[Any]
+    seconds: float
+
+    def __repr__(self) -> str:
+        ops = self.model.ops
+        return f"{type(self).__name__}({self.files.name!r}, {ops.name}, {ops.device_name}, {ops.dtype_name})"
+
+    @property
+    def files_size(self) -> int:
+        """Return the size of the weights' files in bytes."""
+        return sum(path.stat().st_size for path in self.files.weights)
+
+
+def load(
+    name: str | None,
+    compute: Compute,
+    *,
+    offline: bool = False,
+    reporter: Reporter | None = None,
+    for_decoding: bool = False,
+) -> LoadedModel:
+    """Load a model, downloaded first if it is missing.
+
+    A name of None means GPT-2 if it is here, else the bundled model. For decoding, which reads all weights
+    for each token, the head gets its screen where the backend has one, and a small model on numpy takes one
+    thread.
+
+    Raises:
+        UsageError, Error: as `open_backend` does.
+        HubError: there is no such model, or it cannot be fetched.
+        CheckpointError: its files are damaged or of another architecture.
+    """
+    reporter = reporter or Reporter()
+    ops = compute.open()
+    if ops.unused_gpu:
+        reporter.note(ops.unused_gpu)
+    reporter.finish("backend")
+    files = fetch_model(name or _default_name(reporter), offline=offline, reporter=reporter)
+    reporter.finish("files")
+    from gpt2cli.model.model import load_model
+    from gpt2cli.text.tokenizer import load_tokenizer
+
+    start = time.perf_counter()
+    with reporter.working(f"Loading {files.name}"):
+        model = load_model(files, ops, screened=for_decoding)
+        reporter.finish("weights")
+        tokenizer = load_tokenizer(files, model.config)
+        reporter.finish("tokenizer")
+    if model.not_kept:
+        reporter.note(f"The converted weights could not be kept: {model.not_kept}.")
+    loaded = LoadedModel(files, tokenizer, model, time.perf_counter() - start)
+    if for_decoding and one_thread_suits(compute, loaded):
+        set_blas_threads(1)
+    return loaded
+
+
+def one_thread_suits(compute: Compute, loaded: LoadedModel) -> bool:
+    """Return whether decoding with a model should take one thread, if the user has not chosen a number."""
+    is_free = compute.threads is None and not threads_are_chosen()
+    return is_free and loaded.model.ops.name == "numpy" and loaded.files_size < SMALL_BYTES
+
+
+def _default_name(reporter: Reporter) -> str:
+    if find_model(DEFAULT_MODEL):
+        return DEFAULT_MODEL
+    reporter.note("Using the bundled model stories; `gpt2 download gpt2` fetches GPT-2 (548 MB).")
+    return BUNDLED_MODEL

@@ -1,0 +1,104 @@
+/* The Python module gpt2cli.ops.kernels: its table of functions, and those that are about the module as a whole. */
+
+#include "py_module.h"
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include "pool.h"
+
+const struct kernels *kernels;
+
+PyThreadState *begin_kernel(void)
+{
+    PyThreadState *state = PyEval_SaveThread();
+    pool_lock();
+    return state;
+}
+
+void end_kernel(PyThreadState *state)
+{
+    pool_unlock();
+    PyEval_RestoreThread(state);
+}
+
+static PyObject *py_set_threads(PyObject *module, PyObject *number)
+{
+    long wanted = PyLong_AsLong(number);
+    (void)module;
+    if (wanted == -1 && PyErr_Occurred())
+        return NULL;
+    PyThreadState *state = begin_kernel();
+    int count = pool_set_threads(wanted < 1 ? 1 : wanted < MAX_THREADS ? (int)wanted : MAX_THREADS);
+    end_kernel(state);
+    return PyLong_FromLong(count);
+}
+
+static PyObject *py_threads(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    PyThreadState *state = begin_kernel();
+    int count = pool_threads();
+    end_kernel(state);
+    return PyLong_FromLong(count);
+}
+
+static PyObject *py_use(PyObject *module, PyObject *name)
+{
+    const char *wanted = name == Py_None ? NULL : PyUnicode_AsUTF8(name);
+    (void)module;
+    if (PyErr_Occurred())
+        return NULL;
+    const struct kernels *found = kernels_named(wanted);
+    if (!found)
+        return PyErr_Format(PyExc_ValueError, "this processor cannot run the kernels '%s'", wanted);
+    PyThreadState *state = begin_kernel();
+    kernels = found;
+    end_kernel(state);
+    return PyUnicode_FromString(found->name);
+}
+
+#define FAST(name, arguments)                                                                             \
+    {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, #name "(" arguments ")"}
+
+static PyMethodDef methods[] = {
+    FAST(linear, "x, weight, dtype, bias, gelu, residual, out"),
+    FAST(lm_head, "x, table, dtype, out"),
+    FAST(linear_int8, "x, panels, scales, totals, bias, gelu, residual, out"),
+    FAST(pack_int8, "weight, panels, scales, totals"),
+    FAST(attention, "qkv, heads, keys, values, past, first, scale, out"),
+    FAST(layer_norm, "x, weight, bias, epsilon, out"),
+    FAST(token_statistics, "logits, targets, word_starts, out"),
+    {"set_threads", py_set_threads, METH_O, "set_threads(count) -> count"},
+    {"threads", py_threads, METH_NOARGS, "threads() -> count"},
+    {"use", py_use, METH_O, "use(name) -> name"},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "kernels", .m_doc = "GPT-2's operations in compiled C.", .m_size = -1,
+    .m_methods = methods,
+};
+
+/* Activations come and go in the same sizes. If free() returned their memory to the system, a long prompt would spend
+   a tenth of its time on getting the pages again. */
+static void keep_freed_memory(void)
+{
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 128 << 20);
+#endif
+}
+
+PyMODINIT_FUNC PyInit_kernels(void)
+{
+    keep_freed_memory();
+    kernels = kernels_named(NULL);
+    PyObject *module = PyModule_Create(&definition);
+    if (module && (PyModule_AddIntMacro(module, INT8_PANEL_COLUMNS) || PyModule_AddIntMacro(module, INT8_QUAD))) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}

@@ -1,0 +1,32 @@
+"""Where and how to compute, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from gpt2cli.ops.backend import open_backend
+from gpt2cli.ops.operations import Ops
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The device, the backend and the number type to compute with; see `open_backend`."""
+
+    device: str = "auto"
+    backend: str = "auto"
+    dtype: str = "auto"
+    quantize: str = "none"
+    threads: int | None = None
+
+    def open(self) -> Ops[Any]:
+        """Open the backend.
+
+        Raises:
+            UsageError, Error: as `open_backend` does.
+        """
+        return open_backend(**asdict(self))
+
+    def in_float32(self) -> Compute:
+        """Return the same choices, but for float32 weights and activations."""
+        return replace(self, dtype="float32", quantize="none")

@@ -1,0 +1,23 @@
+"""Open a tokenizer by the name of its model."""
+
+from __future__ import annotations
+
+from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.hub.known_models import known_model
+from gpt2cli.hub.model_files import fetch_model
+from gpt2cli.hub.reporter import Reporter
+from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
+
+
+def open_tokenizer(name: str | None, *, offline: bool = False, reporter: Reporter | None = None) -> Tokenizer:
+    """Return the tokenizer of a model, downloaded first if it is missing; None means GPT-2's.
+
+    Raises:
+        HubError: there is no such model, or it cannot be fetched.
+        CheckpointError: its files are damaged or of another architecture.
+    """
+    # All known models share GPT-2's tokenizer, which is bundled.
+    if name is None or known_model(name.partition("@")[0]):
+        return bundled_tokenizer()
+    files = fetch_model(name, offline=offline, reporter=reporter)
+    return load_tokenizer(files, ModelConfig.from_json(files.config))

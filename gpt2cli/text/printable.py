@@ -1,0 +1,37 @@
+"""Text that a model or a file produced, made safe to show: nothing in it moves a cursor or hides."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Controls, invisible formats, halves of surrogate pairs, separators of lines and of paragraphs.
+UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# Invisible, but needed to spell some languages and to join emoji.
+NEEDED = "\N{SOFT HYPHEN}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
+
+def escaped(text: str) -> str:
+    """Return text with what does not print as Python escapes, and bytes that are not UTF-8 as \\xNN."""
+    return text if text.isprintable() else "".join(map(_escape, text))
+
+
+def replaced(text: str, kept: str = "\t\n") -> str:
+    """Return running text with U+FFFD for what does not print, but for the kept characters."""
+    if text.isprintable():
+        return text
+    return "".join(char if char in kept or _is_safe(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _escape(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return rf"\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _is_safe(character: str) -> bool:
+    if character.isprintable() or character in NEEDED:
+        return True
+    # XML has no place for the last two code points of a plane.
+    return unicodedata.category(character) not in UNSAFE and ord(character) & 0xFFFE != 0xFFFE

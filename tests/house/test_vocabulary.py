@@ -1,0 +1,61 @@
+"""Words that only one place of the package may know: flags and the names of weights in files."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpt2cli.checkpoint.architectures import ARCHITECTURES
+
+PACKAGE = Path(__file__).parents[2] / "gpt2cli"
+FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+LIBRARY = [name for name in FILES if not name.startswith("cli/")]
+FLAG = re.compile(r"--[a-z]")
+# These start programs, whose arguments are whole strings.
+STARTS_PROGRAMS = {"benchmark/engines.py", "benchmark/peers/llama_cpp.py"}
+ARGUMENT = re.compile(r"--[a-z][a-z-]*")
+NAMES = [(row, name) for row in ARCHITECTURES for name in row.weight_names.values()]
+# What a weight is called, and where in the model it is.
+CALLED = {name.split(".")[-1] for _, name in NAMES}
+PLACES = {row.prefix for row in ARCHITECTURES} | {
+    name.removeprefix(row.prefix).partition("{layer}")[0] for row, name in NAMES if "{layer}" in name
+}
+WEIGHT_NAME = re.compile(
+    rf"\b({'|'.join(map(re.escape, CALLED))})\b|(^|\.)({'|'.join(map(re.escape, PLACES))})"
+)
+
+
+def strings(name: str) -> Iterator[str]:
+    """Yield the strings in a file, f-strings in their parts, but for docstrings."""
+    tree = ast.parse(FILES[name].read_text())
+    scopes = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    ]
+    firsts = [node.body[0] for node in scopes if node.body]
+    docstrings = {id(first.value) for first in firsts if isinstance(first, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_only_the_command_line_knows_flags(name: str) -> None:
+    told = [text for text in strings(name) if FLAG.search(text)]
+    if name in STARTS_PROGRAMS:
+        told = [text for text in told if not ARGUMENT.fullmatch(text)]
+    assert not told
+
+
+@pytest.mark.parametrize("name", sorted(FILES.keys() - {"checkpoint/architectures.py"}))
+def test_only_the_architectures_know_what_files_call_a_weight(name: str) -> None:
+    assert not [text for text in strings(name) if WEIGHT_NAME.search(text)]
+
+
+def test_the_names_of_weights_would_be_found() -> None:
+    found = [text for text in strings("checkpoint/architectures.py") if WEIGHT_NAME.search(text)]
+    assert len(found) >= len(NAMES)
+    assert all(map(WEIGHT_NAME.search, ("wte.weight", "h.", "transformer.", "h.3.mlp.c_fc.bias", "lm_head")))

@@ -1,0 +1,130 @@
+"""Every operation of the compiled kernels, written to be read: in float64, without regard to speed.
+
+The tests compare the kernels with these. Each has the name of its kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+# The largest whole number to which weights and 8-bit activations, and 15-bit activations, are rounded.
+INT8_QMAX, INT15_QMAX = 127, 16256
+
+
+def linear(x: Array, weight: Array, bias: Array, gelu: bool = False, residual: Array | None = None) -> Array:
+    """Return the product of x (rows, depth) and weight (depth, columns) with its epilogue."""
+    result = x.astype(np.float64) @ weight.astype(np.float64) + bias
+    if gelu:
+        result = gelu_tanh(result)
+    return result if residual is None else result + residual
+
+
+def lm_head(x: Array, table: Array) -> Array:
+    """Return the logits (rows, tokens) of x (rows, width) and table (tokens, width)."""
+    logits: Array = x.astype(np.float64) @ table.T.astype(np.float64)
+    return logits
+
+
+def gelu_tanh(x: Array) -> Array:
+    """Hendrycks & Gimpel, "Gaussian Error Linear Units" (2016), the approximation by tanh.
+
+    (1 + tanh(y)) / 2 is written as 1 / (1 + exp(-2 y)), which keeps its digits where tanh nears -1.
+    """
+    x = x.astype(np.float64)
+    y = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    activated: Array = x / (1 + np.exp(np.minimum(-2 * y, 700)))
+    return activated
+
+
+class Rounded(NamedTuple):
+    """Whole numbers, and the scale of each column that turns them back."""
+
+    whole: Array
+    scales: Array
+
+
+def rounded(numbers: Array, qmax: int) -> Rounded:
+    """Round each column so that its largest magnitude becomes qmax.
+
+    This is in float32, as the kernels do it: a float64 quotient could round a half the other way.
+    """
+    largest = np.abs(numbers).max(axis=0)
+    inverse = np.divide(np.float32(qmax), largest, out=np.zeros_like(largest), where=largest > 0)
+    scaled = numbers * inverse
+    # Halves are rounded away from zero.
+    whole = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
+    return Rounded(whole.astype(np.int64), largest / np.float32(qmax))
+
+
+class Packed(NamedTuple):
+    """An int8 matrix: panels of whole numbers, and each column's scale and total."""
+
+    panels: Array
+    scales: Array
+    totals: Array
+
+
+def pack_int8(weight: Array, panel_columns: int = 32, quad: int = 4, zero_point: int = 128) -> Packed:
+    """Return weight (depth, columns) in int8, where each number goes one by one to its place."""
+    depth, columns = weight.shape
+    panel_count = -(-columns // panel_columns)
+    whole, scales = rounded(weight, INT8_QMAX)
+    panels = np.full((panel_count, -(-depth // quad), panel_columns, quad), zero_point, np.uint8)
+    for k in range(depth):
+        for column in range(columns):
+            place = column // panel_columns, k // quad, column % panel_columns, k % quad
+            panels[place] = whole[k, column] + zero_point
+    padding = np.zeros(panel_count * panel_columns - columns, np.float32)
+    totals = whole.sum(axis=0).astype(np.float32) * scales
+    return Packed(panels, np.concatenate([scales, padding]), np.concatenate([totals, padding]))
+
+
+def linear_int8(x: Array, weight: Array, bias: Array) -> Array:
+    """Return the product of x, its rows rounded to 15 bits, and weight, its columns rounded to 8."""
+    rows, columns = rounded(x.T, INT15_QMAX), rounded(weight, INT8_QMAX)
+    scale = rows.scales[:, np.newaxis].astype(np.float64) * columns.scales
+    return (rows.whole.T @ columns.whole) * scale + bias
+
+
+def attention(queries: Array, keys: Array, values: Array, scale: float) -> Array:
+    """Return attention (batch, heads, time, width), where query i sees the keys up to its own position.
+
+    Keys and values (batch, heads, past + time, width) include those of the cache.
+    """
+    attended: Array = attention_weights(queries, keys, scale) @ values.astype(np.float64)
+    return attended
+
+
+def attention_weights(queries: Array, keys: Array, scale: float) -> Array:
+    """Return the softmax of the scores, (batch, heads, time, past + time)."""
+    scores = scale * queries.astype(np.float64) @ keys.astype(np.float64).swapaxes(-1, -2)
+    time, seen = scores.shape[-2:]
+    for query in range(time):
+        scores[..., query, seen - time + query + 1 :] = -np.inf
+    weights: Array = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+    """Return the rows of x (rows, width) with mean 0 and variance 1, times weight, plus bias."""
+    centered = x.astype(np.float64) - x.mean(axis=-1, keepdims=True, dtype=np.float64)
+    variance = np.square(centered).mean(axis=-1, keepdims=True)
+    normed: Array = centered / np.sqrt(variance + epsilon) * weight + bias
+    return normed
+
+
+def token_statistics(logits: Array, targets: Array, word_starts: Array) -> Array:
+    """Return (4, rows): log-probability, entropy, rank, and log-probability of a token that begins a word."""
+    rows = []
+    for row, target in zip(logits.astype(np.float64), targets, strict=True):
+        logprobs = row - row.max() - np.log(np.exp(row - row.max()).sum())
+        probs = np.exp(logprobs)
+        entropy = -probs[probs > 0] @ logprobs[probs > 0]
+        rank = 1 + np.count_nonzero(row > row[target])
+        rows.append((logprobs[target], entropy, rank, np.log(probs[word_starts > 0].sum())))
+    return np.array(rows).T
