@@ -25,6 +25,7 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 DOCUMENTS = (README, *sorted(DOCS.glob("*.md")))
 BLOCK = re.compile(r"^```(?P<language>\w+) ?(?P<mark>\S*)\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL)
+TREE = re.compile(r"(?<=^```\n)gpt2cli/\n.*?(?=^```$)", re.MULTILINE | re.DOTALL)
 PROMPT = "$ "
 FUNCTIONS = 'gpt2() { "$PYTHON" -m gpt2cli "$@"; }; python() { "$PYTHON" "$@"; }; '
 # Reads blocks as a JSON list and writes what each prints as another.
@@ -78,6 +79,20 @@ def pictures(folder: Path) -> Iterator[tuple[Path, Path]]:
     for drawn in sorted(folder.glob("*.svg")):
         if (DOCS / drawn.name).exists():
             yield drawn, DOCS / drawn.name
+
+
+def tree() -> str:
+    """Return the listing of the package's modules in docs/architecture.md, folder by folder."""
+    return "gpt2cli/\n" + "".join(_listing(ROOT / "gpt2cli", "    "))
+
+
+def _listing(folder: Path, indent: str) -> Iterator[str]:
+    modules = sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+    if modules:
+        yield f"{indent}{' '.join(modules)}\n"
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and any(path.rglob("*.py"))):
+        yield f"{indent}{inner.name}/\n"
+        yield from _listing(inner, indent + "    ")
 
 
 def _shows_output(text: str, blocks: Sequence[re.Match[str]]) -> bool:
@@ -149,7 +164,7 @@ def _environment() -> dict[str, str]:
 def _rewrite(document: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        document.write_text(regenerated(document.read_text(), folder))
+        document.write_text(TREE.sub(tree(), regenerated(document.read_text(), folder)))
         for drawn, place in pictures(folder):
             shutil.copyfile(drawn, place)
 

@@ -79,7 +79,7 @@ def require_bos(bos_id: int | None) -> int:
         UsageError: the model has none.
     """
     if bos_id is None:
-        raise UsageError("This model has no beginning-of-text token.", "Set `bos` to false.")
+        raise UsageError("This model has no beginning-of-text token.", "Use `bos=False`.")
     return bos_id
 
 

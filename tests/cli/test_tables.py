@@ -19,6 +19,7 @@ from gpt2cli.cli.output import table
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.terminal.columns import columns_that_fit, stacked_row
 from gpt2cli.scoring.pairs import ContrastRow
+from gpt2cli.scoring.report import row_columns
 from gpt2cli.scoring.rows import LineRow, TextRow, TokenRow
 from gpt2cli.scoring.words import WordRow
 from gpt2cli.text.cells import cell_width
@@ -91,7 +92,7 @@ def test_rows_leave_out_what_is_needed_least_and_say_so(environment: dict[str, s
     assert note == "# not shown in 80 columns: start, end, byte_start, byte_end"
     assert header.split() == ["index", "token", "id", "surprisal", "probability", "entropy", "rank"]
     wide = show(SCORE, environment, 120).splitlines()
-    assert wide[1].split() == [field.name for field in fields(TokenRow)]
+    assert wide[1].split() == row_columns(TokenRow, "token")
     assert [row.split()[0] for row in rows] == [row.split()[0] for row in wide[2:]]
 
 

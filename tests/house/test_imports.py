@@ -136,6 +136,8 @@ def test_a_few_tokens_after_a_short_prompt_load_nothing_that_they_do_not_need(
     loaded = loaded_by(arguments, environment)
     assert "numpy" in loaded
     assert not {"tokenizers", "numpy.random", "pydantic", "rich", "huggingface_hub", "secrets"} & loaded
+    # What only a terminal gets.
+    assert not {"unicodedata", "gpt2cli.text.cells", "gpt2cli.cli.output.terminal"} & loaded
 
 
 def test_the_package_itself_imports_nothing() -> None:

@@ -13,10 +13,12 @@ import torch
 from checkpoints import save_checkpoint, save_tokenizer
 from conftest import Gpt2
 
+from gpt2cli.cli.spelling import spell
 from gpt2cli.errors import UsageError
 from gpt2cli.model.loading import LoadedModel, load
 from gpt2cli.ops.compute import Compute
 from gpt2cli.scoring.continuations import next_tokens
+from gpt2cli.scoring.predictions import require_bos
 from gpt2cli.scoring.report import score_rows
 from gpt2cli.scoring.rows import TokenRow
 from gpt2cli.scoring.settings import By, NextSettings, ScoringSettings
@@ -138,3 +140,9 @@ def test_what_cannot_be_predicted_from_is_refused(loaded: LoadedModel) -> None:
         next_tokens(loaded, TEXT, 0)
     with pytest.raises(UsageError, match="`by` must be token, word, line or document, not 'page'"):
         score_rows(loaded, TEXT, by="page")  # type: ignore[arg-type]
+
+
+def test_a_model_without_a_bos_token_says_how_to_do_without() -> None:
+    with pytest.raises(UsageError) as caught:
+        require_bos(None)
+    assert "Use --no-bos." in spell(str(caught.value), ["score"])

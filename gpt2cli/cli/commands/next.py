@@ -14,7 +14,6 @@ from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import CandidateOptions, NextOptions
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
-from gpt2cli.cli.output.terminal.probability_bars import print_bars
 from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:
@@ -64,6 +63,8 @@ def next_tokens(
     records = [row_record(row, column) for row in continuations.rows()]
     print_timing(messages, loaded, start)
     if output.output is None and not json and stdout_is_terminal():
+        from gpt2cli.cli.output.terminal.probability_bars import print_bars
+
         print_bars(records, output.color)
         return
     metadata = {
