@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check completions man readme
+.PHONY: check completions constraints man readme
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -14,6 +14,10 @@ completions:
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_bash $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.bash
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_zsh $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/_gpt2
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_fish $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.fish
+
+# Resolves constraints.txt for every supported Python and system; needs uv and a network.
+constraints:
+	$(PYTHON) tests/constraints.py
 
 # From the commands' help and the variables in docs/scripts.md.
 man:

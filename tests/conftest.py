@@ -18,6 +18,24 @@ settings.load_profile("busy")
 
 Gpt2 = Callable[..., "subprocess.CompletedProcess[bytes]"]
 COMMAND = [sys.executable, "-m", "gpt2cli"]
+HIDE = """
+import sys
+from importlib.metadata import PackageNotFoundError
+
+class Hiding:
+    @staticmethod
+    def find_spec(*_):
+        return None
+
+    @staticmethod
+    def find_distributions(context):
+        if context.name in HIDDEN:
+            raise PackageNotFoundError(context.name)
+        return ()
+
+sys.modules.update(dict.fromkeys(HIDDEN))
+sys.meta_path.insert(0, Hiding)
+"""
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
 
 
@@ -87,7 +105,15 @@ def gpt2(environment: dict[str, str]) -> Gpt2:
 @pytest.fixture
 def without_kernels(tmp_path: Path) -> dict[str, str]:
     """Return variables with which a command finds no compiled kernels, as where there was no compiler."""
-    folder = tmp_path / "no-kernels"
+    return hidden(tmp_path / "no-kernels", "gpt2cli.ops.kernels")
+
+
+def hidden(folder: Path, *modules: str, then: str = "") -> dict[str, str]:
+    """Return variables with which a command finds neither these modules nor packages of their names.
+
+    The folder is made; the code `then` runs before the command does.
+    """
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['gpt2cli.ops.kernels'] = None\n")
-    return {"PYTHONPATH": str(folder)}
+    (folder / "sitecustomize.py").write_text(f"HIDDEN = {modules!r}\n{HIDE}{then}")
+    # A command must find the package that is tested before any that is installed.
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[1])])}

@@ -11,6 +11,7 @@ from gpt2cli.checkpoint.roles import HEAD, LAYERS, POSITION_EMBEDDING, TOKEN_EMB
 from gpt2cli.checkpoint.safetensors import read_safetensors
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.operations import StoredTensor
+from gpt2cli.ops.torch_extra import torch_needed_by
 
 FLOATS = {"F32", "F16", "BF16", "F64"}
 
@@ -23,6 +24,7 @@ def load_weights(files: Sequence[Path], config: ModelConfig) -> dict[str, Stored
     Raises:
         CheckpointError: a file is damaged, or names or shapes differ from what the config asks for;
             the message lists all of them.
+        Error: a file is pickled, which needs PyTorch, and it is not installed.
     """
     architecture, expected = config.architecture, expected_shapes(config)
     names = {architecture.bare_name(name): name for name in (*expected, HEAD)}
@@ -69,7 +71,8 @@ def _read_file(path: Path) -> dict[str, StoredTensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     # Only this old format needs torch, whose import is slow.
-    from gpt2cli.checkpoint.pickle_file import read_pickle
+    with torch_needed_by(str(path)):
+        from gpt2cli.checkpoint.pickle_file import read_pickle
 
     return read_pickle(path)
 

@@ -62,6 +62,8 @@ def load(
     """
     reporter = reporter or Reporter()
     ops = compute.open()
+    if ops.unused_gpu:
+        reporter.note(ops.unused_gpu)
     reporter.finish("backend")
     files = fetch_model(name or _default_name(reporter), offline=offline, reporter=reporter)
     reporter.finish("files")

@@ -11,6 +11,7 @@ from typing import Any
 from gpt2cli.errors import Error, UsageError
 from gpt2cli.ops.operations import Ops, Storage
 from gpt2cli.ops.threads import available_cores, blas_threads, set_blas_threads, threads_from_environment
+from gpt2cli.ops.torch_extra import INSTALL_TORCH, torch_is_installed, torch_needed_by
 
 BACKENDS = ("auto", "compiled", "numpy", "torch")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -31,15 +32,23 @@ def open_backend(
     """Return the operations of a backend on a device: auto takes CUDA where it is, else the CPU.
 
     On the CPU auto takes the compiled kernels, or numpy where the package was built without them. The dtype
-    auto is float32 on every device. Torch is imported only where it may compute.
+    auto is float32 on every device. Torch is imported only where it may compute. Where auto leaves a GPU
+    unused for want of PyTorch, `unused_gpu` says so.
 
     Raises:
         UsageError: a name is unknown, or the choices contradict each other.
-        Error: the device is not usable here, PyTorch cannot be imported, or there are no kernels.
+        Error: the device is not usable here, PyTorch is missing or broken, or there are no kernels.
     """
     _check_names(device, backend, dtype, threads, quantize)
-    if backend == "auto" and (device == "cpu" or (device == "auto" and not cuda_is_usable())):
-        backend, device = _cpu_backend(dtype, quantize), "cpu"
+    if backend != "auto" or device not in ("auto", "cpu") or (device == "auto" and cuda_is_usable()):
+        return _open(device, backend, dtype, threads, quantize)
+    ops = _open("cpu", _cpu_backend(dtype, quantize), dtype, threads, quantize)
+    if device == "auto" and quantize == "none" and nvidia_driver_is_present() and not torch_is_installed():
+        ops.unused_gpu = f"Computing on the CPU: the NVIDIA GPU needs PyTorch. Install it: {INSTALL_TORCH}"
+    return ops
+
+
+def _open(device: str, backend: str, dtype: str, threads: int | None, quantize: str) -> Ops[Any]:
     if backend == "compiled":
         return _open_compiled(dtype if quantize == "none" else quantize, threads)
     if quantize != "none":
@@ -79,7 +88,7 @@ def compute_threads(ops: Ops[Any]) -> int | None:
         return kernels.threads()
     if ops.name == "numpy":
         return blas_threads()
-    return int(_import_torch_ops().threads())
+    return int(_import_torch_ops("The torch backend").threads())
 
 
 def cuda_is_usable() -> bool:
@@ -87,7 +96,7 @@ def cuda_is_usable() -> bool:
     if not nvidia_driver_is_present():
         return False
     try:
-        return bool(_import_torch_ops().cuda_is_usable())
+        return bool(_import_torch_ops("CUDA").cuda_is_usable())
     except Error:
         return False
 
@@ -144,7 +153,9 @@ def _open_compiled(storage: str, threads: int | None) -> Ops[Any]:
 
 
 def _open_torch(device: str, dtype: str, threads: int | None) -> Ops[Any]:
-    torch_ops = _import_torch_ops()
+    torch_ops = _import_torch_ops(
+        "The torch backend" if device in ("auto", "cpu") else f"The device {device}"
+    )
     if device == "auto":
         device = "cuda" if torch_ops.cuda_is_usable() else "cpu"
     torch_ops.require_device(device)
@@ -154,10 +165,6 @@ def _open_torch(device: str, dtype: str, threads: int | None) -> Ops[Any]:
     return ops
 
 
-def _import_torch_ops() -> ModuleType:
-    try:
+def _import_torch_ops(user: str) -> ModuleType:
+    with torch_needed_by(user):
         return import_module("gpt2cli.ops.torch_ops")
-    # A broken installation fails in many ways: missing libraries, an incompatible numpy.
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise Error(f"PyTorch cannot be imported: {reason}.", "Install it, or use `device` cpu.") from error

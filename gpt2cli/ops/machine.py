@@ -12,6 +12,7 @@ from pathlib import Path
 from gpt2cli import __version__
 from gpt2cli.ops.backend import compute_threads, instruction_set, nvidia_driver_is_present, open_backend
 from gpt2cli.ops.threads import available_cores
+from gpt2cli.ops.torch_extra import INSTALL_TORCH
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -40,13 +41,16 @@ def compute_facts() -> dict[str, str | int | None]:
     ops = open_backend()
     import numpy as np
 
+    driver = "found" if nvidia_driver_is_present() else None
+    if ops.unused_gpu:
+        driver = f"found, unused without PyTorch: {INSTALL_TORCH}"
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "device": ops.device_name,
         "backend": ops.name,
         "dtype": ops.dtype_name,
         "kernels": instruction_set() or "none: built without a C compiler",
-        "nvidia_driver": "found" if nvidia_driver_is_present() else None,
+        "nvidia_driver": driver,
         "blas": f"{blas['name']} {blas['version']}",
         "cores": available_cores(),
         "threads": compute_threads(ops),

@@ -28,6 +28,7 @@ class NumpyOps:
     dtype_name = "float32"
     storage: Storage | None = None
     uses_screens = False
+    unused_gpu = ""
 
     def weight(self, tensor: StoredTensor) -> Array:
         return widen(tensor.array)

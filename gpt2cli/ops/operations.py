@@ -78,6 +78,8 @@ class Ops(Protocol[A]):
     storage: Storage | None
     # Whether the screen of a head spares reading it.
     uses_screens: bool
+    # Why a GPU that is here computes nothing, where auto would have chosen it; else empty.
+    unused_gpu: str
 
     def weight(self, tensor: StoredTensor) -> A:
         """Return a stored tensor as an array of the backend, without a copy where it can."""

@@ -58,6 +58,7 @@ class TorchOps:
 
     name = "torch"
     uses_screens = False
+    unused_gpu = ""
 
     def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> None:
         self.device = torch.device(device)

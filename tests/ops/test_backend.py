@@ -23,7 +23,7 @@ without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make any import of torch's operations fail the test."""
 
-    def fail() -> None:
+    def fail(user: str) -> None:
         raise AssertionError("torch was imported")
 
     monkeypatch.setattr(backend, "_import_torch_ops", fail)
@@ -141,6 +141,53 @@ def test_a_driver_without_a_usable_gpu_leaves_the_cpu(driver: Path) -> None:
     assert open_backend().name == CPU_DEFAULT
 
 
+@pytest.fixture
+def torch_uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package be as it is where PyTorch was not installed with it."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "gpt2cli.ops.torch_ops", raising=False)
+
+
+@pytest.mark.usefixtures("torch_uninstalled")
+def test_a_gpu_without_pytorch_is_left_unused_and_that_is_said(driver: Path) -> None:
+    assert open_backend().unused_gpu == ""
+    (driver / "nvidia0").touch()
+    ops = open_backend()
+    assert (ops.name, ops.device_name) == (CPU_DEFAULT, "cpu")
+    assert ops.unused_gpu.endswith("pip install 'gpt2cli[torch]'")
+
+
+@pytest.mark.usefixtures("torch_uninstalled")
+@pytest.mark.parametrize("arguments", [{"device": "cpu"}, {"backend": "numpy"}])
+def test_a_gpu_that_was_not_wanted_is_not_spoken_of(driver: Path, arguments: dict[str, Any]) -> None:
+    (driver / "nvidia0").touch()
+    assert open_backend(**arguments).unused_gpu == ""
+
+
+@without_cuda
+def test_a_gpu_that_pytorch_cannot_use_needs_no_installation(driver: Path) -> None:
+    (driver / "nvidia0").touch()
+    assert open_backend().unused_gpu == ""
+
+
+@pytest.mark.usefixtures("torch_uninstalled", "driver", "no_kernels")
+@pytest.mark.parametrize(
+    ("arguments", "user"),
+    [
+        ({"backend": "torch"}, "The torch backend"),
+        ({"device": "cpu", "dtype": "float16"}, "The torch backend"),
+        ({"device": "cuda"}, "The device cuda"),
+        ({"device": "cuda:1"}, "The device cuda:1"),
+        ({"device": "mps"}, "The device mps"),
+    ],
+)
+def test_what_only_pytorch_computes_says_how_to_install_it(arguments: dict[str, Any], user: str) -> None:
+    with pytest.raises(Error) as caught:
+        open_backend(**arguments)
+    assert caught.value.message == f"{user} needs PyTorch, which is not installed."
+    assert caught.value.hint == "Install it: pip install 'gpt2cli[torch]'"
+
+
 @pytest.mark.usefixtures("no_torch")
 def test_numpy_is_used_beside_a_gpu_if_asked_for(driver: Path) -> None:
     (driver / "nvidia0").touch()
@@ -239,7 +286,7 @@ def test_a_torch_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines() == [
-        "Error PyTorch cannot be imported: libtorch.so: cannot open shared object. "
-        "Install it, or use `device` cpu.",
+        "Error The torch backend needs PyTorch, which cannot be imported: "
+        "libtorch.so: cannot open shared object. Install it again: pip install 'gpt2cli[torch]'",
         CPU_DEFAULT,
     ]

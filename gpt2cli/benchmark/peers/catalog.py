@@ -20,6 +20,7 @@ from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import PROMPT
 from gpt2cli.errors import Error
 from gpt2cli.ops.backend import DTYPES
+from gpt2cli.ops.torch_extra import TORCH_EXTRA
 
 INSIDE = ("decode", "prefill", "batch")
 WHOLE = ("first_token", "peak_memory")
@@ -117,7 +118,8 @@ def _worker_steps(
 def _require_packages(*names: str) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise Error(f"{' and '.join(missing)} cannot be imported.", f"pip install {' '.join(missing)}.")
+        wanted = " ".join(TORCH_EXTRA if name == "torch" else name for name in missing)
+        raise Error(f"{' and '.join(missing)} cannot be imported.", f"pip install {wanted}")
 
 
 def _require_cpu(conditions: Conditions) -> None:

@@ -10,6 +10,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.hub.reporter import Reporter
+from gpt2cli.ops.torch_extra import require_torch
 from gpt2cli.training.data.sources import Sources
 from gpt2cli.training.data.texts import TrainingTexts, learn_tokenizer
 from gpt2cli.training.plan.request import Request, require_length
@@ -36,7 +37,9 @@ def prepare(
     Raises:
         UsageError, InputError: the texts or the request do not fit the model or the memory.
         HubError, CheckpointError: the parent cannot be fetched or read.
+        Error: PyTorch is not installed.
     """
+    require_torch("Training")
     kind = (request.document or "marker", request.field)
     texts = TrainingTexts(request.sources, *kind, sources)
     held_out = TrainingTexts([os.fspath(request.valid)], *kind, sources) if request.valid else None

@@ -1,0 +1,82 @@
+"""Resolve constraints.txt on every supported Python and system; `make constraints`, with uv and a network.
+
+Only metadata is fetched. Everything that would be installed must be pinned, and every pin must be used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CONSTRAINTS = ROOT / "constraints.txt"
+PROJECT = ROOT / "pyproject.toml"
+# PyTorch 2.6 and later have no wheels for Macs with Intel processors.
+SYSTEMS = {
+    "x86_64-manylinux_2_28": "dev",
+    "aarch64-manylinux_2_28": "dev",
+    "aarch64-apple-darwin": "dev",
+    "x86_64-apple-darwin": None,
+}
+# PyTorch pins its libraries for CUDA itself, and they differ between its builds.
+PINNED_BY_TORCH = re.compile(r"(nvidia|cuda)-[\w-]+|triton")
+PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
+
+
+def supported_pythons() -> list[str]:
+    """Return the versions that pyproject.toml claims."""
+    return re.findall(r'"Programming Language :: Python :: (3\.\d+)"', PROJECT.read_text("utf-8"))
+
+
+def pins() -> set[tuple[str, str]]:
+    """Return the names and versions of constraints.txt, whatever their markers."""
+    return set(PIN.findall(CONSTRAINTS.read_text("utf-8")))
+
+
+def resolve(python: str, system: str, extra: str | None) -> set[tuple[str, str]]:
+    """Return what is installed on one Python and system, from wheels alone.
+
+    Raises:
+        SystemExit: the constraints cannot be met there.
+    """
+    done = subprocess.run(
+        [
+            *("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:"),
+            *("--python-version", python, "--python-platform", system, "--constraints", str(CONSTRAINTS)),
+            *([] if extra is None else ["--extra", extra]),
+            str(PROJECT),
+        ],
+        # The oldest macOS that PyTorch has wheels for.
+        env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"Python {python} on {system}: {done.stderr.strip()}")
+    return set(PIN.findall(done.stdout))
+
+
+def main() -> None:
+    """Resolve everywhere, and exit with what is not pinned or not used."""
+    pinned, used = pins(), set[tuple[str, str]]()
+    problems: list[str] = []
+    for python in supported_pythons():
+        for system, extra in SYSTEMS.items():
+            found = {pin for pin in resolve(python, system, extra) if not PINNED_BY_TORCH.fullmatch(pin[0])}
+            problems += [
+                f"Python {python} on {system}: {name}=={version} is not pinned"
+                for name, version in sorted(found - pinned)
+            ]
+            used |= found
+            print(f"Python {python} on {system}: {len(found)} packages", file=sys.stderr)
+    problems += [f"{name}=={version} is used nowhere" for name, version in sorted(pinned - used)]
+    if problems:
+        sys.exit("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main()
