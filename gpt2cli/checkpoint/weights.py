@@ -1,4 +1,4 @@
-"""The weights of a checkpoint by what they do, strict about names and shapes."""
+"""The weights of a checkpoint under their canonical names, strict about names and shapes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def load_weights(files: Sequence[Path], config: ModelConfig) -> dict[str, Stored
     Safetensors files are memory-mapped: nothing is read or copied until it is used.
 
     Raises:
-        CheckpointError: a file is damaged, or names or shapes differ from what the config asks for;
-            the message lists all of them.
+        CheckpointError: a file is damaged, or names or shapes do not match the config; the message lists
+            all that do not.
     """
     architecture, expected = config.architecture, expected_shapes(config)
     names = {architecture.bare_name(name): name for name in (*expected, HEAD)}
@@ -68,7 +68,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def _read_file(path: Path) -> dict[str, StoredTensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    # Only this old format needs torch, whose import is slow.
+    # Only this old format needs PyTorch, which is slow to import.
     from gpt2cli.checkpoint.pickle_file import read_pickle
 
     return read_pickle(path)
@@ -89,14 +89,14 @@ def _problem(tensor: StoredTensor | None, shape: tuple[int, ...]) -> str:
     if tensor.array.shape != shape:
         return f"has shape {list(tensor.array.shape)}, not {list(shape)}"
     if tensor.dtype not in FLOATS:
-        return f"is stored as {tensor.dtype}, which is not a known number type"
+        return f"is stored as {tensor.dtype}, which is not supported"
     return ""
 
 
 def _misfit(files: Sequence[Path], problems: Sequence[str]) -> CheckpointError:
     where = ", ".join(str(path) for path in files)
     return CheckpointError(
-        f"{where} does not fit its config.json: {'; '.join(problems)}.",
+        f"{where} does not match its config.json: {'; '.join(problems)}.",
         "Use the config.json that belongs to these weights.",
     )
 

@@ -317,7 +317,7 @@ def test_what_is_no_gpt2_is_not_fetched(
             hub.add(f"acme/{folder.name}", folder)
         lines = fetch_errors(["acme/llama", "acme/weightless", "acme/mute"], hub, environment)
     assert lines == [
-        "config.json says model_type 'llama'. Only the GPT-2 architecture is supported.",
+        "config.json has model_type 'llama'. Only the GPT-2 architecture is supported.",
         "acme/weightless lacks model.safetensors or pytorch_model.bin. It is not a usable GPT-2.",
         "acme/mute lacks tokenizer.json or vocab.json. It is not a usable GPT-2.",
     ]
@@ -373,7 +373,7 @@ def change(path: Path, edit: Callable[[bytes], bytes]) -> None:
     ("name", "edit", "problem"),
     [
         ("model.safetensors", lambda data: data[:-1] + bytes([data[-1] ^ 1]), "does not match the Hub's"),
-        ("model.safetensors", lambda data: data[:-100], "is damaged: it holds"),
+        ("model.safetensors", lambda data: data[:-100], "is damaged: it has only"),
         ("model.safetensors", lambda data: b"", "its header is cut off after 0 bytes"),
         ("tokenizer.json", lambda data: data[:-1], "it is not valid JSON"),
         ("config.json", lambda data: data + b" ", "does not match the Hub's"),
