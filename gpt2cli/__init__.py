@@ -4,12 +4,12 @@
     >>> model = gpt2cli.load("stories")
     >>> model.generate("Once upon a time", max_tokens=20, seed=7).text
 
-Importing the package imports nothing else; each name below is imported when it is first used.
+Importing the package imports nothing else. Each name below is imported when it is first used.
 """
 
 __version__ = "0.1.0"
 
-# Type checkers take this name for typing's, whose import would cost a start.
+# Type checkers treat this name like typing.TYPE_CHECKING, whose import would slow down every start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gpt2cli.errors import CheckpointError, Error, HubError, InputError, UsageError

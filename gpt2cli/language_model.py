@@ -1,4 +1,4 @@
-"""A language model as Python programs use it: generate, stream, score, predict the next token."""
+"""The language model for Python programs: generate, stream, score, predict the next token."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound="LanguageModel")
 def _takes(
     settings: Callable[P, Settings],
 ) -> Callable[[Callable[[Model, Text, Settings], Result]], Callable[Concatenate[Model, Text, P], Result]]:
-    """Have a method take the fields of a settings class as keywords, with their types and defaults."""
+    """Make a method take the fields of a settings class as keywords, with their types and defaults."""
 
     def decorate(
         method: Callable[[Model, Text, Settings], Result],
@@ -48,21 +48,21 @@ def _takes(
 
 
 class LanguageModel(LoadedModel):
-    """A model with its tokenizer, ready to compute; for one thread at a time."""
+    """A loaded model with its tokenizer, to be used by one thread at a time."""
 
     @_takes(CompletionSettings)
     def generate(self, prompt: str | None, settings: CompletionSettings) -> GeneratedText:
-        """Continue a prompt and return the text; None begins from the BOS token.
+        """Continue a prompt and return the text; None starts from the BOS token.
 
         Raises:
-            UsageError: a setting is out of its range, or the prompt does not fit the context.
+            UsageError: a setting is out of range, or the prompt does not fit the context.
             InputError: the prompt is not Unicode.
         """
         return self.continuation(prompt, settings).results()[0]
 
     @_takes(CompletionSettings)
     def stream(self, prompt: str | None, settings: CompletionSettings) -> Iterator[str]:
-        """Continue a prompt and yield the text piece by piece, as soon as it is certain.
+        """Continue a prompt and yield each piece of the text as soon as it is final.
 
         Raises:
             UsageError, InputError: as `generate` does.
@@ -74,7 +74,7 @@ class LanguageModel(LoadedModel):
     def samples(self, prompt: str | None, settings: SampleSettings) -> list[GeneratedText]:
         """Continue a prompt `num_samples` times, at most `batch_size` of them at once.
 
-        A sample depends on the seed and on its own number, not on how many are made.
+        A sample depends on the seed and its number, not on how many samples are made.
 
         Raises:
             UsageError, InputError: as `generate` does.
@@ -84,7 +84,7 @@ class LanguageModel(LoadedModel):
     def continuation(
         self, prompt: str | None, settings: CompletionSettings, num_samples: int = 1, batch_size: int = 8
     ) -> Continuation:
-        """Return a continuation that yields the samples batch by batch, with all that is known of each.
+        """Return a continuation that yields the samples batch by batch, with all details of each.
 
         Raises:
             UsageError, InputError: as `generate` does.
@@ -101,7 +101,7 @@ class LanguageModel(LoadedModel):
         table.
 
         Raises:
-            UsageError: a setting is out of its range, or does not fit the model.
+            UsageError: a setting is out of range or does not fit the model.
             InputError: the text is not Unicode.
         """
         from gpt2cli.scoring.report import score_rows
@@ -110,10 +110,10 @@ class LanguageModel(LoadedModel):
 
     @_takes(NextSettings)
     def next(self, text: str, settings: NextSettings) -> list[NextText]:
-        """Return the likeliest next tokens, or all candidates, each with its probability, likeliest first.
+        """Return the most likely next tokens, or all candidates, with probabilities, most likely first.
 
         Raises:
-            UsageError: a setting is out of its range, or the text does not fit the context.
+            UsageError: a setting is out of range, or the text does not fit the context.
             InputError: the text is not Unicode.
         """
         from gpt2cli.scoring.continuations import next_tokens
@@ -132,17 +132,18 @@ def load(
     offline: bool = False,
     reporter: Reporter | None = None,
 ) -> LanguageModel:
-    """Load a model, downloaded first if it is missing.
+    """Load a model, downloading it if it is missing.
 
-    A name is a known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, a
-    folder or a .safetensors file; None means GPT-2 if it is here, else the bundled model. `device` is auto,
-    cpu, cuda, cuda:N or mps; `dtype` auto, float32, float16 or bfloat16; `quantize` none or int8.
+    `name` is a known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, a
+    folder or a .safetensors file; None means GPT-2 if it is on this machine, else the bundled model.
+    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16; `quantize` is
+    none or int8.
 
     Raises:
-        UsageError: a choice is unknown, or two contradict each other.
-        HubError: there is no such model, or it cannot be fetched.
-        CheckpointError: its files are damaged or of another architecture.
-        Error: the device is not usable here.
+        UsageError: a setting is unknown, or two contradict each other.
+        HubError: the model does not exist or cannot be fetched.
+        CheckpointError: its files are damaged or have another architecture.
+        Error: the device cannot be used on this machine.
     """
     compute = Compute(device, backend, dtype, quantize, threads)
     return load_with(name, compute, offline=offline, reporter=reporter)
@@ -156,7 +157,7 @@ def load_with(
     reporter: Reporter | None = None,
     for_decoding: bool = True,
 ) -> LanguageModel:
-    """Load a model as `load` does; without decoding in view, it is not prepared for that.
+    """Load a model as `load` does; it is not prepared for decoding if `for_decoding` is false.
 
     Raises:
         UsageError, HubError, CheckpointError, Error: as `load` does.

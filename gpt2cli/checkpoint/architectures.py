@@ -1,6 +1,6 @@
-"""What sets the checkpoints of each family apart: the names of their weights and the words of their config.
+"""The model families: how their checkpoints name weights and the keys of config.json.
 
-No other module knows these names: everyone asks by the roles of `gpt2cli.checkpoint.roles`.
+No other module knows these names. The others use the roles in `gpt2cli.checkpoint.roles`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Architecture:
     """A family of models, as transformers writes its files.
 
     `weight_names` has the name of each role, with {layer} for the number of a layer. Files of a model without
-    its head leave out `prefix`. `buffers` matches the bare names of what files hold besides weights.
-    `old_config_keys` maps keys of older config.json files to those of today.
+    its head omit `prefix`. `buffers` matches the bare names of tensors that are not weights.
+    `old_config_keys` maps keys of older config.json files to the current ones.
     """
 
     model_type: str
@@ -30,12 +30,12 @@ class Architecture:
     buffers: re.Pattern[str]
 
     def full_name(self, name: str) -> str:
-        """Return what files of the whole model call the weight of this canonical name."""
+        """Return the name that files of the whole model give a weight, from its canonical name."""
         kind = name.rpartition(".")[2]
         return f"{self.weight_names[role_of(name)].format(layer=layer_of(name))}.{kind}"
 
     def bare_name(self, name: str) -> str:
-        """Return what files of the model without its head call the weight of this canonical name."""
+        """Return the name that files of the model without its head give a weight, from its canonical name."""
         return self.full_name(name).removeprefix(self.prefix)
 
 
@@ -64,5 +64,5 @@ ARCHITECTURES = (GPT2,)
 
 
 def find_architecture(model_type: object) -> Architecture | None:
-    """Return the family that a config.json names by its model_type, None if it is not supported."""
+    """Return the family with the model_type of a config.json, or None if it is not supported."""
     return next((known for known in ARCHITECTURES if known.model_type == model_type), None)

@@ -1,4 +1,4 @@
-"""The shape of a model, as its config.json tells it."""
+"""The shape of a model, read from its config.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from gpt2cli.checkpoint.architectures import GPT2, Architecture, find_architecture
 from gpt2cli.errors import CheckpointError
 
-# All that transformers accepts, less those with weights of their own (prelu, xielu).
+# All that transformers accepts, except those with weights (prelu, xielu).
 ACTIVATION_FUNCTIONS = (
     *("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python"),
     *("gelu_python_tanh", "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear"),
@@ -23,10 +23,10 @@ SWITCHES = ("scale_attn_weights", "scale_attn_by_inverse_layer_idx", "tie_word_e
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the decoder must know about a checkpoint; fields are named as in GPT-2's config.json.
+    """The settings of a checkpoint that the decoder needs; fields are named as in GPT-2's config.json.
 
     Raises:
-        CheckpointError: a value is of the wrong type or the sizes do not fit together.
+        CheckpointError: a value has the wrong type, or the sizes do not fit together.
     """
 
     model_type: str = GPT2.model_type
@@ -55,7 +55,7 @@ class ModelConfig:
         if self.activation_function not in ACTIVATION_FUNCTIONS:
             raise CheckpointError(
                 f"config.json: activation_function {self.activation_function!r} is not supported.",
-                f"Known are {', '.join(ACTIVATION_FUNCTIONS)}.",
+                f"Supported are {', '.join(ACTIVATION_FUNCTIONS)}.",
             )
         if self.n_embd % self.n_head:
             raise CheckpointError(
@@ -79,14 +79,14 @@ class ModelConfig:
         """Build a config from the keys of config.json that matter, ignoring the others.
 
         Raises:
-            CheckpointError: the model is not a GPT-2, or a value does not make sense.
+            CheckpointError: the model is not a GPT-2, or a value is invalid.
         """
         old_keys = _architecture(values.get("model_type", GPT2.model_type)).old_config_keys
         today = {old_keys[key]: value for key, value in values.items() if key in old_keys} | dict(values)
         known = {field.name for field in fields(cls)}
         kept = {name: value for name, value in today.items() if name in known}
         for name in ("bos_token_id", "eos_token_id"):
-            # Some checkpoints list several end tokens; the first is the one they were trained with.
+            # Some checkpoints list several end tokens. They were trained with the first.
             if isinstance(kept.get(name), list):
                 kept[name] = kept[name][0] if kept[name] else None
         return cls(**kept)
@@ -96,7 +96,7 @@ class ModelConfig:
         """Read a config.json file.
 
         Raises:
-            CheckpointError: the file is missing, is not a JSON object, or is not a GPT-2's.
+            CheckpointError: the file is missing, is not a JSON object, or does not describe a GPT-2.
         """
         try:
             values = json.loads(path.read_bytes())
@@ -105,11 +105,11 @@ class ModelConfig:
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
         if not isinstance(values, dict):
-            raise CheckpointError(f"{path} does not hold a JSON object.")
+            raise CheckpointError(f"{path} is not a JSON object.")
         return cls.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of a config.json that transformers also reads."""
+        """Return the content of a config.json that transformers can read."""
         return {"architectures": [self.architecture.model_class], **asdict(self)}
 
     def _require(self, kind: str, holds: Callable[[object], bool], *names: str) -> None:
@@ -123,7 +123,7 @@ def _architecture(model_type: object) -> Architecture:
     architecture = find_architecture(model_type)
     if architecture is None:
         raise CheckpointError(
-            f"config.json says model_type {model_type!r}.", "Only the GPT-2 architecture is supported."
+            f"config.json has model_type {model_type!r}.", "Only the GPT-2 architecture is supported."
         )
     return architecture
 

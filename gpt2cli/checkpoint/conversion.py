@@ -1,4 +1,4 @@
-"""A checkpoint's matrices in a narrower type, made once and kept for the next start."""
+"""A checkpoint's matrices in a narrower type, converted once and kept for later starts."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 STORED_AS = {"float16": "F16", "bfloat16": "BF16"}
 KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
-# Raised whenever layouts or names change, so that older files are made again.
+# Increased whenever layouts or names change, so that older files are replaced.
 LAYOUT = "5"
 SCALES, TOTALS = ".scales", ".totals"
 HEAD_SCREEN = "int8-head"
-# Reading a smaller head takes little time anyway.
+# Smaller heads are fast to read without a screen.
 SCREENED_FROM_BYTES = 32 << 20
 BFLOAT16_NAN = 0x7FC0
 
 
 class Conversion(NamedTuple):
-    """Hold the matrices of a model in another type, and why they could not be kept, if so."""
+    """A model's matrices in another type; `problem` says why they could not be kept, if they could not."""
 
     weights: Mapping[str, StoredTensor]
     problem: str = ""
@@ -44,10 +44,10 @@ class Conversion(NamedTuple):
 def convert(
     stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig, storage: Storage
 ) -> Conversion:
-    """Return the matrices that a token is multiplied with in the type `storage`, mapped from a kept file.
+    """Return the matrices of all linear layers and the head in the type `storage`, mapped from a kept file.
 
-    A tied head comes under a name of its own, because embeddings stay as they are. The file is made where it
-    is missing, damaged, or older than a change of the checkpoint's files.
+    A tied head gets a separate name, because the embeddings keep their type. The file is written if it is
+    missing, damaged or older than the checkpoint's files.
     """
     sources = {
         name: stored[TOKEN_EMBEDDING if name == HEAD and HEAD not in stored else name]
@@ -61,15 +61,15 @@ def convert(
 def screen_head(
     stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig, storage: Storage | None
 ) -> dict[str, StoredTensor]:
-    """Return a large head of a model in the type `storage` together with its screen, kept as by `convert`.
+    """Return a model's large head in the type `storage` with its screen, kept as by `convert`.
 
-    Where that cannot be, the screen is made again for each start. A small head gets none.
+    If the screen cannot be kept, it is made again at every start. A small head gets none.
     """
     name = HEAD if HEAD in stored else TOKEN_EMBEDDING
     head = stored[name]
     if head.scales is not None or head.array.nbytes < SCREENED_FROM_BYTES:
         return {}
-    # The bounds are those of the very numbers that the head holds.
+    # The screen's bounds are valid only for the head's numbers in this type.
     kind = f"{storage}-{HEAD_SCREEN}" if storage else HEAD_SCREEN
     screen = _convert_once({HEAD: head}, place, config, "int8", kind).weights[HEAD]
     return {name: replace(head, screen=screen)}
@@ -98,7 +98,7 @@ def _convert_once(
         _keep(path, arrays, {**notes, kept.MODEL: str(place.model)})
     except OSError as error:
         return Conversion(_described(arrays, shapes, storage), f"{path}: {error.strerror or error}")
-    # Mapped, they share their memory with other processes.
+    # Read back, they are mapped and share their memory with other processes.
     return Conversion(_read(path, notes, shapes, storage) or _described(arrays, shapes, storage))
 
 
@@ -110,7 +110,7 @@ def _product_names(config: ModelConfig) -> list[str]:
 def _read(
     path: Path, notes: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], storage: Storage
 ) -> dict[str, StoredTensor] | None:
-    """Return the weights in a file that was made from what the notes say, None if it is of no use."""
+    """Return the weights in a file with these notes, or None if the file cannot be used."""
     try:
         if not notes.items() <= read_metadata(path).items():
             return None
@@ -124,7 +124,7 @@ def _read(
 
 def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Another process may be making the same file.
+    # Another process may be writing the same file.
     own = path.with_name(f"{path.name}.{os.getpid()}")
     write_safetensors(own, arrays, notes)
     own.replace(path)
@@ -142,7 +142,7 @@ def _converted(sources: Mapping[str, StoredTensor], storage: Storage) -> Iterato
             panels, scales, totals = _packed(numbers.T if name == HEAD else numbers)
             yield name, panels
             yield name + SCALES, scales
-            # What the head is multiplied with is rounded to 15 bits: its logits are compared with each other.
+            # The head needs none: its input is rounded to 15 bits, because its logits are compared.
             if name != HEAD:
                 yield name + TOTALS, totals
 
@@ -162,13 +162,13 @@ def _packed(weight: Array) -> tuple[Array, Array, Array]:
 
 def _rounded_to_bfloat16(numbers: Array) -> Array:
     bits = np.ascontiguousarray(numbers).view(np.uint32)
-    # To the nearest, and of two equally near to the even one; in place, for a table may have 150 MB.
+    # Round to nearest, ties to even, and in place, because a table may take 150 MB.
     rounded = bits >> 16
     rounded &= 1
     rounded += 0x7FFF
     rounded += bits
     rounded >>= 16
-    # The sum carries some of these into the sign.
+    # The sum carries some NaNs into the sign bit.
     rounded[np.isnan(numbers)] = BFLOAT16_NAN
     return rounded.astype(np.uint16)
 

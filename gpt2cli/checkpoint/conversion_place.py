@@ -1,4 +1,4 @@
-"""Where the conversions of a checkpoint are kept, and the notes by which they are recognized."""
+"""Where the conversions of a checkpoint are kept, and the notes that identify them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCE, LAYOUT, TYPE, HEAD, MODEL = "source", "layout", "type", "head", "model"
 class ConversionPlace(NamedTuple):
     """A checkpoint's place among the kept conversions.
 
-    `source` changes with the checkpoint's files, and `model` is the path by which they are found again.
+    `source` changes with the checkpoint's files, and `model` is the path that identifies them.
     """
 
     folder: Path
@@ -22,5 +22,5 @@ class ConversionPlace(NamedTuple):
     model: Path
 
     def path(self, kind: str) -> Path:
-        """Return the file of a kind of conversion, whether or not it is there."""
+        """Return the file for a kind of conversion, whether or not it exists."""
         return self.folder / f"{self.name}.{kind}{SUFFIX}"

@@ -16,25 +16,25 @@ PICKLED_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64
 
 
 def read_pickle(path: Path) -> dict[str, StoredTensor]:
-    """Read the tensors of a pytorch_model.bin, without running any code that it may carry.
+    """Read the tensors of a pytorch_model.bin, without running any code in it.
 
     Raises:
-        CheckpointError: the file is unreadable, or holds something else than tensors.
+        CheckpointError: the file is unreadable, or contains more than tensors.
     """
     try:
         return {name: _stored(tensor) for name, tensor in _unpickle(path).items()}
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}.") from error
     except Exception as error:
-        # What a damaged or a foreign file makes the reader do has no end of ways to fail.
+        # The reader can fail in any way on a damaged or foreign file.
         raise CheckpointError(
-            f"The weights file {path} is damaged or holds more than tensors.",
+            f"The weights file {path} is damaged or contains more than tensors.",
             "Convert it to safetensors with the tool that made it.",
         ) from error
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
-    # PyTorch before 1.6 wrote no zip archive, and nothing else can be mapped.
+    # PyTorch before 1.6 did not write zip archives, and nothing else can be mapped.
     mappable = zipfile.is_zipfile(path)
     tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
     return tensors

@@ -1,6 +1,6 @@
-"""What each weight of a model does, whatever the files of its family call it.
+"""The roles of a model's weights, whatever the files of its family call them.
 
-A weight is named by its role and its kind, and within a layer by the layer's number too:
+A canonical name consists of the weight's role and kind, after the layer's number for weights in a layer:
 `token_embedding.weight`, `layers.3.attention_qkv.bias`.
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 LAYERS = "layers."
 TOKEN_EMBEDDING, POSITION_EMBEDDING = "token_embedding.weight", "position_embedding.weight"
 HEAD = "head.weight"
-# Single rows of these are looked up.
+# Weights of which single rows are looked up.
 TABLES = {TOKEN_EMBEDDING, POSITION_EMBEDDING, HEAD}
-# What these compute is added to the residual stream.
+# The outputs of these are added to the residual stream.
 RESIDUAL_ROLES = ("attention_output", "mlp_out")
 
 
 def layer_of(name: str) -> int | None:
-    """Return the number of the layer that a weight belongs to, None for those outside the layers."""
+    """Return the number of the layer that a weight belongs to, or None if it is outside the layers."""
     return int(name.split(".")[1]) if name.startswith(LAYERS) else None
 
 

@@ -1,4 +1,4 @@
-"""Safetensors files, as Hugging Face describes the format: mapped into memory, and written."""
+"""Safetensors files, a format of Hugging Face: mapping them into memory, and writing them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from gpt2cli.ops.operations import StoredTensor
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Arrays: TypeAlias = Mapping[str, Array]
 
-# BF16 is read as the integers that hold its bits, because numpy has no such type.
+# BF16 is read as integers with the same bits, because numpy has no such type.
 STORED_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8", "U8": "u1"}
 STORED_NAMES = {"float32": "F32", "float16": "F16", "float64": "F64", "uint16": "BF16", "uint8": "U8"}
 # Tensors begin on a cache line, so that mapped weights are used without a copy.
 ALIGNMENT = 64
-# Less is read, because the system maps whole blocks around all that is touched.
+# Smaller tensors are read, because the system maps whole blocks around every byte that is touched.
 MAPPED_FROM_BYTES = 64 << 10
 
 
 class _OpenFile:
-    """A file that stays open for as long as this is referenced."""
+    """A file that stays open as long as this object is referenced."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class _OpenFile:
 
 
 class FileRows:
-    """Read rows of a matrix of `shape` that begins at a byte of a file; see `StoredTensor.read_rows`."""
+    """A reader of the rows of a matrix that begins at a byte of a file; see `StoredTensor.read_rows`."""
 
     def __init__(self, file: _OpenFile, begin: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         self.file = file
@@ -49,10 +49,10 @@ class FileRows:
         self.shape = shape
 
     def __call__(self, places: Array) -> Array:
-        """Return the rows at the places (count,), of shape (count, width).
+        """Return the rows at `places` (count,) in the shape (count, width).
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: a place is out of range.
             CheckpointError: the file has become shorter.
         """
         count, width = self.shape
@@ -62,14 +62,14 @@ class FileRows:
         descriptor, begin, size = self.file.descriptor, self.begin, width * self.dtype.itemsize
         data = b"".join([os.pread(descriptor, size, begin + row * size) for row in rows])
         if len(data) < len(rows) * size:
-            raise damaged(self.file.path, "it was cut short while it was read")
+            raise damaged(self.file.path, "it was cut short while being read")
         return np.frombuffer(data, self.dtype).reshape(len(rows), width)
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
-    """Map a safetensors file into memory, but for its small tensors, which are read.
+    """Map a safetensors file into memory, except for small tensors, which are read.
 
-    The tensors stay valid as long as they are referenced.
+    Tensors stay valid as long as they are referenced.
 
     Raises:
         CheckpointError: the file is unreadable, damaged or cut short.
@@ -77,9 +77,9 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     header, start, size = read_header(path)
     needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if needed > size:
-        raise damaged(path, f"it holds {size:,} of {needed:,} bytes")
+        raise damaged(path, f"it has only {size:,} of {needed:,} bytes")
     file = _OpenFile(path)
-    # A private map is writable for torch's sake and never changes the file.
+    # PyTorch wants a writable map. A private one never changes the file.
     mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
     tensors = {}
     for name, entry in header.items():
@@ -94,12 +94,12 @@ def _view(
     path, kind, shape = file.path, entry["dtype"], tuple(entry["shape"])
     try:
         if kind not in STORED_TYPES:
-            # Old mask buffers are bool or uint8; they are dropped by name later.
+            # Old mask buffers may be bool. They are dropped by name later.
             return StoredTensor(kind, np.broadcast_to(np.uint8(0), shape))
         dtype = np.dtype(STORED_TYPES[kind])
         count = math.prod(shape)
         if count * dtype.itemsize != length:
-            raise damaged(path, f"{name} has {length:,} bytes where {list(shape)} {kind} is declared")
+            raise damaged(path, f"{name} has {length:,} bytes, but is declared as {list(shape)} {kind}")
         if length < MAPPED_FROM_BYTES:
             array = np.frombuffer(bytearray(os.pread(file.descriptor, length, begin)), dtype, count)
         else:
@@ -114,7 +114,7 @@ def _view(
 
 
 def write_safetensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Write arrays one after the other, without holding a second copy of any.
+    """Write arrays one after another, without a second copy of any in memory.
 
     Raises:
         OSError: the file cannot be written or the disk is full.

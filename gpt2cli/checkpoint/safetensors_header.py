@@ -1,4 +1,4 @@
-"""The header of a safetensors file: what each tensor is and where it lies, and notes on the file."""
+"""The header of a safetensors file: the type, shape and position of each tensor, and notes on the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METADATA = "__metadata__"
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int, int]:
-    """Return the entry of each tensor, the byte at which their numbers begin, and the bytes of the file.
+    """Return the entry of each tensor, the byte at which the data begin, and the file's size in bytes.
 
     Raises:
         CheckpointError: the file is unreadable or damaged.
@@ -41,7 +41,7 @@ def read_metadata(path: Path) -> Mapping[str, str]:
 
 
 def damaged(path: Path, reason: str) -> CheckpointError:
-    """Return the error that says what is wrong with a file of weights."""
+    """Return the error for a damaged weights file."""
     return CheckpointError(
         f"The weights file {path} is damaged: {reason}.",
         "Fetch it again: gpt2 download MODEL with `force`.",

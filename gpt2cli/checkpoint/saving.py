@@ -1,4 +1,4 @@
-"""A model written as an ordinary Hugging Face folder."""
+"""Writing a model as an ordinary Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 def save_model(directory: Path, config: ModelConfig, weights: Arrays, tokenizer_json: str) -> None:
-    """Write config.json, model.safetensors and the tokenizer; numbers keep the type that the arrays have.
+    """Write config.json, model.safetensors and the tokenizer; weights keep the types of the arrays.
 
     Raises:
         OSError: the folder cannot be written or is full.
@@ -36,7 +36,7 @@ def save_model(directory: Path, config: ModelConfig, weights: Arrays, tokenizer_
 def save_description(
     directory: Path, config: ModelConfig, tokenizer_json: str, dtype: str = "float32"
 ) -> None:
-    """Write all of a model but its weights.
+    """Write all of a model's files except its weights.
 
     Raises:
         OSError: the folder cannot be written or is full.

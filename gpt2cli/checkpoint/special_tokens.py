@@ -1,3 +1,3 @@
-"""The tokens of a vocabulary that stand for no text."""
+"""Tokens that do not stand for text."""
 
 END_OF_TEXT = "<|endoftext|>"

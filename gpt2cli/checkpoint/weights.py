@@ -1,4 +1,4 @@
-"""The weights of a checkpoint by what they do, strict about names and shapes."""
+"""The weights of a checkpoint under their canonical names, strict about names and shapes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def _read_file(path: Path) -> dict[str, StoredTensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    # Only this old format needs torch, whose import is slow.
+    # Only this old format needs PyTorch, which is slow to import.
     with torch_needed_by(str(path)):
         from gpt2cli.checkpoint.pickle_file import read_pickle
 
@@ -92,14 +92,14 @@ def _problem(tensor: StoredTensor | None, shape: tuple[int, ...]) -> str:
     if tensor.array.shape != shape:
         return f"has shape {list(tensor.array.shape)}, not {list(shape)}"
     if tensor.dtype not in FLOATS:
-        return f"is stored as {tensor.dtype}, which is not a known number type"
+        return f"is stored as {tensor.dtype}, which is not supported"
     return ""
 
 
 def _misfit(files: Sequence[Path], problems: Sequence[str]) -> CheckpointError:
     where = ", ".join(str(path) for path in files)
     return CheckpointError(
-        f"{where} does not fit its config.json: {'; '.join(problems)}.",
+        f"{where} does not match its config.json: {'; '.join(problems)}.",
         "Use the config.json that belongs to these weights.",
     )
 

@@ -11,7 +11,7 @@ from typing import IO
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only when the block ends well and the disk has all of it.
+    """Open a file that gets its name only when the block succeeds and all data are on the disk.
 
     Raises:
         OSError: it cannot be written or the disk is full; the error names the file.
@@ -32,7 +32,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Until then the new name may be lost with the power.
+    # Until then, a power failure could lose the new name.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 
 class LazyGroup(TyperGroup):
-    """The group of all commands, none of which is imported yet."""
+    """The group of all commands, which are imported on demand."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"commands": Commands()})
@@ -31,7 +31,7 @@ class LazyGroup(TyperGroup):
         """Return the command that the first word names.
 
         Raises:
-            UsageError: there is none; the hint is the way on.
+            UsageError: there is no such command; the hint says what to run instead.
         """
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             from gpt2cli.cli.mistakes import unknown_command
@@ -71,13 +71,13 @@ def gpt2(
 
 
 def run() -> NoReturn:
-    """Run the command that sys.argv names and end the process as its outcome asks."""
+    """Run the command in sys.argv and end the process with its exit code or signal."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _debugging():
         warnings.simplefilter("ignore")
     if "_GPT2_COMPLETE" in os.environ:
-        # A shell takes each line of a wrapped description for a candidate.
+        # A shell would take each line of a wrapped description for a candidate.
         os.environ["COLUMNS"] = "1000"
     try:
         code = app(prog_name="gpt2", standalone_mode=False)
@@ -89,14 +89,14 @@ def run() -> NoReturn:
         _end(error)
     if code == INTERRUPTED:
         _die_of(signal.SIGINT)
-    # Threads and PyTorch may have more to put away.
+    # Threads and PyTorch may have more to clean up.
     if not code and threading.active_count() == 1 and "torch" not in sys.modules:
         _exit_at_once()
     sys.exit(code)
 
 
 def _exit_at_once() -> NoReturn:
-    """End the process without taking the interpreter apart, which costs a tenth of a short command."""
+    """End the process without tearing down the interpreter, which takes a tenth of a short command's time."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -108,13 +108,13 @@ def _end(error: BaseException) -> NoReturn:
     """Report what stopped the command, in one line, and exit."""
     if isinstance(error, KeyboardInterrupt):
         _die_of(signal.SIGINT)
-    # Typer turns a closed pipe into a plain exit; its cause still tells.
+    # Typer turns a closed pipe into a plain exit with the original error as its context.
     if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         _die_of(signal.SIGPIPE)
     if isinstance(error, SystemExit):
         sys.exit(error.code)
     message, code = _explain(error)
-    # Whatever is still buffered could fail again while Python shuts down.
+    # Writing what is still buffered could fail again while Python shuts down.
     _discard_stdout()
     if sys.stderr is not None:
         print(message, file=sys.stderr)
@@ -151,7 +151,7 @@ def _debugging() -> bool:
 
 
 def _die_of(cause: signal.Signals) -> NoReturn:
-    # A shell loop stops only when its command died of the signal itself.
+    # A shell loop stops only if its command was killed by the signal itself.
     _discard_stdout()
     signal.signal(cause, signal.SIG_DFL)
     os.kill(os.getpid(), cause)

@@ -1,4 +1,4 @@
-"""The commands by their names."""
+"""The commands by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-# In the order of use. Each is defined in the module of its name; a few names are taken in Python.
+# In the order of use. Each command's function is in the module of the command's name. A few functions have
+# another name because Python has taken the command's.
 COMMANDS = {
     "generate": "generate",
     "next": "next_tokens",
@@ -25,7 +26,7 @@ COMMANDS = {
 
 
 class Commands(Mapping[str, Any]):
-    """Import a command's module only when that command is asked for."""
+    """The commands by name; each one's module is imported when it is looked up."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)

@@ -1,4 +1,4 @@
-"""Natural mistakes on the command line, and the way on from each."""
+"""Common mistakes on the command line, and what to do about each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from gpt2cli.cli.input.text import is_file
 from gpt2cli.errors import UsageError
 
-# What other tools call their commands, or what people expect to find here.
+# Command names that other tools use or that people expect here.
 ELSEWHERE = {
     "chat": 'GPT-2 continues text and has no chat: gpt2 generate "Once upon a time".',
     "complete": 'Use gpt2 generate "Once upon a time".',
@@ -35,14 +35,14 @@ EXTRA_WORDS = "Got unexpected extra argument"
 
 
 def unknown_command(words: Sequence[str], commands: Collection[str]) -> UsageError:
-    """Return the error for a command line whose first word is no command."""
+    """Return the error for a command line whose first word is not a command."""
     word = words[0]
     if word in ELSEWHERE:
         return UsageError(f"There is no command {word!r}.", ELSEWHERE[word])
     if " " in word or is_file(word):
         source = ["-f", word] if is_file(word) else [word]
         line = shlex.join(["gpt2", "generate", *source, *words[1:]])
-        return UsageError(f"There is no command {word!r}.", f"To continue that text: {line}")
+        return UsageError(f"There is no command {word!r}.", f"To continue this text: {line}")
     close = get_close_matches(word, commands, n=1)
     hint = f"Did you mean gpt2 {close[0]}?" if close else f"Commands: {', '.join(commands)}."
     return UsageError(f"There is no command {word!r}.", hint)
@@ -57,9 +57,9 @@ def unknown_option(name: str, options: Collection[str]) -> str:
 
 
 def usage_message(error: typer.TyperException) -> str:
-    """Return what a refused command line should print, in one line.
+    """Return the message for a rejected command line, in one line.
 
-    The parser's classes are private to Typer; what they carry tells them apart.
+    The parser's exception classes are private to Typer, so errors are told apart by their attributes.
     """
     context: Any = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split()).rstrip(".")
@@ -79,10 +79,10 @@ def _options(context: Any) -> list[str]:
 
 
 def _unquoted(context: Any, message: str) -> str | None:
-    """Return a message with the whole text in quotes, if the command takes a text as one argument."""
+    """Return a message with the whole text in quotes, or None if the command does not take a text."""
     first = context.params.get("prompt") or context.params.get("text")
     if not isinstance(first, str) or context.command.name not in ("generate", "next"):
         return None
     rest = message.partition(" (")[2].removesuffix(")")
     line = shlex.join(["gpt2", context.command.name, f"{first} {rest}"])
-    return f"The text is several words without quotes: {line}"
+    return f"A text of several words needs quotes: {line}"

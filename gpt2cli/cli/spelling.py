@@ -1,4 +1,4 @@
-"""The library's messages in the words of the command line: `learning_rate` becomes --learning-rate."""
+"""The library's messages as the command line spells them: `learning_rate` becomes --learning-rate."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from gpt2cli.cli.command_table import Commands
 
-# A parameter, or with =False what switches it off.
+# A parameter, or with =False the option that turns it off.
 PARAMETER = re.compile(r"`(\w+(?:=False)?)`")
 COMMAND = re.compile(r"\bgpt2((?: \w+)+)")
-# Parameters of the library that the commands call otherwise.
+# Parameters of the library that have another name in the commands.
 SYNONYMS = {"evaluate_every": "eval_every", "prompts": "prompt"}
 
 
 def spell(text: str, words: Sequence[str] | None = None) -> str:
-    """Return a message with each parameter in backquotes as the user types it.
+    """Return a message with each parameter in backquotes spelled as the user types it.
 
-    The parameters are those of the command that the words begin with, by default those of this process, and
-    of any command that the message names. Whatever else is in backquotes stays.
+    The parameters are those of the command that `words` begin with (by default this process's arguments)
+    and of any command that the message names. Anything else in backquotes stays.
     """
     if not PARAMETER.search(text):
         return text
@@ -32,7 +32,7 @@ def spell(text: str, words: Sequence[str] | None = None) -> str:
 
 
 def _find(words: Sequence[str]) -> Any:
-    """Return the command that the words begin with, None if there is none."""
+    """Return the command that the words begin with, or None if they do not name one."""
     found = None
     commands: Mapping[str, Any] = Commands()
     for word in words:

@@ -20,28 +20,28 @@ HASH_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
 
 def cache_folder() -> Path:
-    """Return the folder of all repositories, as huggingface_hub finds it from the environment."""
+    """Return the folder of all repositories, which huggingface_hub derives from the environment."""
     legacy = os.environ.get("HUGGINGFACE_HUB_CACHE", f"{_home()}/hub")
     return _folder(os.environ.get("HF_HUB_CACHE", legacy))
 
 
 def assets_folder() -> Path:
-    """Return the folder of what this package derives from models, where huggingface_hub has it put."""
+    """Return the folder for files derived from models, inside the assets folder of huggingface_hub."""
     return _folder(os.environ.get("HF_ASSETS_CACHE", f"{_home()}/assets")) / "gpt2cli"
 
 
 def repo_folder(repo: str) -> Path:
-    """Return the folder that a repository has in the cache, whether or not it is there."""
+    """Return a repository's folder in the cache, whether or not it exists."""
     return cache_folder() / (PREFIX + repo.replace("/", SEPARATOR))
 
 
 def repo_of(folder: Path) -> str:
-    """Return the repository that a folder of the cache is named after."""
+    """Return the repository that a cache folder is named after."""
     return folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/")
 
 
 def find_snapshot(repo: str, revision: str) -> Path | None:
-    """Return the folder of a branch, a tag or a whole commit hash; it need not hold all files."""
+    """Return the folder of a branch, tag or full commit hash, or None; some of its files may be missing."""
     folder = repo_folder(repo)
     try:
         commit = (folder / "refs" / revision).read_text("ascii", "replace").strip()
@@ -52,7 +52,7 @@ def find_snapshot(repo: str, revision: str) -> Path | None:
 
 
 def write_ref(repo: str, revision: str, commit: str) -> None:
-    """Let a branch or tag mean a commit from now on."""
+    """Point a branch or tag at a commit."""
     if revision == commit:
         return
     path = repo_folder(repo) / "refs" / revision
@@ -63,7 +63,7 @@ def write_ref(repo: str, revision: str, commit: str) -> None:
 
 
 def read_refs(folder: Path) -> dict[str, str]:
-    """Return the commit that each branch or tag of a repository means."""
+    """Return the commit that each branch or tag of a repository points to."""
     refs = folder / "refs"
     return {
         path.relative_to(refs).as_posix(): path.read_text("ascii", "replace").strip()
@@ -78,8 +78,8 @@ def snapshots(folder: Path) -> list[Path]:
 
 
 def blob_of(path: Path) -> Path | None:
-    """Return the blob that a file of a snapshot is a link to."""
-    # Only the first step counts: a blob may itself be a link into a store that repositories share.
+    """Return the blob that a snapshot's file links to, or None if it is an ordinary file."""
+    # Follow only one link: a blob may itself link into a store that repositories share.
     if not path.is_symlink():
         return None
     blob = Path(os.path.normpath(path.parent / path.readlink()))
@@ -87,14 +87,14 @@ def blob_of(path: Path) -> Path | None:
 
 
 def expected_hash(path: Path) -> str | None:
-    """Return the hash that a file must have, where the cache knows it."""
+    """Return the hash that a file must have, or None if the cache does not know it."""
     blob = blob_of(path)
     return blob.name if blob and HASH_NAME.fullmatch(blob.name) else None
 
 
 def matches_hash(path: Path, expected: str) -> bool:
-    """Tell whether a file has the SHA-256 or, by its length, the git hash that is expected."""
-    # Only downloads and verification need it.
+    """Return whether a file has the expected hash: a SHA-256 or, if it is shorter, a git hash."""
+    # Imported here because only downloads and verification need it.
     import hashlib
 
     size = path.stat().st_size
@@ -106,17 +106,17 @@ def matches_hash(path: Path, expected: str) -> bool:
 
 
 def gpt2_folders() -> list[Path]:
-    """Return the folders of the cache that hold a GPT-2, or part of one."""
+    """Return the cache folders that contain a GPT-2, or part of one."""
     return [folder for folder in sorted(cache_folder().glob(f"{PREFIX}*")) if _holds_gpt2(folder)]
 
 
 def folder_size(folder: Path) -> int:
-    """Return the bytes of the files in a folder, each file once however many links lead to it."""
+    """Return the bytes of the files in a folder, counting each file once however many links it has."""
     return total_size(path.resolve() for path in folder.rglob("*") if path.is_file())
 
 
 def total_size(paths: Iterable[Path]) -> int:
-    """Return the bytes of files, each once however often it is named."""
+    """Return the bytes of files, counting repeated paths once."""
     return sum(path.stat().st_size for path in set(paths))
 
 

@@ -1,4 +1,4 @@
-"""Which files make a checkpoint, in a folder and in the listing of a repository."""
+"""The files that make up a checkpoint, in a folder or in the listing of a repository."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NamedTuple
 from gpt2cli.errors import CheckpointError
 
 CONFIG = "config.json"
-# Of these the first that is there is used: safetensors load faster and cannot carry code.
+# The first of these that exists is used: safetensors load faster and cannot carry code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
 class CheckpointFiles(NamedTuple):
-    """Name a checkpoint's files, and what a whole one lacks; the tokenizer may be empty."""
+    """A checkpoint's files, and the names of those that are missing; the tokenizer may be empty."""
 
     config: Path
     weights: tuple[Path, ...]
@@ -26,7 +26,9 @@ class CheckpointFiles(NamedTuple):
 
 
 def files_in(folder: Path) -> CheckpointFiles:
-    """Return the files of the checkpoint in a folder; the bundled merges may serve for a missing tokenizer.
+    """Return the files of the checkpoint in a folder.
+
+    A missing tokenizer is not reported, because the bundled merges may take its place.
 
     Raises:
         CheckpointError: the index of sharded weights cannot be read.
@@ -40,13 +42,13 @@ def files_in(folder: Path) -> CheckpointFiles:
 
 
 def tokenizer_in(folder: Path) -> tuple[Path, ...]:
-    """Return the files of the tokenizer in a folder, empty if it has none."""
+    """Return the tokenizer's files in a folder, or an empty tuple if it has none."""
     sets = (tuple(folder / name for name in names) for names in TOKENIZERS)
     return next((paths for paths in sets if all(path.is_file() for path in paths)), ())
 
 
 def files_among(names: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return the names that make a checkpoint, weights last, and what a whole one lacks."""
+    """Return the names that make up a checkpoint, weights last, and the names that are missing."""
     weights = next((found for name in WEIGHTS if (found := _weights_among(name, names))), [])
     tokenizer = next((list(files) for files in TOKENIZERS if set(files) <= set(names)), [])
     missing = [] if CONFIG in names else [CONFIG]
@@ -58,7 +60,7 @@ def files_among(names: Collection[str]) -> tuple[list[str], list[str]]:
 
 
 def weights_index(weights: Path) -> Path | None:
-    """Return the file that lists all shards, if the weights are one of them."""
+    """Return the file that lists all shards, or None if the weights are not a shard."""
     name = next((name for name in WEIGHTS if name.endswith(weights.suffix)), weights.name)
     index = weights.with_name(_index_of(name))
     return index if weights.name != name and index.is_file() else None
@@ -78,7 +80,7 @@ def _shards(index: Path) -> list[str]:
         return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"The index of weights {index} is damaged.", "Fetch it again: gpt2 download MODEL with `force`."
+            f"The weights index {index} is damaged.", "Fetch it again: gpt2 download MODEL with `force`."
         ) from error
 
 

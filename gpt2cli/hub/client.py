@@ -1,4 +1,4 @@
-"""The Hub's own client, made quiet: it lists and fetches, and its errors become one sentence each."""
+"""The Hub's client, silenced: it lists and fetches files, and each of its errors becomes one sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gpt2cli.hub.reporter import Progress
 if TYPE_CHECKING:
     from huggingface_hub import HFCacheInfo
 
-# The client reads these once, when it is imported.
+# The client reads these only once, on import.
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -34,7 +34,7 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @dataclass(frozen=True)
 class Listing:
-    """List the files of one revision of a repository with their sizes in bytes."""
+    """The files of one revision of a repository, with their sizes in bytes."""
 
     repo: str
     revision: str
@@ -43,15 +43,15 @@ class Listing:
 
     @property
     def snapshot(self) -> Path:
-        """The folder of the cache where the files are, or will be."""
+        """The cache folder where the files are, or will be."""
         return hub_cache.repo_folder(self.repo) / "snapshots" / self.commit
 
 
 def list_repository(repo: str, revision: str) -> Listing:
-    """Ask the Hub for the files of a revision.
+    """Return the files that the Hub lists for a revision.
 
     Raises:
-        HubError: there is none, or the Hub cannot be asked; the message says why.
+        HubError: the revision does not exist, or the Hub cannot list it; the message says why.
     """
     with _one_sentence(repo, revision):
         from huggingface_hub import HfApi, constants
@@ -64,15 +64,15 @@ def list_repository(repo: str, revision: str) -> Listing:
 
 
 def absent_files(listing: Listing, names: Collection[str], force: bool) -> dict[str, int]:
-    """Return those of the named files that must be downloaded, with their sizes in bytes."""
+    """Return the named files that must be downloaded, with their sizes in bytes."""
     return {name: listing.files[name] for name in names if force or not (listing.snapshot / name).is_file()}
 
 
 def require_space(listing: Listing, names: Collection[str], force: bool) -> None:
-    """Check that the disk of the cache has room for what must be downloaded.
+    """Check that the cache's disk has room for the files that must be downloaded.
 
     Raises:
-        HubError: it has not; the message names the bytes needed and available.
+        HubError: it does not; the message gives the bytes needed and available.
     """
     needed = sum(absent_files(listing, names, force).values())
     folder = hub_cache.cache_folder()
@@ -80,8 +80,8 @@ def require_space(listing: Listing, names: Collection[str], force: bool) -> None
     available = shutil.disk_usage(there).free
     if needed > available:
         raise HubError(
-            f"{listing.repo} needs {needed:,} bytes, and {folder} has {available:,} bytes available.",
-            "Free some space, or name a folder on another disk in HF_HOME.",
+            f"{listing.repo} needs {needed:,} bytes, but {folder} has only {available:,} bytes available.",
+            "Free some space, or set HF_HOME to a folder on another disk.",
         )
 
 
@@ -97,7 +97,7 @@ def fetch_files(listing: Listing, names: Collection[str], force: bool, progress:
 
 
 def publish(listing: Listing) -> None:
-    """Let the revision mean what was fetched.
+    """Point the revision at the fetched commit.
 
     Raises:
         HubError: the cache cannot be written.
@@ -107,7 +107,7 @@ def publish(listing: Listing) -> None:
 
 
 def scan_cache(folder: Path) -> HFCacheInfo:
-    """Return the client's own view of a cache."""
+    """Return the client's view of a cache."""
     with _quiet():
         from huggingface_hub import scan_cache_dir
 
@@ -115,9 +115,9 @@ def scan_cache(folder: Path) -> HFCacheInfo:
 
 
 def explain(error: Exception, repo: str, revision: str) -> HubError:
-    """Return what an error of the client means to a user.
+    """Return a client's error as one that users understand.
 
-    The classes differ between releases of the client; what they carry, and their causes, do not.
+    The exception classes differ between releases of the client. Their attributes and causes do not.
     """
     for cause in _causes(error):
         response = getattr(cause, "response", None)
@@ -132,18 +132,18 @@ def _fetch_file(listing: Listing, name: str, size: int, force: bool, progress: P
     from huggingface_hub import hf_hub_download
 
     options: dict[str, Any] = {}
-    # Not every release can report on a single file.
+    # Not every release can report the progress of a single file.
     if "tqdm_class" in inspect.signature(hf_hub_download).parameters:
         options["tqdm_class"] = _progress_bar(name, size, progress)
     progress(name, 0, size)
-    # The commit, not the branch: a branch that means an unfinished snapshot would hide the whole one before.
+    # By commit, because a branch that points to an incomplete snapshot would hide the complete one before it.
     fetched = hf_hub_download(listing.repo, name, revision=listing.commit, force_download=force, **options)
     progress(name, size, size)
     _require_hash(listing, Path(fetched))
 
 
 def _progress_bar(name: str, size: int, progress: Progress) -> type:
-    """Return a class that the client takes for a tqdm bar of one file."""
+    """Return a class that the client uses like tqdm, which reports the progress of one file."""
 
     class Bar:
         def __init__(self, *_: Any, initial: int = 0, total: int | None = None, **__: Any) -> None:
@@ -163,14 +163,14 @@ def _progress_bar(name: str, size: int, progress: Progress) -> type:
         def ignore(self, *_: Any, **__: Any) -> None:
             pass
 
-        # With `update_transfer`, the client makes one bar for a file, not a second one for the network.
+        # If `update_transfer` exists, the client does not make a second bar for the network.
         update_transfer = set_transfer_postfix_str = set_postfix_str = refresh = close = ignore
 
     return Bar
 
 
 def _require_hash(listing: Listing, path: Path) -> None:
-    # The client compares sizes only.
+    # The client only compares sizes.
     expected = hub_cache.expected_hash(path)
     if expected and not hub_cache.matches_hash(path, expected):
         blob = hub_cache.blob_of(path)
@@ -178,7 +178,7 @@ def _require_hash(listing: Listing, path: Path) -> None:
         if blob:
             blob.unlink()
         raise HubError(
-            f"{path.name} of {listing.repo} arrived damaged: its hash is not the one the Hub names.",
+            f"{path.name} of {listing.repo} arrived damaged: its hash differs from the Hub's.",
             f"Try again: gpt2 download {listing.repo}.",
         )
 
@@ -197,7 +197,7 @@ def _one_sentence(repo: str, revision: str) -> Iterator[None]:
     try:
         with _quiet():
             yield
-    # The client gives its own broken pipes another name: this one is of whoever reads the progress.
+    # The client wraps its own broken pipes, so this one comes from the pipe that the progress is written to.
     except (Error, BrokenPipeError):
         raise
     except Exception as error:
@@ -208,24 +208,24 @@ def _explain_response(response: Any, repo: str, revision: str) -> HubError:
     status: int = response.status_code
     code = response.headers.get("X-Error-Code", "")
     if "credentials" in response.headers.get("X-Error-Message", ""):
-        return HubError("The Hub does not accept this HF_TOKEN.", "Unset it, or make a new one.")
+        return HubError("The Hub does not accept this HF_TOKEN.", "Unset it, or create a new one.")
     if code == "GatedRepo" or status == 403:
         return HubError(
             f"{repo} is gated.", f"Accept its terms at https://huggingface.co/{repo} and set HF_TOKEN."
         )
     if code == "RevisionNotFound":
-        return HubError(f"{repo} has no revision {revision}.", "Name a branch, a tag or a whole commit hash.")
+        return HubError(f"{repo} has no revision {revision}.", "Use a branch, a tag or a full commit hash.")
     if code == "EntryNotFound":
-        return HubError(f"{repo} lost a file between its listing and its download.", "Try again.")
+        return HubError(f"A file of {repo} disappeared between listing and download.", "Try again.")
     if status in (401, 404):
         return HubError(
             f"There is no model {repo} on the Hub, or it is private.",
-            "Check the name; a private one needs HF_TOKEN.",
+            "Check the name. Private models need HF_TOKEN.",
         )
     if status == 429:
-        return HubError("The Hub has had too many requests from here.", "Wait, or set HF_TOKEN.")
+        return HubError("The Hub received too many requests from here.", "Wait, or set HF_TOKEN.")
     if status >= 500:
-        return HubError(f"The Hub is out of order (status {status}).", "Try again later.")
+        return HubError(f"The Hub is unavailable (status {status}).", "Try again later.")
     return HubError(f"The Hub refused to send {repo} (status {status}).")
 
 
@@ -235,20 +235,20 @@ def _explain_failure(cause: BaseException, repo: str) -> HubError | None:
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     if kinds & {"TimeoutException", "TimeoutError"}:
         return HubError(
-            f"{host} did not answer in time.", "Try again; HF_HUB_DOWNLOAD_TIMEOUT is in seconds."
+            f"{host} did not answer in time.", "Try again, or raise HF_HUB_DOWNLOAD_TIMEOUT (in seconds)."
         )
     if kinds & {"RemoteProtocolError", "ReadError"} or "Consistency check" in str(cause):
-        return HubError(f"The connection was cut while {repo} was fetched.", "Try again.")
+        return HubError(f"The connection dropped while {repo} was being fetched.", "Try again.")
     if kinds & {"TransportError", "ConnectionError"}:
-        return HubError(f"{host} cannot be reached.", "Check the network; a model that is here needs none.")
+        return HubError(f"{host} cannot be reached.", "Check the network. Downloaded models work without it.")
     if number in FULL:
         return HubError(f"The disk of {hub_cache.cache_folder()} is full.", "Free some space and try again.")
     if number in FORBIDDEN:
         return HubError(
-            f"The cache {hub_cache.cache_folder()} cannot be written.", "Name another folder in HF_HOME."
+            f"The cache {hub_cache.cache_folder()} cannot be written.", "Set HF_HOME to another folder."
         )
     if kinds & {"FileMetadataError", "JSONDecodeError"}:
-        return HubError(f"{host} does not answer as the Hub does.", "Check HF_ENDPOINT and the network.")
+        return HubError(f"{host} does not respond like the Hub.", "Check HF_ENDPOINT and the network.")
     return None
 
 

@@ -1,4 +1,4 @@
-"""The converted weights that are kept for later starts: where they lie, and what each was made from."""
+"""The converted weights kept for later starts: where they are, and what each was made from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_NAME = 80
 
 
 class ConvertedFile(NamedTuple):
-    """Describe a kept file: its bytes, the type it holds, and the path of the model it was made from."""
+    """A kept file: its size in bytes, the type of its weights, and the path of the model it was made from."""
 
     path: Path
     size: int
@@ -29,12 +29,12 @@ class ConvertedFile(NamedTuple):
 
 
 def converted_files() -> list[ConvertedFile]:
-    """Return the kept files that are whole, in the order of their names."""
+    """Return the kept files that are complete, sorted by path."""
     found = []
     for path in sorted(assets_folder().glob(f"*{SUFFIX}")):
         try:
             notes, size = read_metadata(path), path.stat().st_size
-        # Another process may just have removed it.
+        # Another process may have just removed it.
         except (CheckpointError, OSError):
             continue
         if notes.keys() >= {MODEL, TYPE}:
@@ -43,12 +43,12 @@ def converted_files() -> list[ConvertedFile]:
 
 
 def all_kept_files() -> list[Path]:
-    """Return every file that was left by a conversion, those of interrupted ones too."""
+    """Return every file that a conversion left, including interrupted ones."""
     return sorted(path for path in assets_folder().glob("*") if path.is_file())
 
 
 def conversion_place(weights: Sequence[Path]) -> ConversionPlace:
-    """Return where the conversions of a checkpoint with these files of weights are kept.
+    """Return where the conversions of a checkpoint with these weights files are kept.
 
     Raises:
         OSError: a file is missing.
@@ -60,16 +60,16 @@ def conversion_place(weights: Sequence[Path]) -> ConversionPlace:
 
 
 def _model_path(weights: Sequence[Path]) -> Path:
-    """Return the path by which a checkpoint is found again: its folder, or a file of another name."""
+    """Return the path that identifies a checkpoint: its folder, or weights file with an unusual name."""
     first = weights[0].absolute()
     return first if len(weights) == 1 and first.name not in WEIGHTS else first.parent
 
 
 def _identity(weights: Sequence[Path]) -> str:
-    """Return what changes with the files: their places, sizes, times, and checksums of their beginnings."""
+    """Return a text that changes with the files: paths, sizes, times, and checksums of the first bytes."""
     parts = []
     for path in weights:
-        # In the cache the place is named by the hash of the content.
+        # In the cache, the resolved path contains the hash of the content.
         place = path.resolve()
         status = place.stat()
         with place.open("rb") as file:
@@ -79,11 +79,11 @@ def _identity(weights: Sequence[Path]) -> str:
 
 
 def _checksum(text: str) -> str:
-    # Loading hashlib, with OpenSSL, takes 7 ms of every start and 3 MB.
+    # hashlib would load OpenSSL, which takes 7 ms and 3 MB at every start.
     return f"{zlib.crc32(os.fsencode(text)):08x}"
 
 
 def _readable_name(model: Path) -> str:
-    # A snapshot in the cache is named by its commit, two levels below its repository.
+    # A snapshot in the cache is named after its commit, two levels below its repository.
     name = model.parents[1].name if model.parent.name == "snapshots" else model.name.removesuffix(SUFFIX)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name.removeprefix("models--")).lstrip(".")[:LONGEST_NAME]

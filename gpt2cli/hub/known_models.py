@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class KnownModel:
-    """Name a model on the Hub that users ask for by a short name; sizes in bytes."""
+    """A model on the Hub that users can ask for by a short name."""
 
     name: str
     repo: str
@@ -26,7 +26,7 @@ BUNDLED_MODEL = "stories"
 
 
 def known_model(name: str) -> KnownModel | None:
-    """Return the known model that a name, an alias or a repository id means, whatever its case."""
+    """Return the known model with this name, alias or repository id, in any case, or None."""
     wanted = name.lower()
     for model in KNOWN_MODELS:
         names = {model.name, model.repo, *model.aliases}

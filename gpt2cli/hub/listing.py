@@ -1,4 +1,4 @@
-"""The models on this machine, and the weights converted from them."""
+"""The models on this machine and the weights converted from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpt2cli.hub.model_files import CachedModel, bundled_model, cached_models
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A model, or weights converted from one, which then have a `dtype`; `size` is in bytes."""
+    """A model, or weights converted from one to `dtype`; `size` is in bytes."""
 
     name: str
     kind: Literal["model", "converted"]
@@ -25,14 +25,14 @@ class ListedModel:
     size: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the model as JSON reports it."""
+        """Return the fields of the model in JSON output."""
         values = asdict(self)
         size = values.pop("size")
         return {**values, "path": str(self.path), "bytes": size}
 
 
 def list_models() -> list[ListedModel]:
-    """Return the bundled model, the whole models in the cache, and the weights converted from models."""
+    """Return the bundled model, the complete models in the cache, and the weights converted from models."""
     bundled = bundled_model()
     models = [*([bundled] if bundled else []), *cached_models()]
     by_path = {model.path: model for model in models}
@@ -40,7 +40,7 @@ def list_models() -> list[ListedModel]:
 
 
 def cache_facts() -> dict[str, str | int | None]:
-    """Return the cache, and the numbers and sizes of the models in it and in the package."""
+    """Return the cache's path, the number and size of its models, and the bundled model's name and size."""
     cached, bundled = cached_models(), bundled_model()
     return {
         "cache": str(cache_folder()),

@@ -1,4 +1,4 @@
-"""The facts of a model: its architecture, its parameters by part, its license."""
+"""Facts about a model: its architecture, its parameters by part, its license."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPENAI_LICENSE = "MIT"
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The facts of a model; `parameters` counts them by part, `size` is the bytes of the weights' files."""
+    """Facts about a model; `parameters` counts them by part, and `size` is the bytes of the weights files."""
 
     files: ModelFiles
     config: ModelConfig
@@ -41,7 +41,7 @@ class ModelFacts:
     size: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the facts as JSON reports them."""
+        """Return the fields of the facts in JSON output."""
         config = self.config
         return {
             "model": self.files.name,
@@ -60,7 +60,7 @@ class ModelFacts:
 
 
 def describe_model(files: ModelFiles) -> ModelFacts:
-    """Return the facts of a model.
+    """Return the facts about a model.
 
     Raises:
         CheckpointError: its files are damaged or do not fit together.
@@ -78,7 +78,7 @@ def describe_model(files: ModelFiles) -> ModelFacts:
 
 
 def count_parameters(config: ModelConfig) -> dict[str, int]:
-    """Return the number of parameters in each part of a model; a tied head counts as the embedding."""
+    """Return the number of parameters in each part of a model; a tied head is not counted twice."""
     counts: Counter[str] = Counter()
     for name, shape in expected_shapes(config).items():
         counts[role_of(name)] += math.prod(shape)

@@ -1,4 +1,4 @@
-"""A model's files: found locally first, else downloaded."""
+"""A model's files, found on this machine or else downloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRUE = ("1", "ON", "YES", "TRUE")
 
 
 class ModelFiles(NamedTuple):
-    """Name the files of one model; `tokenizer` is empty where the bundled GPT-2 merges serve."""
+    """The files of one model; `tokenizer` is empty if the bundled GPT-2 merges take its place."""
 
     name: str
     revision: str | None
@@ -32,7 +32,7 @@ class ModelFiles(NamedTuple):
 
 
 class CachedModel(NamedTuple):
-    """Describe a whole model on this machine; `size` is in bytes, and `name` finds it again."""
+    """A complete model on this machine; `size` is in bytes, and `find_model` accepts the name."""
 
     name: str
     repo: str | None
@@ -42,10 +42,10 @@ class CachedModel(NamedTuple):
 
 
 def find_model(name: str) -> ModelFiles | None:
-    """Return the files of a model that is on this machine whole, without opening a connection.
+    """Return the files of a model, or None if it is not complete on this machine; never use the network.
 
     Raises:
-        HubError: the name means nothing, or a path that holds no whole model.
+        HubError: the name is unknown, or its path is not a complete model.
         CheckpointError: the index of sharded weights is damaged.
     """
     source = model_source(name)
@@ -61,12 +61,12 @@ def find_model(name: str) -> ModelFiles | None:
 def fetch_model(
     name: str, *, offline: bool = False, force: bool = False, reporter: Reporter | None = None
 ) -> ModelFiles:
-    """Return the files of a model, downloaded if they are not here or if forced.
+    """Return the files of a model, downloading them if they are missing or `force` is true.
 
     Raises:
-        UsageError: forced, although no repository has the model.
-        HubError: it could not be found or fetched; the message says why.
-        CheckpointError: the repository holds another architecture.
+        UsageError: `force` is true, but the model is not on the Hub.
+        HubError: the model cannot be found or fetched; the message says why.
+        CheckpointError: the repository has another architecture.
     """
     source = model_source(name)
     files = _find_unless_forced(source, name, force)
@@ -89,7 +89,7 @@ def plan_download(name: str, *, offline: bool = False, force: bool = False) -> M
 
 
 def cached_models() -> list[CachedModel]:
-    """Return the GPT-2 models that are whole in the Hugging Face cache, in the order of their names."""
+    """Return the GPT-2 models that are complete in the Hugging Face cache, sorted by name."""
     models = [
         CachedModel(
             name=_cached_name(folder, snapshot.name),
@@ -106,18 +106,18 @@ def cached_models() -> list[CachedModel]:
 
 
 def bundled_model() -> CachedModel | None:
-    """Return the model that comes with the package, if this installation has it."""
+    """Return the model that comes with the package, or None if this installation lacks it."""
     if not _is_whole(BUNDLED_MODEL, BUNDLED_FOLDER):
         return None
     return CachedModel(BUNDLED_MODEL, None, None, BUNDLED_FOLDER, hub_cache.folder_size(BUNDLED_FOLDER))
 
 
 def cache_folders(name: str) -> list[Path]:
-    """Return the folders of the cache that hold anything of a model, whatever its revision.
+    """Return the cache folders with files of a model, of any revision.
 
     Raises:
-        UsageError: the model is the bundled one or at a path.
-        HubError: the name means nothing, or nothing of the model is in the cache.
+        UsageError: the model is the bundled one, or the name is a path.
+        HubError: the name is unknown, or the cache has no files of the model.
     """
     source = model_source(name)
     if source.path is not None:
@@ -137,7 +137,7 @@ def _files_at(name: str, path: Path) -> ModelFiles:
         raise HubError("This installation lacks the bundled model stories.", "Install gpt2cli again.")
     files = files_in(path)
     if files.missing:
-        raise HubError(f"{path} holds no whole model: it lacks {', '.join(files.missing)}.")
+        raise HubError(f"{path} is not a complete model: it lacks {', '.join(files.missing)}.")
     return ModelFiles(name, None, files.config, files.weights, files.tokenizer)
 
 
@@ -146,13 +146,13 @@ def _files_beside(name: str, weights: Path) -> ModelFiles:
         raise HubError(f"{weights} is not a .safetensors file.")
     config = weights.with_name(CONFIG)
     if not config.is_file():
-        raise HubError(f"{weights} has no config.json beside it.")
+        raise HubError(f"{weights} has no config.json next to it.")
     return ModelFiles(name, None, config, (weights,), tokenizer_in(weights.parent))
 
 
 def _files_in_snapshot(name: str, snapshot: Path) -> ModelFiles | None:
     files = files_in(snapshot)
-    # The bundled merges are OpenAI's: others' models of the same size may have a vocabulary of their own.
+    # The bundled merges are OpenAI's. Other models of the same size may have another vocabulary.
     if files.missing or not (files.tokenizer or known_model(name)):
         return None
     return ModelFiles(name, snapshot.name, files.config, files.weights, files.tokenizer)
@@ -191,12 +191,12 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
     hub_client.require_space(listing, [config, *others], force)
     with reporter.fetching(source.spelling) as progress:
         hub_client.fetch_files(listing, [config], force, progress)
-        # What is no GPT-2 need not be fetched further.
+        # Check the config before downloading the weights of what may not be a GPT-2.
         ModelConfig.from_json(listing.snapshot / config)
         hub_client.fetch_files(listing, others, force, progress)
     files = _files_in_snapshot(source.name, listing.snapshot)
     if files is None:
-        raise HubError(f"{source.name} has an index of weights that names files it lacks.")
+        raise HubError(f"{source.name} is incomplete: its weights index lists files that are missing.")
     hub_client.publish(listing)
     return files
 
@@ -205,10 +205,10 @@ def _list_repository(source: ModelSource, offline: bool) -> Listing:
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     if offline or value.upper() in TRUE:
         raise HubError(
-            f"{source.spelling} is not on this machine, and the network may not be used.",
-            f"Without `offline` and HF_HUB_OFFLINE: gpt2 download {source.spelling}.",
+            f"{source.spelling} is not on this machine, and downloads are off.",
+            f"Run gpt2 download {source.spelling} without `offline` and HF_HUB_OFFLINE.",
         )
-    # The client costs a tenth of a second and more.
+    # Importing the client takes a tenth of a second or more.
     from gpt2cli.hub import client as hub_client
 
     return hub_client.list_repository(source.repos[0], source.revision)
@@ -217,7 +217,5 @@ def _list_repository(source: ModelSource, offline: bool) -> Listing:
 def _needed_files(source: ModelSource, names: Collection[str]) -> list[str]:
     needed, missing = files_among(names)
     if missing:
-        raise HubError(
-            f"{source.spelling} lacks {', '.join(missing)}.", "It holds no GPT-2 that can be used."
-        )
+        raise HubError(f"{source.spelling} lacks {', '.join(missing)}.", "It is not a usable GPT-2.")
     return needed

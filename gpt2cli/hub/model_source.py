@@ -1,4 +1,4 @@
-"""What a model's name means: a repository on the Hub, or a path."""
+"""The meaning of a model's name: a repository on the Hub, or a path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class ModelSource(NamedTuple):
-    """Tell where a model is: at a path, or in a repository, under each id its cache folder may have."""
+    """The place of a model: a path, or a repository under each id that its cache folder may have."""
 
     name: str
     path: Path | None = None
@@ -29,10 +29,10 @@ class ModelSource(NamedTuple):
 
 
 def model_source(name: str) -> ModelSource:
-    """Return what a name means; a known name goes before a folder of the same name.
+    """Return the place that a name means; a known name takes precedence over a folder of the same name.
 
     Raises:
-        HubError: it is no known name, no repository's and no path's.
+        HubError: the name is not a known name, a repository or a path.
     """
     if name.lower() == BUNDLED_MODEL:
         return ModelSource(BUNDLED_MODEL, path=BUNDLED_FOLDER)
@@ -40,7 +40,7 @@ def model_source(name: str) -> ModelSource:
     revision = revision or DEFAULT_REVISION
     known = known_model(base)
     if known:
-        # Before repositories had owners, a cache folder was named by the model alone.
+        # Before repositories had owners, a cache folder was named after the model alone.
         return ModelSource(known.name, repos=(known.repo, known.name), revision=revision)
     path = Path(name).expanduser()
     if name and path.exists():
@@ -56,12 +56,12 @@ def _looks_like_path(name: str) -> bool:
 
 def _unknown(name: str) -> HubError:
     if "/" in name or _looks_like_path(name):
-        return HubError(f"There is no model at {name}.", "Name a folder, a .safetensors file or OWNER/NAME.")
-    # Only a mistyped name needs it.
+        return HubError(f"There is no model at {name}.", "Use a folder, a .safetensors file or OWNER/NAME.")
+    # Imported here because only a mistyped name needs it.
     from difflib import get_close_matches
 
     known = [*(model.name for model in KNOWN_MODELS), BUNDLED_MODEL]
     aliases = [alias for model in KNOWN_MODELS for alias in model.aliases]
     close = get_close_matches(name, known, n=1) or get_close_matches(name, aliases, n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}; or OWNER/NAME, or a path."
+    hint = f"Did you mean {close[0]}?" if close else f"Use {', '.join(known)}, OWNER/NAME or a path."
     return HubError(f"There is no model named {name!r}.", hint)

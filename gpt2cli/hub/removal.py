@@ -1,4 +1,4 @@
-"""What can be removed from the Hugging Face cache and from what was made of it, and its removal."""
+"""Removal of models from the Hugging Face cache, and of the weights converted from them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ INCOMPLETE = ".incomplete"
 
 @dataclass(frozen=True)
 class Removal:
-    """Name a file or folder to be removed from the cache; `size` is what that frees, in bytes."""
+    """A file or folder to remove from the cache; `size` is the number of bytes that this frees."""
 
     path: Path
     size: int
 
 
 def repository_removal(folder: Path) -> Removal:
-    """Return what removes all revisions of a repository."""
+    """Return the removal of a repository with all its revisions."""
     return Removal(folder, folder_size(folder))
 
 
 def conversion_removals(folder: Path) -> list[Removal]:
-    """Return what removes the weights that were converted from any revision of a repository."""
+    """Return the removals of the weights converted from any revision of a repository."""
     place = folder.resolve()
     made = [file for file in converted_files() if place in file.model.resolve().parents]
     return [Removal(file.path, file.size) for file in made]
 
 
 def plan_prune() -> list[Removal]:
-    """Return what no revision of a GPT-2 needs: rests of downloads, unused blobs, snapshots without a ref.
+    """Return the removals of what no revision of a GPT-2 needs.
 
-    Converted weights are among it, because they can be made again. A repository that a download is writing
-    to at the moment is left alone.
+    These are leftovers of downloads, unused blobs, snapshots without a ref, and converted weights, which can
+    be made again. A repository that is being downloaded is left alone.
     """
     unneeded = [removal for folder in gpt2_folders() for removal in _unneeded(folder)]
     return unneeded + [Removal(path, path.stat().st_size) for path in all_kept_files()]
@@ -101,11 +101,11 @@ def _is_being_written(incomplete: Path) -> bool:
 
 
 def _remove_snapshots(folder: Path, commits: Sequence[str]) -> None:
-    # The client knows which blobs are shared with other repositories, in a store of its own.
+    # The client knows which blobs are shared with other repositories.
     from gpt2cli.hub.client import scan_cache
 
     cache = scan_cache(folder.parent)
-    # A hash may occur in a copy of the repository too, which must stay.
+    # A copy of the repository may have the same commit, and must stay.
     repos = frozenset(repo for repo in cache.repos if Path(repo.repo_path).name == folder.name)
     known = {revision.commit_hash for repo in repos for revision in repo.revisions}
     if known.intersection(commits):

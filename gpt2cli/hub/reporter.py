@@ -1,4 +1,4 @@
-"""The reports of a long job: notes, phases, downloads."""
+"""Progress reports of a long job: notes, phases, downloads."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
-# Takes the name of a file, its bytes so far and its bytes in all.
+# Takes a file's name, the bytes fetched so far and its size in bytes.
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 class Reporter:
-    """A receiver of a job's reports; this one ignores them all."""
+    """A receiver of a job's reports; this base class ignores them all."""
 
     def note(self, text: str) -> None:
-        """Take one line that the user should read."""
+        """Receive one line that the user should read."""
 
     def detail(self, text: str) -> None:
-        """Take one line for a user who asked for details."""
+        """Receive one line for users who asked for details."""
 
     def finish(self, phase: str) -> None:
-        """Take the name of a phase that has just ended, such as `weights`."""
+        """Receive the name of a phase that has just ended, such as `weights`."""
 
     @contextmanager
     def working(self, text: str) -> Iterator[None]:
-        """Report that the work in the block has begun; it may take a while."""
+        """Mark a block of work that may take a while; `text` describes it."""
         yield
 
     @contextmanager
     def fetching(self, model: str) -> Iterator[Progress]:
-        """Yield the function that takes the progress of a download."""
+        """Yield the function that receives the progress of a download."""
         yield _ignore
 
 

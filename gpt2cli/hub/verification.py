@@ -1,4 +1,4 @@
-"""Verification of a model's files, as far as this machine can check them."""
+"""Verification of a model's files, without asking the Hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORM = "form"
 
 @dataclass(frozen=True)
 class FileCheck:
-    """The check of a file; `kind` is sha256, git-sha1 or, if no hash is known, form."""
+    """The check of one file; `kind` is sha256, git-sha1 or, if no hash is known, form."""
 
     path: Path
     size: int
@@ -27,7 +27,7 @@ class FileCheck:
     problem: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the check as JSON reports it."""
+        """Return the fields of the check in JSON output."""
         return {
             "file": self.path.name,
             "path": str(self.path),
@@ -38,7 +38,7 @@ class FileCheck:
 
 
 def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
-    """Yield the check of each file: its hash if known, its form, and whether all files fit together."""
+    """Yield the check of each file: its hash if known, its format, and whether all files fit together."""
     sound = True
     index = weights_index(files.weights[0])
     for path in (files.config, *files.tokenizer, *([index] if index else []), *files.weights):
@@ -58,11 +58,11 @@ def _kind(path: Path) -> str:
 
 
 def _problem(path: Path) -> str:
-    # For a truncated file, the header is quicker to check than the hash, and says more.
+    # For a truncated file, the header is faster to check than the hash and explains more.
     problem = _malformation(path)
     expected = expected_hash(path)
     if not problem and expected and not matches_hash(path, expected):
-        return "its content does not have the hash that the Hub names"
+        return "its content does not match the Hub's hash"
     return problem
 
 

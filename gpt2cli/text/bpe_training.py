@@ -1,4 +1,4 @@
-"""Byte-level BPE learned from text (Sennrich et al., 2016), with the pre-tokenizer of GPT-2."""
+"""Byte-level BPE trained on text (Sennrich et al., 2016), with GPT-2's pre-tokenizer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SMALLEST_VOCABULARY = 1 + len(BYTE_OF_SYMBOL)
 
 
 def suitable_vocab_size(text_bytes: int) -> int:
-    """Return a vocabulary size for a text of so many bytes: the power of two below their root."""
+    """Return a vocabulary size for a text: the largest power of two up to the square root of its bytes."""
     return 1 << min(15, max(9, int(math.log2(max(1, text_bytes)) / 2)))
 
 
 def train_tokenizer(documents: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
-    """Learn merges up to a vocabulary size, or fewer if the text has no more pairs.
+    """Learn merges until the vocabulary has the given size or the text has no more pairs.
 
-    `<|endoftext|>` has the id 0, and all 256 bytes have one.
+    `<|endoftext|>` gets id 0, and each of the 256 bytes gets an id.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -42,6 +42,6 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> tokenizers.Tok
 
 
 def _lines(documents: Iterable[str]) -> Iterator[str]:
-    # The library's memory grows with the longest piece that it is given.
+    # The library's memory grows with the longest piece it is given.
     for document in documents:
         yield from document.splitlines(keepends=True)

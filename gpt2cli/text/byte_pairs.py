@@ -1,4 +1,4 @@
-"""Ids of a few words, read off a tokenizer.json without the library, which takes long to open it."""
+"""Ids of short texts, read from a tokenizer.json without the library, which is slow to open it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-# A vocabulary spells each byte as one visible character: the byte's own if it has one, else one from
-# U+0100 on. The order is that of GPT-2's first 256 ids (bytes_to_unicode in openai/gpt-2, src/encoder.py).
+# A vocabulary spells each byte as one visible character: the byte's character if it is visible, else one
+# from U+0100 up. The order is that of GPT-2's first 256 ids (bytes_to_unicode in src/encoder.py of
+# openai/gpt-2).
 _VISIBLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 _HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
 BYTE_OF_SYMBOL = {chr(byte): byte for byte in _VISIBLE} | {
@@ -19,21 +20,21 @@ BYTE_OF_SYMBOL = {chr(byte): byte for byte in _VISIBLE} | {
 }
 _SYMBOL_OF_BYTE = {byte: symbol for symbol, byte in BYTE_OF_SYMBOL.items()}
 
-# GPT-2's pattern (src/encoder.py in openai/gpt-2) for ASCII, where Python's own \s would be more.
+# GPT-2's pattern (src/encoder.py in openai/gpt-2) for ASCII, where Python's \s would match more.
 _WORD = re.compile(
     r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^ \t-\rA-Za-z0-9]+|[ \t-\r]+(?![^ \t-\r])|[ \t-\r]+"
 )
-# The time that a word takes grows with the square of its length.
+# The time to encode a word grows with the square of its length.
 _LONGEST_WORD = 64
 _NEVER = 1 << 32
-# Each of them is searched for.
+# Each text is searched for each of them.
 _MOST_ADDED_TOKENS = 16
 
-# What stands behind a key of an object.
+# What follows a key of an object.
 _ID = re.compile(rb"\s*:\s*(\d+)")
 _OBJECT = re.compile(rb"\s*:\s*\{")
 _LIST = re.compile(rb"\s*:\s*\[")
-# The bytes are the first tokens of a vocabulary, but for some special ones.
+# A vocabulary begins with the tokens of the bytes, among which there may be some special tokens.
 _TOKEN = rb'\s*"(?:[^"\\]|\\.)+"\s*:\s*\d+'
 _FIRST_TOKENS = re.compile(rb"(?:%b\s*,){255,319}%b" % (_TOKEN, _TOKEN))
 _VOCABULARY_END = re.compile(rb"\}\s*,\s*\Z")
@@ -42,7 +43,7 @@ _LONGEST_END = 64
 
 
 class BytePairs:
-    """Turn a short ASCII text into ids, and ids into bytes; None says that only the library can.
+    """An encoder of short ASCII texts and a decoder of ids; None from either means that only the library can.
 
     Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016).
     """
@@ -58,12 +59,12 @@ class BytePairs:
         self._merges_json = merges
         self._ids: dict[str, int | None] = dict(first)
         self._first = {token_id: token for token, token_id in first.items()}
-        # Whether each is special.
+        # Maps each added token to whether it is special.
         self._added = added
         self._added_by_id = {self.find_id(content): content for content in added}
 
     def encode(self, text: str, special: bool) -> list[int] | None:
-        """Return the ids of text; special tokens in it are plain text unless special is true."""
+        """Return the ids of text, or None; special tokens in it are plain text unless `special` is true."""
         if not text.isascii() or any(
             content in text for content, is_special in self._added.items() if special or not is_special
         ):
@@ -76,7 +77,7 @@ class BytePairs:
         return ids if len(ids) == len(tokens) else None
 
     def token_bytes(self, token_id: int) -> bytes | None:
-        """Return the bytes that an id stands for."""
+        """Return the bytes of an id, or None."""
         if token_id in self._added_by_id:
             return self._added_by_id[token_id].encode()
         token = self._first.get(token_id) or self._made_as(token_id)
@@ -85,7 +86,7 @@ class BytePairs:
         return bytes(map(BYTE_OF_SYMBOL.__getitem__, token))
 
     def find_id(self, token: str) -> int | None:
-        """Return the id of a token of the vocabulary, spelled with its symbols."""
+        """Return the id of a token, spelled in the vocabulary's symbols, or None if there is none."""
         if token not in self._ids:
             self._ids[token] = self._search(token)
         return self._ids[token]
@@ -95,7 +96,7 @@ class BytePairs:
         return int(found[1]) if found else None
 
     def _made_as(self, token_id: int) -> str | None:
-        """Return a token by its place among the merges, if they stand in the order of the ids they make."""
+        """Return the token that a merge makes, or None unless the merges are in the order of their ids."""
         merges = self._merges or ()
         first_id = self.find_id(_joined(merges[0])) if merges else None
         rank = -1 if first_id is None else token_id - first_id
@@ -119,10 +120,10 @@ class BytePairs:
     def _merges(self) -> Sequence[str] | None:
         try:
             merges = json.loads(self._merges_json)
-            # Older files hold each as one string.
+            # Older files store each merge as one string.
             return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
         except (ValueError, TypeError):
-            # The library tells what is wrong with them.
+            # The library reports what is wrong with them.
             return None
 
     @cached_property
@@ -131,11 +132,11 @@ class BytePairs:
 
 
 def open_byte_pairs(path: Path) -> BytePairs | None:
-    """Return what reads a tokenizer.json, or None if that asks for more than GPT-2's own does."""
+    """Return an encoder for a tokenizer.json, or None if the file asks for more than GPT-2's does."""
     try:
         return _read(path.read_bytes())
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        # The library tells what is wrong with it.
+        # The library reports what is wrong with it.
         return None
 
 
@@ -170,11 +171,11 @@ def _joined(merge: str) -> str:
 
 
 def _find_key(data: bytes, key: bytes, then: re.Pattern[bytes], start: int = 0) -> re.Match[bytes] | None:
-    """Return what stands behind a JSON key, which is given with its quotation marks."""
+    """Return what follows a JSON key, which is given with its quotation marks."""
     at = data.find(key, start)
     while at >= 0:
         found = then.match(data, at + len(key))
-        # Behind a backslash, the quotation mark is part of a longer string.
+        # After a backslash, the quotation mark is part of a longer string.
         if found and data[at - 1 : at] != b"\\":
             return found
         at = data.find(key, at + 1)

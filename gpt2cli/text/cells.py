@@ -1,4 +1,4 @@
-"""The columns that text takes in a fixed-width font, and where a line of it may end."""
+"""The columns that text takes in a fixed-width font, and where its lines may break."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ JOINING_HANGUL = range(0x1160, 0x1200)
 
 
 def cell_width(text: str) -> int:
-    """Return the columns of a text without control characters."""
+    """Return the number of columns of a text, which must not contain control characters."""
     return len(text) if text.isascii() else sum(map(character_width, text))
 
 
 def character_width(character: str) -> int:
-    """Return the columns of a character: two if it is wide, none if it combines with the one before."""
+    """Return the columns of a character: 2 if it is wide, 0 if it combines with the one before, else 1."""
     if character.isascii() or character == "\N{SOFT HYPHEN}":
         return 1
     if unicodedata.category(character) in ("Mn", "Me", "Cf") or ord(character) in JOINING_HANGUL:
@@ -24,7 +24,7 @@ def character_width(character: str) -> int:
 
 
 def may_break(before: str, after: str) -> bool:
-    """Return whether a line may end between two characters that are not white space."""
+    """Return whether a line may break between two characters that are not white space."""
     if before == "\N{ZERO WIDTH JOINER}" or not character_width(after):
         return False
     if character_width(before) < 2 and character_width(after) < 2:
@@ -36,7 +36,10 @@ def may_break(before: str, after: str) -> bool:
 
 
 def shorten(text: str, width: int) -> str:
-    """Return text without its middle if it is wider than `width`; most of its end is kept, as paths need."""
+    """Return text, with its middle replaced by an ellipsis if it is wider than `width`.
+
+    More is kept of the end than of the start, which suits paths.
+    """
     if cell_width(text) <= width:
         return text
     head = _prefix(text, (width - 1) // 3)
@@ -45,7 +48,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def crop(text: str, width: int) -> str:
-    """Return text without its end if it is wider than `width`."""
+    """Return text, with its end replaced by an ellipsis if it is wider than `width`."""
     return text if cell_width(text) <= width else _prefix(text, width - 1) + ELLIPSIS
 
 

@@ -10,11 +10,11 @@ from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
 
 
 def open_tokenizer(name: str | None, *, offline: bool = False, reporter: Reporter | None = None) -> Tokenizer:
-    """Return the tokenizer of a model, downloaded first if it is missing; None means GPT-2's.
+    """Return the tokenizer of a model, downloading it if it is missing; None means GPT-2's.
 
     Raises:
-        HubError: there is no such model, or it cannot be fetched.
-        CheckpointError: its files are damaged or of another architecture.
+        HubError: the model does not exist or cannot be fetched.
+        CheckpointError: its files are damaged or have another architecture.
     """
     # All known models share GPT-2's tokenizer, which is bundled.
     if name is None or known_model(name.partition("@")[0]):

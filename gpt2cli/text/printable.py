@@ -1,22 +1,22 @@
-"""Text that a model or a file produced, made safe to show: nothing in it moves a cursor or hides."""
+"""Text from a model or a file, made safe to show: it cannot move the cursor or hide anything."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Controls, invisible formats, halves of surrogate pairs, separators of lines and of paragraphs.
+# Control characters, invisible formatting, lone surrogates, line and paragraph separators.
 UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-# Invisible, but needed to spell some languages and to join emoji.
+# Invisible, but some languages and joined emoji need them.
 NEEDED = "\N{SOFT HYPHEN}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 
 
 def escaped(text: str) -> str:
-    """Return text with what does not print as Python escapes, and bytes that are not UTF-8 as \\xNN."""
+    """Return text with unprintable characters as Python escapes, and bytes that are not UTF-8 as \\xNN."""
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
 def replaced(text: str, kept: str = "\t\n") -> str:
-    """Return running text with U+FFFD for what does not print, but for the kept characters."""
+    """Return running text with U+FFFD in place of unprintable characters, except those in `kept`."""
     if text.isprintable():
         return text
     return "".join(char if char in kept or _is_safe(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
@@ -33,5 +33,5 @@ def _escape(character: str) -> str:
 def _is_safe(character: str) -> bool:
     if character.isprintable() or character in NEEDED:
         return True
-    # XML has no place for the last two code points of a plane.
+    # XML does not allow the last two code points of a plane.
     return unicodedata.category(character) not in UNSAFE and ord(character) & 0xFFFE != 0xFFFE

@@ -1,4 +1,4 @@
-"""Bytes of any length to ids, and ids as text back to numbers, in bounded memory."""
+"""Byte streams of any length to ids, and ids written as text to numbers, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 InvalidBytes = Literal["strict", "replace", "keep"]
 
-# By then the fast library, which takes a third of a second to start, is ahead.
+# From here on the fast library wins, although it takes a third of a second to start.
 FAST_FROM_BYTES = 512 << 10
-# Each text costs `tokenizers` as much as this many bytes more of it.
+# Each call of `tokenizers` costs as much as this many bytes of text.
 _CALL_BYTES = 32
-# Bytes that are not UTF-8 are decoded to these, each to its own.
+# The characters that stand for bytes that are not UTF-8.
 _INVALID = re.compile("([\udc80-\udcff])")
 
 
 class StreamEncoder:
-    """Turn streams of bytes into ids, block by block.
+    """An encoder of byte streams, block by block.
 
     Bytes that are not UTF-8 are an error (strict), become U+FFFD (replace), or each become the token
-    that is this byte, as if the text ended before it and began after it (keep).
+    of that byte, as if the text ended before it and began again after it (keep).
     """
 
     def __init__(self, tokenizer: Tokenizer, special: bool = False, invalid: InvalidBytes = "strict") -> None:
@@ -39,11 +39,11 @@ class StreamEncoder:
         self._fast: FastEncoder | None = None
 
     def encode(self, chunks: Iterable[bytes], name: str) -> Iterator[array[int]]:
-        """Yield the ids of what a source holds, as unsigned integers of 32 bits; name is for messages.
+        """Yield the ids of a source as unsigned 32-bit integers; `name` is for messages.
 
         Raises:
-            InputError: the bytes are not UTF-8 and must be; blocks before them may have been yielded.
-            CheckpointError: the tokenizer gave an id that the model does not have.
+            InputError: the bytes are not UTF-8 but must be; earlier blocks may have been yielded.
+            CheckpointError: the tokenizer produced an id that the model does not have.
         """
         offset = 0
         for block in self._blocks(chunks):
@@ -53,7 +53,7 @@ class StreamEncoder:
     def _blocks(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
         if not self._tokenizer.cuttable:
             return [b"".join(chunks)]
-        # A token that is looked for in the text may hold both letters and signs.
+        # An added token in the text may contain both letters and punctuation.
         return cut_blocks(chunks, between_words_only=self._special or self._tokenizer.has_own_tokens)
 
     def _encode_block(self, block: bytes, name: str, offset: int) -> array[int]:
@@ -87,19 +87,19 @@ class StreamEncoder:
         return array("I", self._tokenizer.encode(text, self._special))
 
 
-# White space separates ids, and so do the signs of a JSON list.
+# White space separates ids, as do the brackets and commas of a JSON list.
 _TO_SPACES = bytes.maketrans(b"[],", b"   ")
 _DIGITS_AND_SPACES = b"0123456789 \t\n\r\f\v"
 _SPACE = re.compile(rb"(?s:.*)[ \t\n\r\f\v]")
-# Python refuses to read numbers of thousands of digits.
+# Python refuses to parse numbers with thousands of digits.
 _LONGEST_ID = 9
 
 
 def read_ids(chunks: Iterable[bytes], name: str) -> Iterator[array[int]]:
-    """Yield the ids that a source of decimal numbers holds; name is for messages.
+    """Yield the ids in a source of decimal numbers; `name` is for messages.
 
     Raises:
-        InputError: something else is in the text; ids before it may have been yielded.
+        InputError: the text contains anything else; earlier ids may have been yielded.
     """
     pending = b""
     for chunk in chunks:
@@ -114,7 +114,7 @@ def read_ids(chunks: Iterable[bytes], name: str) -> Iterator[array[int]]:
 
 
 def first_ids(blocks: Iterable[array[int]], limit: int | None) -> Iterator[array[int]]:
-    """Yield ids up to a limit, and read no further than that takes; None is no limit."""
+    """Yield ids up to a limit, reading no further than needed; None means no limit."""
     if limit is None:
         yield from blocks
         return

@@ -1,4 +1,4 @@
-"""Long text as blocks, cut where no token of GPT-2 can cross."""
+"""Long text in blocks, cut where no GPT-2 token can cross."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from gpt2cli.errors import InputError
 
 CHUNK_BYTES = 1 << 20
 
-# GPT-2's pattern joins white space to what follows it, never to what stands before it.
+# GPT-2's pattern joins white space to what follows it, never to what precedes it.
 _CUT_IN_TEXT = re.compile(r"(?<=\S)(?=[ \n])")
-# A run of letters, of digits or of signs ends where another begins, save that an apostrophe may take
-# letters along ('ll). Only characters that every version of Unicode classes alike are named here.
+# A run of letters, digits or punctuation ends where another begins, except that an apostrophe may take
+# letters along ('ll). Only characters that all versions of Unicode classify alike are listed here.
 _CLASS_CHANGE = (
     rb"(?<=[A-Za-z])(?=[!-@\[-`{-~])|(?<=[0-9])(?=[!-/:-~])|(?<=[!-&(-/:-@\[-`{-~])(?=[0-9A-Za-z])"
     rb"|(?:(?<=\xe3\x80[\x81\x82])|(?<=\xef\xbc\x8c))(?=[\xe5-\xe8][\x80-\xbf]{2})"
 )
-# How far a cut looks behind itself and ahead.
+# How far a cut looks back and ahead.
 _CONTEXT_BYTES = 4
 
 
 def read_chunks(stream: BufferedReader | BytesIO, size: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Yield what a stream holds, as it comes."""
-    # Unlike read, read1 returns what a pipe holds, so that a slow writer's text does not wait for more.
+    """Yield a stream's bytes as they arrive."""
+    # Unlike read, read1 returns what a pipe has so far, so that a slow writer's text is not held back.
     while chunk := stream.read1(size):
         yield chunk
 
 
 def cut_blocks(chunks: Iterable[bytes], between_words_only: bool = False) -> Iterator[bytes]:
-    """Yield the same bytes in blocks whose ids, one after the other, are the ids of the whole.
+    """Yield the same bytes in blocks whose concatenated ids are the ids of the whole.
 
-    A block ends between a non-space and a following space, or, if there is none and unless
-    between_words_only, between ASCII letters, digits and signs. A run without such a place stays whole.
+    A block ends between a non-space and a space. If there is no such place and `between_words_only` is
+    false, it ends between ASCII letters, digits and punctuation. A run without either place stays whole.
     """
     pending = bytearray()
     for chunk in chunks:
@@ -49,7 +49,7 @@ def cut_blocks(chunks: Iterable[bytes], between_words_only: bool = False) -> Ite
 
 
 def text_parts(text: str, length: int) -> Iterator[str]:
-    """Yield a text in parts of about so many characters, cut between a non-space and a space."""
+    """Yield a text in parts of about `length` characters, cut between a non-space and a space."""
     start = 0
     while cut := _CUT_IN_TEXT.search(text, start + length):
         yield text[start : cut.start()]
@@ -58,7 +58,7 @@ def text_parts(text: str, length: int) -> Iterator[str]:
 
 
 def decode_utf8(data: bytes, name: str, offset: int = 0) -> str:
-    """Return the text of bytes that stand at an offset, in bytes, of what the name means.
+    """Return the text of bytes that begin at a byte offset of a source; `name` is for messages.
 
     Raises:
         InputError: they are not UTF-8.
@@ -69,7 +69,7 @@ def decode_utf8(data: bytes, name: str, offset: int = 0) -> str:
         raise InputError(
             f"{name}: the byte 0x{data[error.start]:02x} at offset {offset + error.start} "
             "is not valid UTF-8.",
-            "Text must be UTF-8; iconv converts it.",
+            "Convert the text with iconv.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Ids to text as they come: never half a character, never part of a stop string."""
+"""Ids to text as they arrive: never half a character, never part of a stop string."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 
 class TextStream:
-    """Decode ids one at a time; the pieces joined are the text of all ids, up to the first stop string.
+    """A decoder of ids that arrive one at a time.
 
-    Of several stop strings, the one that begins first in the text ends it. Bytes that are not valid UTF-8
-    become U+FFFD. `stopped` tells whether a stop string was found.
+    Its pieces joined are the text of all ids, up to the stop string that begins first. Bytes that are not
+    valid UTF-8 become U+FFFD. `stopped` is true once a stop string was found.
 
     Raises:
         ValueError: a stop string is empty.
@@ -29,13 +29,13 @@ class TextStream:
         self.stopped = False
 
     def push(self, token_id: int) -> str:
-        """Return the text that is certain now that token_id has come; nothing once stopped."""
+        """Return the text that is certain after one more id, or an empty string once stopped."""
         if self.stopped:
             return ""
         return self._release(self._decoder.decode(self._token_bytes(token_id)), final=False)
 
     def finish(self) -> str:
-        """Return what was held back, now that no more ids come; nothing once stopped."""
+        """Return the text that was held back until the last id, or an empty string once stopped."""
         if self.stopped:
             return ""
         return self._release(self._decoder.decode(b"", final=True), final=True)
@@ -46,7 +46,7 @@ class TextStream:
         text = self._held + text
         uncertain = len(text) if final else self._uncertain_from(text)
         found = self._any_stop.search(text)
-        # A longer stop string that has begun before the one found would end the text sooner.
+        # A longer stop string that began before the one found would end the text sooner.
         if found and found.start() <= uncertain:
             self.stopped = True
             uncertain = found.start()
@@ -56,7 +56,7 @@ class TextStream:
         return text[:uncertain]
 
     def _uncertain_from(self, text: str) -> int:
-        """Return where the longest end of text that a stop string may begin with starts."""
+        """Return where the longest suffix of text that begins a stop string starts."""
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
             tail = text[start:]
             if any(stop.startswith(tail) for stop in self._stops):

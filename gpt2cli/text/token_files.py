@@ -1,4 +1,4 @@
-"""Ids in files: little-endian binary of 16 or 32 bits, bare or as .npy, and decimal text."""
+"""Ids in files: little-endian binary with 16 or 32 bits, bare or as .npy, and decimal text."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 Format = Literal["u16", "u32", "npy"]
 
 U16_SIZE = 1 << 16
-# Ids of up to seven digits and a space fill one 64-bit word, which numpy gathers fastest.
+# Up to seven digits and a space fit one 64-bit word, which numpy gathers fastest.
 _WORD = "S8"
-# By then numpy, which takes a tenth of a second to import, is ahead.
+# From here on numpy wins, although it takes a tenth of a second to import.
 _NUMPY_FROM_IDS = 1 << 17
 
 
 class TokenFile:
-    """Write ids to an open file; .npy files hold 16 bits an id if the vocabulary allows, else 32.
+    """A writer of ids to an open file; .npy files use 16 bits per id if the vocabulary allows, else 32.
 
     Raises:
-        UsageError: the format has no room for the vocabulary.
+        UsageError: the format is too small for the vocabulary.
     """
 
     def __init__(self, file: IO[bytes], file_format: Format, vocab_size: int) -> None:
         if file_format == "u16" and vocab_size > U16_SIZE:
-            raise UsageError(f"u16 has no room for a vocabulary of {vocab_size}.", "Use `file_format` u32.")
+            raise UsageError(f"u16 is too small for a vocabulary of {vocab_size}.", "Use `file_format` u32.")
         is_short = file_format == "u16" or (file_format == "npy" and vocab_size <= U16_SIZE)
         self._file = file
         self._dtype = "<u2" if is_short else "<u4"
@@ -45,7 +45,7 @@ class TokenFile:
         self._file.write(np.frombuffer(ids, np.uint32).astype(self._dtype).data)
 
     def finish(self) -> None:
-        """Complete the file, once it has all ids."""
+        """Complete the file after the last ids."""
         self._file.seek(0)
         self._write_header()
 
@@ -53,13 +53,13 @@ class TokenFile:
         if self._has_header:
             from numpy.lib import format as npy
 
-            # numpy leaves room for the length to grow, so this can be written over.
+            # numpy leaves room for the length to grow, so the header can be overwritten.
             header = {"descr": self._dtype, "fortran_order": False, "shape": (self._count,)}
             npy.write_array_header_1_0(self._file, header)
 
 
 class DecimalText:
-    """Spell ids as decimal numbers, each with a space after it."""
+    """Ids spelled as decimal numbers, each followed by a space."""
 
     def __init__(self, vocab_size: int) -> None:
         self._vocab_size = vocab_size

@@ -1,4 +1,4 @@
-"""Text to ids and ids to bytes, by byte-level BPE."""
+"""Byte-level BPE: text to ids, and ids to bytes."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 BUNDLED_MERGES = Path(__file__).parents[1] / "data" / "gpt2" / "merges.txt"
 BUNDLED_VOCAB_SIZE = 50257
 
-# The library's time and memory grow faster than the text of one call.
+# The library's time and memory grow faster than the length of the text in one call.
 _PART_LENGTH = 16_384
-# By so many characters, of which an id counts as some, the library has made up for its start.
+# After this many characters, of which an id counts as _ID_LENGTH, the library has made up for its start.
 _BYTE_PAIRS_LENGTH = 8_192
 _ID_LENGTH = 32
 
 
 class Tokenizer:
-    """Turn text into ids and ids into bytes; bos_id and eos_id are None where the model has none.
+    """A byte-level BPE tokenizer; `bos_id` and `eos_id` are None if the model has no such token.
 
-    What byte_pairs cannot do is left to the library, which may be given as a function that opens it.
+    The library does what `byte_pairs` cannot. It may be given as a function that opens it.
     """
 
     def __init__(
@@ -53,30 +53,30 @@ class Tokenizer:
 
     @cached_property
     def vocab_size(self) -> int:
-        """Return the number of tokens that the tokenizer has, which the model may not share."""
+        """Return the number of the tokenizer's tokens, which may differ from the model's."""
         return self._library.get_vocab_size()
 
     @cached_property
     def id_limit(self) -> int:
-        """Return what every id is below."""
+        """Return the exclusive upper limit of ids."""
         return max(self.vocab_size, self._model_size)
 
     @cached_property
     def cuttable(self) -> bool:
-        """Tell whether the ids of a text are those of its parts, cut between a non-space and a space."""
+        """Return whether a text has the ids of its parts when it is cut between a non-space and a space."""
         return _is_cuttable(self._library)
 
     @cached_property
     def has_own_tokens(self) -> bool:
-        """Tell whether more than GPT-2's pattern splits text, even when special tokens are plain text."""
+        """Return whether added tokens split text even when special tokens are plain text."""
         return not all(token.special for token in self._added.values())
 
     def encode(self, text: str, special: bool = False) -> list[int]:
-        """Return the ids of text; special tokens in it are plain text unless special is true.
+        """Return the ids of text; special tokens in it are plain text unless `special` is true.
 
         Raises:
-            InputError: the text has half a surrogate pair, so it is not Unicode text.
-            CheckpointError: the tokenizer gave an id that the model does not have.
+            InputError: the text contains a lone surrogate, so it is not valid Unicode.
+            CheckpointError: the tokenizer produced an id that the model does not have.
         """
         _require_unicode(text)
         byte_pairs = self._byte_pairs_for(len(text))
@@ -86,13 +86,13 @@ class Tokenizer:
         largest = max(ids, default=0)
         if largest >= self._model_size:
             raise CheckpointError(
-                f"The tokenizer gave the id {largest}, but the model has only {self._model_size}.",
-                "Its tokenizer files and its config.json do not belong together.",
+                f"The tokenizer produced id {largest}, but the model has only {self._model_size} tokens.",
+                "Its tokenizer files and config.json do not belong together.",
             )
         return ids
 
     def open_fast_encoder(self, special: bool = False) -> FastEncoder | None:
-        """Return what gives the ids of `encode` much faster, once it has started, or None if nothing does."""
+        """Return an encoder that starts more slowly but is much faster than `encode`, if there is one."""
         if not self.cuttable or max(self._library.get_vocab().values()) >= self._model_size:
             return None
         from gpt2cli.text.fast_encoder import FastEncoder, fast_description
@@ -102,14 +102,14 @@ class Tokenizer:
 
     @cached_property
     def byte_ids(self) -> list[int]:
-        """Return, for each of the 256 bytes, the id of the token that is this byte."""
+        """Return the id of each of the 256 bytes as a token."""
         vocabulary = self._library.get_vocab(with_added_tokens=False)
         return [vocabulary[symbol] for symbol in sorted(BYTE_OF_SYMBOL, key=BYTE_OF_SYMBOL.__getitem__)]
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the bytes that an id stands for; they need not be valid UTF-8 alone.
+        """Return the bytes of an id, which may not be valid UTF-8 on their own.
 
-        Ids that the model has and the tokenizer has not are padding of the embedding and stand for nothing.
+        Ids that only the model has are padding of the embedding and have no bytes.
 
         Raises:
             InputError: neither the tokenizer nor the model has the id.
@@ -120,7 +120,7 @@ class Tokenizer:
         return spelled
 
     def decode(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes that ids stand for.
+        """Return the bytes of ids.
 
         Raises:
             InputError: an id is out of range.
@@ -128,7 +128,7 @@ class Tokenizer:
         return b"".join(map(self.token_bytes, ids))
 
     def to_json(self) -> str:
-        """Return a tokenizer.json of this tokenizer, whichever files it was read from."""
+        """Return this tokenizer as a tokenizer.json, whichever files it was read from."""
         import tokenizers
 
         library = tokenizers.Tokenizer.from_str(self._library.to_str())
@@ -139,7 +139,7 @@ class Tokenizer:
     @cached_property
     def _library(self) -> tokenizers.Tokenizer:
         library = self._source() if callable(self._source) else self._source
-        # A tokenizer.json may ask to cut or to fill every text, which is for training in batches.
+        # A tokenizer.json may ask to truncate or pad every text, which is meant for training in batches.
         library.no_truncation()
         library.no_padding()
         return library
@@ -149,7 +149,7 @@ class Tokenizer:
         return self._library.get_added_tokens_decoder()
 
     def _byte_pairs_for(self, length: int) -> BytePairs | None:
-        """Return the byte pairs for so much more text, until there was too much for them."""
+        """Return the byte pairs for `length` more characters, or None once the total is too long for them."""
         self._byte_pairs_length += length
         if self._byte_pairs_length > _BYTE_PAIRS_LENGTH:
             self._byte_pairs = None
@@ -171,16 +171,16 @@ class Tokenizer:
         if token_id in self._added:
             return self._added[token_id].content.encode()
         if not 0 <= token_id < self.id_limit:
-            raise InputError(f"There is no token {token_id}; ids go from 0 to {self.id_limit - 1}.")
+            raise InputError(f"There is no token {token_id}. Ids range from 0 to {self.id_limit - 1}.")
         symbols = self._library.id_to_token(token_id) or ""
         try:
             return bytes(map(BYTE_OF_SYMBOL.__getitem__, symbols))
         except KeyError:
-            # A vocab.json may hold tokens in plain text that no merge makes.
+            # A vocab.json may contain plain-text tokens that no merge makes.
             return symbols.encode()
 
     def _known_id(self, configured: int | None) -> int | None:
-        # transformers writes 50256 into the config.json of any GPT-2, however small its vocabulary.
+        # transformers writes 50256 into the config.json of every GPT-2, however small its vocabulary.
         if configured is not None and configured < self._model_size:
             return configured
         token_id = self._byte_pairs.find_id(END_OF_TEXT) if self._byte_pairs else None
@@ -190,7 +190,7 @@ class Tokenizer:
 
 
 def bundled_tokenizer() -> Tokenizer:
-    """Return OpenAI's tokenizer of GPT-2, which needs no model."""
+    """Return OpenAI's GPT-2 tokenizer, which needs no model."""
     return Tokenizer(_bundled_library(), ModelConfig(vocab_size=BUNDLED_VOCAB_SIZE))
 
 
@@ -198,7 +198,7 @@ def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
     """Return a model's tokenizer, from tokenizer.json, vocab.json with merges.txt, or the bundled merges.
 
     Raises:
-        CheckpointError: the files are missing, damaged, or of another kind than byte-level BPE.
+        CheckpointError: the files are missing, damaged or not byte-level BPE.
     """
     if not files.tokenizer and config.vocab_size == BUNDLED_VOCAB_SIZE:
         return Tokenizer(_bundled_library(), config)
@@ -209,14 +209,14 @@ def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
     _require_byte_symbols(library, files.name)
     tokenizer = Tokenizer(library, config)
     if tokenizer.decode(tokenizer.encode(" é")) != " é".encode():
-        raise CheckpointError(f"The tokenizer of {files.name} does not work on bytes as GPT-2's does.")
+        raise CheckpointError(f"The tokenizer of {files.name} does not work on bytes like GPT-2's.")
     return tokenizer
 
 
 def _bundled_library() -> tokenizers.Tokenizer:
     from tokenizers import models
 
-    # Halves and wholes are built in bulk: this is most of the time that a short command takes.
+    # Built in bulk, because this takes most of the time of a short command.
     symbols = BUNDLED_MERGES.read_text("utf-8").partition("\n")[2].split()
     lefts, rights = symbols[::2], symbols[1::2]
     tokens = [*BYTE_OF_SYMBOL, *map(add, lefts, rights)]
@@ -235,7 +235,7 @@ def _read_library(files: ModelFiles) -> tokenizers.Tokenizer:
             return tokenizers.Tokenizer.from_file(str(paths["tokenizer.json"]))
         if "vocab.json" in paths and "merges.txt" in paths:
             return _from_vocabulary(paths["vocab.json"], paths["merges.txt"])
-    # The library raises nothing more telling.
+    # The library raises nothing more specific.
     except Exception as error:
         where = next(iter(paths.values())).parent
         raise CheckpointError(f"The tokenizer files in {where} cannot be read: {error}.") from error
@@ -294,4 +294,4 @@ def _require_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"Character {error.start} of the text is half a surrogate pair.") from error
+        raise InputError(f"Character {error.start} of the text is a lone surrogate.") from error

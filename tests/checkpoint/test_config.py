@@ -88,7 +88,7 @@ def test_any_json_is_either_a_config_or_a_checkpoint_error(values: dict[str, Any
         (b'{"n_layer": 1', "is not valid JSON"),
         (b"\xff\xfe\x00", "is not valid JSON"),
         (b"[" * 100_000, "is not valid JSON"),
-        (b"[]", "does not hold a JSON object"),
+        (b"[]", "is not a JSON object"),
     ],
 )
 def test_a_damaged_config_file_is_named(tmp_path: Path, content: bytes, complaint: str) -> None:

@@ -209,7 +209,7 @@ def test_all_that_does_not_fit_is_listed_at_once(path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_weights([path], CONFIG)
     for complaint in (
-        f"{path} does not fit its config.json",
+        f"{path} does not match its config.json",
         "h.0.ln_1.bias is missing",
         "ln_f.weight is missing",
         "wpe.weight has shape [4, 6], not [5, 6]",
@@ -224,7 +224,7 @@ def test_a_file_that_was_cut_short_tells_its_bytes(path: Path) -> None:
     save_file(random_tensors(), path)
     whole = path.stat().st_size
     os.truncate(path, whole - 10)
-    with pytest.raises(CheckpointError, match=f"it holds {whole - 10:,} of {whole:,} bytes"):
+    with pytest.raises(CheckpointError, match=f"it has only {whole - 10:,} of {whole:,} bytes"):
         load_weights([path], CONFIG)
 
 
@@ -249,7 +249,7 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
                 ({"data_offsets": [0]}, "its header does not describe x"),
                 ({"data_offsets": [8, 0]}, "its header does not describe x"),
                 ({"data_offsets": [-8, 0]}, "its header does not describe x"),
-                ({"shape": [3]}, r"x has 8 bytes where \[3\] F32 is declared"),
+                ({"shape": [3]}, r"x has 8 bytes, but is declared as \[3\] F32"),
                 ({"shape": [2, 0, 10**30], "data_offsets": [0, 0]}, "x cannot have the shape"),
                 ({"shape": [1] * 99 + [2]}, "x cannot have the shape"),
                 ({"dtype": "I8", "shape": [10**30]}, "x cannot have the shape"),
@@ -341,7 +341,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path: Path, plain: b
         path.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, path)
-    with pytest.raises(CheckpointError, match="is damaged or holds more than tensors") as caught:
+    with pytest.raises(CheckpointError, match="is damaged or contains more than tensors") as caught:
         load_weights([path], CONFIG)
     assert "\n" not in str(caught.value)
     assert not trace.exists()
@@ -351,7 +351,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path: Path, plain: b
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "pytorch_model.bin"
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match="is damaged or holds more than tensors"):
+    with pytest.raises(CheckpointError, match="is damaged or contains more than tensors"):
         load_weights([path], CONFIG)
 
 

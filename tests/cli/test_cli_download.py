@@ -188,7 +188,7 @@ def test_a_revision_is_fetched_and_found_by_its_name(
     wrong = gpt2("download", f"{REPO}@v3")
     assert (wrong.returncode, wrong.stderr.decode()) == (
         1,
-        f"Error: {REPO} has no revision v3. Name a branch, a tag or a whole commit hash.\n",
+        f"Error: {REPO} has no revision v3. Use a branch, a tag or a full commit hash.\n",
     )
 
 
@@ -231,8 +231,8 @@ def test_offline_says_how_to_get_the_model(
     result = gpt2("download", REPO, *([option] if option else []), env={"HF_HUB_OFFLINE": value})
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.decode() == (
-        f"Error: {REPO} is not on this machine, and the network may not be used. "
-        f"Without --offline and HF_HUB_OFFLINE: gpt2 download {REPO}.\n"
+        f"Error: {REPO} is not on this machine, and downloads are off. "
+        f"Run gpt2 download {REPO} without --offline and HF_HUB_OFFLINE.\n"
     )
     assert not hub.requests
 
@@ -245,7 +245,7 @@ def test_offline_says_how_to_get_the_model(
         (
             ["./nowhere"],
             1,
-            "There is no model at ./nowhere. Name a folder, a .safetensors file or OWNER/NAME.",
+            "There is no model at ./nowhere. Use a folder, a .safetensors file or OWNER/NAME.",
         ),
         (["--force", "stories"], 2, "stories is not on the Hub. Leave out --force."),
         (["--force", "--offline", REPO], 2, "--force needs the network, which --offline forbids."),
@@ -265,7 +265,7 @@ def test_a_refusal_is_one_line(gpt2: Gpt2, hub: LoopbackHub) -> None:
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.decode() == (
         "Error: There is no model acme/none on the Hub, or it is private. "
-        "Check the name; a private one needs HF_TOKEN.\n"
+        "Check the name. Private models need HF_TOKEN.\n"
     )
 
 
@@ -282,7 +282,7 @@ def test_a_dead_endpoint_is_told_at_once(gpt2: Gpt2) -> None:
     result = gpt2("download", REPO)
     assert result.returncode == 1
     assert result.stderr.decode() == (
-        "Error: http://127.0.0.1:9 cannot be reached. Check the network; a model that is here needs none.\n"
+        "Error: http://127.0.0.1:9 cannot be reached. Check the network. Downloaded models work without it.\n"
     )
     assert time.monotonic() - start < 8
 
@@ -299,7 +299,7 @@ def test_another_server_than_the_hub_is_recognized(gpt2: Gpt2, hub: LoopbackHub)
     result = gpt2("download", REPO)
     assert (result.returncode, result.stderr.decode()) == (
         1,
-        f"Error: {hub.url} does not answer as the Hub does. Check HF_ENDPOINT and the network.\n",
+        f"Error: {hub.url} does not respond like the Hub. Check HF_ENDPOINT and the network.\n",
     )
 
 
@@ -319,7 +319,7 @@ def test_a_download_that_is_cut_again_and_again_is_one_sentence(
     result = gpt2("download", "-q", REPO)
     assert (result.returncode, result.stderr.decode()) == (
         1,
-        f"Error: The connection was cut while {REPO} was fetched. Try again.\n",
+        f"Error: The connection dropped while {REPO} was being fetched. Try again.\n",
     )
     assert not list(Path(environment["HF_HOME"]).rglob("*.incomplete"))
 
@@ -341,7 +341,7 @@ def test_the_space_is_checked_before_anything_is_fetched(
     result = gpt2("download", REPO)
     small = sum((checkpoint / name).stat().st_size for name in NEEDED[:2])
     assert result.returncode == 1
-    assert f"{REPO} needs {10**18 + small:,} bytes, and {environment['HF_HOME']}" in result.stderr.decode()
+    assert f"{REPO} needs {10**18 + small:,} bytes, but {environment['HF_HOME']}" in result.stderr.decode()
     assert "bytes available. Free some space" in result.stderr.decode()
     assert fetched(hub) == []
 

@@ -160,8 +160,8 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(gpt2: Gpt2, tmp_path: 
     assert (shown.returncode, shown.stdout) == (1, f"2 {good}\n2 total\n".encode())
     assert shown.stderr.decode().splitlines() == [
         f"Error: {tmp_path}: Is a directory.",
-        f"Error: {bad}: the byte 0xff at offset 1 is not valid UTF-8. Text must be UTF-8; iconv converts it.",
-        f"Error: {tmp_path}/missing: No such file or directory. --text takes text itself.",
+        f"Error: {bad}: the byte 0xff at offset 1 is not valid UTF-8. Convert the text with iconv.",
+        f"Error: {tmp_path}/missing: No such file or directory. To pass text itself, use --text.",
     ]
 
 
@@ -172,7 +172,7 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(gpt2: Gpt2, tmp_path: 
         (b"-1", "'-1' is not a token id. Ids are whole numbers."),
         ("²".encode(), "'²' is not a token id. Ids are whole numbers."),
         (b"1" * 5000, f"'{'1' * 40}' is not a token id. Ids are whole numbers."),
-        (b"50257", "There is no token 50257; ids go from 0 to 50256."),
+        (b"50257", "There is no token 50257. Ids range from 0 to 50256."),
     ],
 )
 def test_what_is_not_a_token_id_is_named(gpt2: Gpt2, tmp_path: Path, ids: bytes, message: str) -> None:

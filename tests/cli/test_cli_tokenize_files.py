@@ -80,7 +80,7 @@ def test_a_vocabulary_that_16_bits_cannot_hold_is_refused(gpt2: Gpt2, tmp_path: 
     output = tmp_path / "ids"
     shown = gpt2("tokenize", "-m", model, "--text", "a", "--format", "u16", "-o", output)
     assert (shown.returncode, shown.stdout) == (2, b"")
-    assert shown.stderr == b"Error: u16 has no room for a vocabulary of 70000. Use --format u32.\n"
+    assert shown.stderr == b"Error: u16 is too small for a vocabulary of 70000. Use --format u32.\n"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
 
 

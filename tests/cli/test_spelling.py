@@ -67,10 +67,10 @@ def test_a_flag_stands_in_the_error_of_a_command_and_a_parameter_in_that_of_a_ca
 
 
 def test_what_forbids_the_network_is_named_as_it_was_given(gpt2: Gpt2) -> None:
-    with pytest.raises(Error, match="Without `offline` and HF_HUB_OFFLINE: gpt2 download acme/none"):
+    with pytest.raises(Error, match="Run gpt2 download acme/none without `offline` and HF_HUB_OFFLINE"):
         fetch_model("acme/none", offline=True)
     result = gpt2("generate", "x", "-m", "acme/none", "--offline")
-    assert b"Without --offline and HF_HUB_OFFLINE: gpt2 download acme/none.\n" in result.stderr
+    assert b"Run gpt2 download acme/none without --offline and HF_HUB_OFFLINE.\n" in result.stderr
 
 
 def test_a_hint_may_be_about_a_flag_of_another_command(gpt2: Gpt2, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_prompt_from_a_file_loses_one_line_end_too(tmp_path: Path) -> None:
 
 def test_a_prompt_and_a_file_exclude_each_other() -> None:
     assert read_prompt("-", file="f") == {
-        "error": "A PROMPT and --file exclude each other. Give one of them.",
+        "error": "PROMPT and --file exclude each other. Give one of them.",
         "code": 2,
     }
 
@@ -122,7 +122,7 @@ def test_the_first_byte_that_is_not_utf8_is_named(tmp_path: Path, data: bytes) -
     where = f"the byte 0x{data[2]:02x} at offset 2 is not valid UTF-8."
     assert read_prompt(stdin=data)["error"].startswith(f"standard input: {where}")
     assert read_prompt(file=file) == {
-        "error": f"{file}: {where} Text must be UTF-8; iconv converts it.",
+        "error": f"{file}: {where} Convert the text with iconv.",
         "code": 1,
     }
 

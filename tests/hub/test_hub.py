@@ -177,13 +177,13 @@ def test_the_bundled_merges_serve_for_known_models_alone(cache: Path) -> None:
         ("355", "Did you mean 355M?"),
         (
             "llama",
-            "Known: gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, stories; or OWNER/NAME, or a path.",
+            "Use gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, stories, OWNER/NAME or a path.",
         ),
-        ("", "Known:"),
-        ("./nowhere", "Name a folder, a .safetensors file or OWNER/NAME."),
-        ("a/b/c", "Name a folder, a .safetensors file or OWNER/NAME."),
-        ("acme/tiny@../../x", "Name a folder"),
-        ("model.safetensors", "Name a folder"),
+        ("", "Use gpt2, "),
+        ("./nowhere", "Use a folder, a .safetensors file or OWNER/NAME."),
+        ("a/b/c", "Use a folder, a .safetensors file or OWNER/NAME."),
+        ("acme/tiny@../../x", "Use a folder"),
+        ("model.safetensors", "Use a folder"),
     ],
 )
 def test_a_name_that_means_nothing_has_a_hint(name: str, hint: str) -> None:
@@ -218,7 +218,7 @@ def test_a_path_that_holds_no_whole_model_says_what_it_lacks(checkpoint: Path, t
     with pytest.raises(HubError, match=r"config\.json is not a \.safetensors file\."):
         find_model(str(checkpoint / "config.json"))
     shutil.copy(checkpoint / "model.safetensors", tmp_path / "other.safetensors")
-    with pytest.raises(HubError, match=r"has no config\.json beside it\."):
+    with pytest.raises(HubError, match=r"has no config\.json next to it\."):
         find_model(str(tmp_path / "other.safetensors"))
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}))
@@ -263,10 +263,10 @@ REFUSALS = [
     ("/api/", 401, "GatedRepo", None, "{} is gated. Accept its terms at https://huggingface.co/{}"),
     ("config.json", 403, "GatedRepo", None, "{} is gated. Accept its terms at https://huggingface.co/{}"),
     ("/api/", 401, None, "Invalid credentials in Authorization header", "The Hub does not accept this"),
-    ("/api/", 429, None, None, "The Hub has had too many requests from here."),
-    ("/api/", 500, None, None, "The Hub is out of order (status 500). Try again later."),
-    ("/cdn/", 503, None, None, "The Hub is out of order (status 503). Try again later."),
-    ("model.safetensors", 404, "EntryNotFound", None, "{} lost a file between its listing and"),
+    ("/api/", 429, None, None, "The Hub received too many requests from here."),
+    ("/api/", 500, None, None, "The Hub is unavailable (status 500). Try again later."),
+    ("/cdn/", 503, None, None, "The Hub is unavailable (status 503). Try again later."),
+    ("model.safetensors", 404, "EntryNotFound", None, "A file of {} disappeared between listing and"),
     ("/api/", 418, None, None, "The Hub refused to send {} (status 418)."),
 ]
 
@@ -317,9 +317,9 @@ def test_what_is_no_gpt2_is_not_fetched(
             hub.add(f"acme/{folder.name}", folder)
         lines = fetch_errors(["acme/llama", "acme/weightless", "acme/mute"], hub, environment)
     assert lines == [
-        "config.json says model_type 'llama'. Only the GPT-2 architecture is supported.",
-        "acme/weightless lacks model.safetensors or pytorch_model.bin. It holds no GPT-2 that can be used.",
-        "acme/mute lacks tokenizer.json or vocab.json. It holds no GPT-2 that can be used.",
+        "config.json has model_type 'llama'. Only the GPT-2 architecture is supported.",
+        "acme/weightless lacks model.safetensors or pytorch_model.bin. It is not a usable GPT-2.",
+        "acme/mute lacks tokenizer.json or vocab.json. It is not a usable GPT-2.",
     ]
     assert not [path for path in hub.paths if "model.safetensors" in path]
 
@@ -372,11 +372,11 @@ def change(path: Path, edit: Callable[[bytes], bytes]) -> None:
 @pytest.mark.parametrize(
     ("name", "edit", "problem"),
     [
-        ("model.safetensors", lambda data: data[:-1] + bytes([data[-1] ^ 1]), "does not have the hash"),
-        ("model.safetensors", lambda data: data[:-100], "is damaged: it holds"),
+        ("model.safetensors", lambda data: data[:-1] + bytes([data[-1] ^ 1]), "does not match the Hub's"),
+        ("model.safetensors", lambda data: data[:-100], "is damaged: it has only"),
         ("model.safetensors", lambda data: b"", "its header is cut off after 0 bytes"),
         ("tokenizer.json", lambda data: data[:-1], "it is not valid JSON"),
-        ("config.json", lambda data: data + b" ", "does not have the hash"),
+        ("config.json", lambda data: data + b" ", "does not match the Hub's"),
     ],
 )
 def test_verification_finds_a_damaged_file(

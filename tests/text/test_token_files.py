@@ -49,7 +49,7 @@ def test_an_empty_npy_has_no_ids(tmp_path: Path) -> None:
 
 def test_u16_is_refused_to_a_vocabulary_that_does_not_fit(tmp_path: Path) -> None:
     write(tmp_path / "f", "u16", 65536, [65535])
-    with pytest.raises(UsageError, match="u16 has no room for a vocabulary of 65537"):
+    with pytest.raises(UsageError, match="u16 is too small for a vocabulary of 65537"):
         write(tmp_path / "f", "u16", 65537, [1])
 
 

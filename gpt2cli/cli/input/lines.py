@@ -1,4 +1,4 @@
-"""Lines of files and of standard input, as soon as they arrive."""
+"""Lines of files and standard input, as soon as they arrive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLOCK_BYTES = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A line of a source: its bytes with the line end, its text without, and its number."""
+    """A line of a source: its bytes with the line ending, its text without, and its number from 1."""
 
     data: bytes
     text: str
@@ -23,7 +23,7 @@ class Line:
 
 
 def line_blocks(sources: Sequence[str]) -> Iterator[list[Line]]:
-    """Yield the lines of sources, `-` being standard input, in blocks of those that have arrived.
+    """Yield the lines of sources in blocks, as soon as they arrive; `-` is standard input.
 
     Raises:
         InputError: a source cannot be read, or a line is not UTF-8.
@@ -41,7 +41,7 @@ def line_blocks(sources: Sequence[str]) -> Iterator[list[Line]]:
 
 def _blocks(file: BufferedReader) -> Iterator[list[bytes]]:
     rest = b""
-    # Unlike read, read1 returns what a pipe has, so that a slow writer's lines are not held back.
+    # Unlike read, read1 returns what a pipe has so far, so that a slow writer's lines are not held back.
     while data := file.read1(BLOCK_BYTES):
         *lines, rest = (rest + data).split(b"\n")
         if lines:
@@ -57,5 +57,5 @@ def _line(data: bytes, source: str, number: int) -> Line:
     except UnicodeDecodeError as error:
         raise InputError(
             f"{source_name(source)}, line {number}: the byte 0x{data[error.start]:02x} is not valid UTF-8.",
-            "Text must be UTF-8; iconv converts it.",
+            "Convert the text with iconv.",
         ) from error

@@ -1,4 +1,4 @@
-"""Texts of files, of standard input or of an argument."""
+"""Texts from files, standard input or an argument."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gpt2cli.errors import InputError
 
 
 class Sources:
-    """Texts that are read one by one; of several, those that cannot be read are reported and left out.
+    """Texts read one by one; of several files, those that cannot be read are reported and left out.
 
-    A single one is read at once. `failed` is true once one could not be read.
+    A single text is read at once. `failed` is true once a file could not be read.
 
     Raises:
-        InputError: the only one cannot be read.
+        InputError: the only text cannot be read.
     """
 
     def __init__(self, files: Sequence[str] | None, text: str | None) -> None:
@@ -26,7 +26,7 @@ class Sources:
         self._only = None if self.are_several else self._read_only(text)
 
     def __iter__(self) -> Iterator[tuple[str | None, str]]:
-        """Yield the names and the texts; only a file has a name."""
+        """Yield names and texts; only files have names."""
         if self._only is not None:
             yield self._files[0] if self.are_files else None, self._only
             return
@@ -50,5 +50,5 @@ class Sources:
             return read_text(self._files[0])
         except InputError as error:
             if isinstance(error.__cause__, FileNotFoundError):
-                raise InputError(error.message, "--text takes text itself.") from error
+                raise InputError(error.message, "To pass text itself, use --text.") from error
             raise

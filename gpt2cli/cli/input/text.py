@@ -1,4 +1,4 @@
-"""Arguments, files and standard input, as bytes or as UTF-8 text."""
+"""Arguments, files and standard input, as bytes or UTF-8 text."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ STDIN_IGNORED = "note: stdin ignored because a PROMPT was given; use - to read i
 
 
 def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: Callable[[str], None]) -> str:
-    """Return the text to continue: PROMPT, or that of a file or of standard input.
+    """Return the text to continue: PROMPT, or the text of a file or of standard input.
 
-    One final line end of a file or of standard input is dropped, unless keep_newline is true.
+    One final line ending of a file or of standard input is dropped, unless `keep_newline` is true.
 
     Raises:
-        UsageError: both are given, or neither and standard input is a terminal.
+        UsageError: both are given, or neither is and standard input is a terminal.
         InputError: the text cannot be read or is not UTF-8.
     """
     if prompt is not None and file is not None:
-        raise UsageError("A PROMPT and --file exclude each other.", "Give one of them.")
+        raise UsageError("PROMPT and --file exclude each other.", "Give one of them.")
     if prompt is not None and prompt != STDIN:
         if _bytes_wait_on_stdin():
             note(STDIN_IGNORED)
@@ -42,7 +42,7 @@ def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: 
 
 
 def require_stdin(hint: str) -> None:
-    """Check that standard input may be read although the user did not name it by `-`.
+    """Check that standard input can be read without being named by `-`.
 
     Raises:
         UsageError: it is a terminal, where the command would seem to hang.
@@ -66,7 +66,7 @@ def argument_text(text: str, name: str) -> str:
     Raises:
         InputError: it is not UTF-8.
     """
-    # Bytes that the locale could not decode are lone surrogates in an argument.
+    # In arguments, bytes that the locale cannot decode become lone surrogates.
     return decode_utf8(text.encode("utf-8", "surrogateescape"), name)
 
 
@@ -114,7 +114,7 @@ def bytes_to_read(sources: Iterable[str]) -> int | None:
 
 
 def is_file(name: str) -> bool:
-    """Return whether a text is the name of a file, which most texts cannot be."""
+    """Return whether a text is the name of an existing file; any text is allowed."""
     try:
         return Path(name).is_file()
     except (OSError, ValueError):
@@ -122,7 +122,7 @@ def is_file(name: str) -> bool:
 
 
 def source_name(source: str) -> str:
-    """Return how a message names a source."""
+    """Return the name of a source in messages."""
     return "standard input" if source == STDIN else source
 
 
@@ -152,7 +152,7 @@ def _bytes_wait_on_stdin() -> bool:
     try:
         if not stat.S_ISFIFO(os.fstat(0).st_mode):
             return False
-        # select would also report a pipe that is at its end.
+        # select would also report a pipe at end of file.
         waiting = fcntl.ioctl(0, termios.FIONREAD, bytes(4))
     except OSError:
         return False

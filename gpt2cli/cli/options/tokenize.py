@@ -75,7 +75,7 @@ class SourceOptions:
             yield from source_chunks(source or STDIN)
         except InputError as error:
             if isinstance(error.__cause__, FileNotFoundError):
-                raise InputError(error.message, "--text takes text itself.") from error
+                raise InputError(error.message, "To pass text itself, use --text.") from error
             raise
 
     def name(self, source: str | None) -> str:
