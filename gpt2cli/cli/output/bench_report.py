@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def print_numbers(table: Table) -> None:
-    """Print a table on stdout, numbers to the right on a terminal.
+    """Print a table on stdout, with numbers right-aligned on a terminal.
 
     Raises:
         InputError: stdout is closed.
-        OSError: it cannot be written.
+        OSError: writing failed.
     """
     print_table(table[0], table[1:], WORDS)

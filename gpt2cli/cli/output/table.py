@@ -1,4 +1,4 @@
-"""Tables on stdout: aligned on a terminal, tab-separated lines in a pipe, with the same content."""
+"""Tables on stdout: aligned on a terminal, tab-separated in a pipe."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from gpt2cli.text.cells import cell_width, shorten
 from gpt2cli.text.printable import escaped
 
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
-# What is left of a path, at least, where a table has no room for it.
+# The least width to which a path is shortened.
 LEAST_PATH_WIDTH = 16
 
 Lines = Sequence[Sequence[str]]
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int | None = None) -> None:
-    """Print rows under a header; columns behind the first `words` hold numbers.
+    """Print rows under a header; columns after the first `words` contain numbers.
 
-    On a terminal, paths are shortened, columns left out or cells stacked, so that no line is too wide.
+    On a terminal, paths are shortened, columns dropped or cells stacked so that every line fits.
 
     Raises:
         InputError: stdout is closed.
-        OSError: it cannot be written.
+        OSError: writing failed.
     """
     lines = [header, *rows]
     if stdout_is_terminal():
@@ -58,7 +58,7 @@ def _is_path(lines: Lines, place: int) -> bool:
 
 
 def _shrink(widths: list[int], least: Sequence[int], room: int) -> list[int]:
-    """Return widths that fit, taken from the widest that may shrink."""
+    """Return widths that fit, shrinking the widest shrinkable column first."""
     while sum(widths) + len(GAP) * (len(widths) - 1) > room:
         place = max(range(len(widths)), key=lambda index: (widths[index] > least[index], widths[index]))
         widths[place] -= 1
@@ -76,7 +76,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], words: int) -> str:
 def _stacked(lines: Lines, room: int) -> Iterator[str]:
     header, *rows = lines
     if len(header) == 2:
-        # Each row is a name and its value already.
+        # Each row is already a name and its value.
         names, values = zip(*lines, strict=True)
         yield from stacked_row(names, values, room)
         return
