@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 # In the order of use. Each is defined in the module of its name; a few names are taken in Python.
 COMMANDS = {
@@ -22,6 +23,17 @@ COMMANDS = {
     "info": "info",
     "help": "show_help",
 }
+
+
+class Command(TyperCommand):
+    """A command whose help lists --help in the panel of its last option."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option --help."""
+        option: Any = super().get_help_option(ctx)
+        if option and self.params:
+            option.rich_help_panel = getattr(self.params[-1], "rich_help_panel", None)
+        return option
 
 
 class Commands(Mapping[str, Any]):
@@ -40,5 +52,5 @@ class Commands(Mapping[str, Any]):
         if isinstance(command, typer.Typer):
             holder.add_typer(command, name=name)
         else:
-            holder.command(name)(command)
+            holder.command(name, cls=Command)(command)
         return typer.main.get_group(holder).commands[name]
