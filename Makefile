@@ -8,7 +8,7 @@ check:
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest
 
-# Typer begins with an empty line, but zsh reads #compdef only on the first.
+# Typer prints an empty line first, but zsh needs #compdef on the first line.
 completions:
 	mkdir -p completions
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_bash $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.bash
@@ -19,7 +19,7 @@ completions:
 constraints:
 	$(PYTHON) tests/constraints.py
 
-# From the commands' help and the variables in docs/scripts.md.
+# Built from the commands' help and the variables in docs/scripts.md.
 man:
 	$(PYTHON) tests/man_page.py
 

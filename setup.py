@@ -16,7 +16,7 @@ setup(
         Extension(
             "gpt2cli.ops.kernels",
             files("*.c"),
-            # A change in one of these rebuilds the kernels, and source distributions include them.
+            # Changes here rebuild the kernels; source distributions include these files.
             depends=files("*.h", "*.inc"),
             extra_compile_args=[
                 "-O3",
@@ -27,7 +27,7 @@ setup(
                 "-fvisibility=hidden",
             ],
             extra_link_args=["-pthread"],
-            # Without a compiler the package still installs, and computes on numpy.
+            # Without a compiler, the package still installs and uses numpy.
             optional=True,
         )
     ],

@@ -1,4 +1,4 @@
-"""GPT-2's tokenizer as tiktoken has it, and texts that tell tokenizers apart."""
+"""GPT-2's tokenizer as tiktoken has it, and texts that distinguish tokenizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random checkpoints, made by transformers in the official file layout."""
+"""Random checkpoints, created by transformers in the official file layout."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Find the code points that gigatoken and tokenizers class differently; write the table of them.
+"""Write the table of code points that gigatoken and tokenizers classify differently.
 
 python tests/disputed_code_points.py > gpt2cli/data/gpt2/disputed_code_points.txt
 
-It stands among the tests because they use it too: they fail when the table is out of date.
+It is here because the tests use it too, and fail if the table is out of date.
 """
 
 from __future__ import annotations

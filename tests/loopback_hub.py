@@ -1,4 +1,4 @@
-"""A Hub on 127.0.0.1: it serves folders as repositories, and fails on command."""
+"""A Hub on 127.0.0.1 that serves folders as repositories and fails on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The man page, written from the app's own commands by `python tests/man_page.py`."""
+"""The man page, generated from the app's commands by `python tests/man_page.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples in README and docs: run again, compared, and rewritten by `python tests/readme.py`.
+"""The examples in README and docs: run, compared, and rewritten by `python tests/readme.py`.
 
 The examples of a document run in order in an empty folder, which they share. A fenced block says what it is:
 

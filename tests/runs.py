@@ -1,4 +1,4 @@
-"""A text to train on, and the losses that a run logged."""
+"""A training text, and the logged losses of a run."""
 
 from __future__ import annotations
 

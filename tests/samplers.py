@@ -1,4 +1,4 @@
-"""Samplers as tests describe them: settings and biases in one value."""
+"""Samplers for tests: settings and biases in one value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pseudo-terminal, and what commands show on it."""
+"""A pseudo-terminal and the output of commands on it."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 # In the order of use. Each command's function is in the module of the command's name. A few functions have
 # another name because Python has taken the command's.
@@ -25,6 +26,17 @@ COMMANDS = {
 }
 
 
+class Command(TyperCommand):
+    """A command whose help lists --help in the panel of its last option."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option --help."""
+        option: Any = super().get_help_option(ctx)
+        if option and self.params:
+            option.rich_help_panel = getattr(self.params[-1], "rich_help_panel", None)
+        return option
+
+
 class Commands(Mapping[str, Any]):
     """The commands by name; each one's module is imported when it is looked up."""
 
@@ -41,5 +53,5 @@ class Commands(Mapping[str, Any]):
         if isinstance(command, typer.Typer):
             holder.add_typer(command, name=name)
         else:
-            holder.command(name)(command)
+            holder.command(name, cls=Command)(command)
         return typer.main.get_group(holder).commands[name]

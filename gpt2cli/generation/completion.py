@@ -1,4 +1,4 @@
-"""What a prompt was continued with: the text of each sample, piece by piece and whole."""
+"""The text and tokens of each sample, piece by piece and complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpt2cli.text.tokenizer import Tokenizer
 
 
 class Piece(NamedTuple):
-    """Report text of a sample that became certain; `finish_reason` is set on its last piece."""
+    """A piece of a sample's text that is final; `finish_reason` is set on the last piece."""
 
     sample: int
     text: str
@@ -21,7 +21,7 @@ class Piece(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Tell the seconds spent on loading, on reading the prompt, and on the tokens of one batch."""
+    """The seconds spent on loading, on prefill, and on decoding one batch."""
 
     load_seconds: float
     prefill_seconds: float
@@ -29,7 +29,7 @@ class Timing(NamedTuple):
 
 
 class Completion:
-    """Collect the tokens of one sample; its ids may go beyond its text, which ends before a stop string."""
+    """The tokens and text of one sample; the text ends before a stop string, the tokens may not."""
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
         self.text = ""
@@ -40,12 +40,12 @@ class Completion:
 
     @property
     def stopped(self) -> bool:
-        """Tell whether a stop string was found."""
+        """Whether a stop string was found."""
         return self._stream.stopped
 
     @property
     def usage(self) -> dict[str, int]:
-        """Return the numbers of tokens that were chosen, and of those that were drafted, if any could be."""
+        """The numbers of chosen tokens and, with speculation, of draft tokens."""
         usage = {"completion_tokens": len(self.tokens)}
         if self.drafts:
             usage |= {
@@ -55,12 +55,12 @@ class Completion:
         return usage
 
     def push(self, token: Token) -> str:
-        """Add a token and return the text that is certain by now."""
+        """Add a token and return the text that is now final."""
         self.tokens.append(token)
         return self._keep(self._stream.push(token.id))
 
     def finish(self, reason: FinishReason) -> str:
-        """Return the text that was held back, because no token follows."""
+        """End the sample and return the rest of its text."""
         text = self._keep(self._stream.finish())
         self.finish_reason = "stop" if self._stream.stopped else reason
         return text
@@ -92,10 +92,10 @@ def _finish(generation: Generation[Any], completions: Mapping[int, Completion]) 
 
 
 def logprobs_table(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return log-probabilities under the field names of the OpenAI completions API.
+    """Return log-probabilities with the field names of the OpenAI completions API.
 
-    A token that is not valid UTF-8 by itself is named `bytes:` and its bytes as \\xNN. Offsets count
-    characters of the text; the parts of a split character share the offset where it begins.
+    A token that is not valid UTF-8 on its own is shown as `bytes:` and its bytes as \\xNN. Offsets count
+    characters of the text; tokens that share a character have the offset where it begins.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     offsets = []
@@ -116,7 +116,7 @@ def logprobs_table(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, A
 
 
 def token_text(data: bytes) -> str:
-    """Return the text of a token, or `bytes:` and its bytes as \\xNN where they are not valid UTF-8 alone."""
+    """Return the text of a token, or `bytes:` and its bytes as \\xNN if they are not valid UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""A prompt continued as several samples: text in, texts out, a batch at a time."""
+"""Continuing a prompt as several samples: text in, texts out, one batch at a time."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from gpt2cli.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from gpt2cli.generation.generated_text import GeneratedText
 
-# Short enough to be typed again.
+# Short enough to retype.
 CHOSEN_SEED_BYTES = 4
 
 
 class Prompt(NamedTuple):
-    """The ids of a prompt; `truncated` if the context had no room for all of them."""
+    """The ids of a prompt; `truncated` if they were cut to fit the context."""
 
     ids: Sequence[int]
     truncated: bool
 
 
 class Batch:
-    """Samples that are made at once; iterating makes them and fills their completions."""
+    """Samples generated together; iterating generates them and fills their completions."""
 
     def __init__(self, generation: Generation[Any], completions: Mapping[int, Completion]) -> None:
         self.completions = completions
@@ -50,10 +50,10 @@ class Batch:
 
 
 class Continuation:
-    """Continue a text as one or more samples on one reading of it; None begins from the BOS token.
+    """One or more continuations of a text, which is read once; a text of None starts from the BOS token.
 
     Raises:
-        UsageError: the text does not fit the context, or the model has no BOS token and needs one.
+        UsageError: the text does not fit the context, or a needed BOS token is missing.
         InputError: the text is not Unicode.
     """
 
@@ -82,7 +82,7 @@ class Continuation:
         self._prefilled: Prefilled[Any] | None = None
 
     def prefill(self) -> float:
-        """Read the prompt, unless it has been read, and return the seconds that this took."""
+        """Read the prompt if it has not been read yet, and return the seconds that took."""
         start = time.perf_counter()
         if self._prefilled is None:
             ids, settings = self.prompt.ids, self._generation_settings
@@ -91,7 +91,7 @@ class Continuation:
         return time.perf_counter() - start
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the batches of all samples in their order; each must be iterated before the next."""
+        """Yield the batches of samples in order; iterate each batch before taking the next."""
         self.prefill()
         assert self._prefilled is not None
         for first in range(0, self._num_samples, self._batch_size):
@@ -105,7 +105,7 @@ class Continuation:
             yield Batch(generation, completions)
 
     def results(self) -> list[GeneratedText]:
-        """Make all samples and return their texts."""
+        """Generate all samples and return their texts."""
         found: list[GeneratedText] = []
         for batch in self.batches():
             for _ in batch:
@@ -131,10 +131,10 @@ class Continuation:
 
 
 def encode_prompt(loaded: LoadedModel, text: str | None, settings: CompletionSettings) -> Prompt:
-    """Return the ids of a text, cut to the context if the settings allow it; None is the BOS token alone.
+    """Return the ids of a text, truncated to the context if allowed; None gives the BOS token alone.
 
     Raises:
-        UsageError: they do not fit the context, or the model has no BOS token and needs one.
+        UsageError: the text does not fit the context, or a needed BOS token is missing.
         InputError: the text is not Unicode.
     """
     tokenizer = loaded.tokenizer

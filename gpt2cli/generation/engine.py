@@ -1,4 +1,4 @@
-"""Continue a prompt: prefill, decode loop, batches, the end of the context; ids in, ids out."""
+"""Generation from ids to ids: prefill, the decode loop, batches and the end of the context."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Truncation = Literal["left", "right"]
 
 
 class GenerationSettings(NamedTuple):
-    """Choose how far to go; `slide` drops the older half of a full context and goes on.
+    """Settings for the decode loop.
 
-    `speculate` reads drafts, which change no token, while there is one sample alone.
+    `slide` drops the older half of a full context and continues. `speculate` reads drafts while there is a
+    single sample; they do not change the tokens.
     """
 
     max_tokens: int = 128
@@ -34,7 +35,7 @@ class GenerationSettings(NamedTuple):
 
 
 class Token(NamedTuple):
-    """Report one chosen token of one sample; log-probabilities are the model's own, in nats."""
+    """One chosen token of one sample, with log-probabilities in nats before any sampling filter."""
 
     sample: int
     id: int
@@ -44,7 +45,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prefilled(Generic[A]):
-    """Hold a prompt that the model has read; `scores` are the logits (vocabulary,) of what follows."""
+    """A prompt that the model has read; `scores` are the logits (vocabulary,) of the next token."""
 
     ids: tuple[int, ...]
     cache: KVCache[A]
@@ -54,12 +55,12 @@ class Prefilled(Generic[A]):
 def fit_prompt(
     ids: Sequence[int], context: int, max_tokens: int, truncate: Truncation | None
 ) -> tuple[Sequence[int], bool]:
-    """Return the ids that fit the context, and whether some were dropped.
+    """Return the ids that fit the context, and whether any were dropped.
 
-    A truncated prompt leaves room for the new tokens, though it always keeps half of the context.
+    A truncated prompt leaves room for the new tokens but always keeps at least half of the context.
 
     Raises:
-        UsageError: the ids do not fit, and truncating was not asked for.
+        UsageError: the ids do not fit and `truncate` is None.
     """
     if len(ids) <= context:
         return ids, False
@@ -74,31 +75,31 @@ def fit_prompt(
 
 
 def top_needed(sampler: Sampler, settings: GenerationSettings, count: int) -> int | None:
-    """Return how many of the highest logits are needed after `count` ids, None if all are."""
+    """Return how many of the highest logits are needed after `count` ids, or None if all are."""
     return sampler.top_needed(count) if settings.logprobs is None else None
 
 
 def prefill(model: Model[A], ids: Sequence[int], max_tokens: int, top: int | None = None) -> Prefilled[A]:
-    """Read a prompt of one token or more, with room in the cache for `max_tokens` new ones.
+    """Read a prompt of at least one token, with room in the cache for `max_tokens` more.
 
-    Of the scores, only the `top` highest are sure to be there, all if it is None.
+    With `top`, only the `top` highest scores are certain.
 
     Raises:
         ValueError: the prompt is empty or longer than the context.
     """
     if not ids:
-        raise ValueError("there is nothing to continue")
-    # The last new token is never read, so it needs no room.
+        raise ValueError("the prompt is empty")
+    # The last new token is never read and needs no room.
     capacity = min(len(ids) + max(max_tokens - 1, 0), model.config.n_positions)
     cache = KVCache(model.config, model.ops, 1, max(capacity, len(ids)))
     return Prefilled(tuple(ids), cache, _read(model, [ids], cache, top)[0])
 
 
 class Generation(Generic[A]):
-    """Continue a prompt as several samples at once, in steps that yield one token of each.
+    """Several continuations of one prompt, generated in steps of one token per sample.
 
-    A sample's tokens depend on the sampler's seed and the sample's own number, not on its company.
-    `drafts` counts for each sample what was read ahead of it, if the settings ask for that.
+    A sample's tokens depend on the sampler's seed and the sample's number, not on the rest of the batch.
+    `drafts` has the draft counts of each sample if the settings ask for speculation.
     """
 
     def __init__(
@@ -119,11 +120,11 @@ class Generation(Generic[A]):
         self._rows = {sample: list(prompt.ids) for sample in samples}
 
     def stop(self, sample: int) -> None:
-        """Ask for no more tokens of a sample, because a stop string was found in its text."""
+        """End a sample, because a stop string was found in its text."""
         self.finish_reasons[sample] = "stop"
 
     def __iter__(self) -> Iterator[Token]:
-        """Yield the tokens of all samples, step by step; the end token is not among them."""
+        """Yield the tokens of all samples, step by step, without end tokens."""
         scores = [self._prompt.scores] * len(self._rows)
         cache = self._prompt.cache.select([0] * len(self._rows))
         for _ in range(self._settings.max_tokens):
@@ -161,11 +162,11 @@ class Generation(Generic[A]):
         rows = list(self._rows.values())
         context = self._model.config.n_positions
         if cache.length < context:
-            # Of several rows, each would accept another part of its draft.
+            # Several rows would accept drafts of different lengths.
             if self._settings.speculate and len(rows) == 1:
                 return [self._read_ahead(cache)], cache
             return _read(self._model, [ids[-1:] for ids in rows], cache, self._top_needed()), cache
-        # Positions are absolute in GPT-2, so the newest half must be read again from position 0.
+        # Positions are absolute in GPT-2, so the newer half must be reread from position 0.
         kept = max(context // 2, 1)
         cache = KVCache(self._model.config, self._model.ops, len(rows), context)
         return _read(self._model, [ids[-kept:] for ids in rows], cache, self._top_needed()), cache

@@ -1,4 +1,4 @@
-"""What a program gets for a prompt."""
+"""The result of generation in Python."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gpt2cli.generation.engine import FinishReason
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """One sample: its text, and what it takes to make it again.
+    """One sample: its text, tokens and seed.
 
-    `token_ids` may go beyond the text, which ends before a stop text. `logprobs` has the fields of the OpenAI
-    completions API, in nats; None if they were not asked for.
+    `token_ids` may extend past the text, which ends before a stop string. `logprobs` has the fields of the
+    OpenAI completions API, in nats, or is None if not requested.
     """
 
     text: str

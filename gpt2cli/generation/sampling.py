@@ -1,7 +1,7 @@
-"""How a token is chosen: the chain of filters, the draw.
+"""Choosing a token: a chain of filters, then a draw.
 
-The filters run in the order in which they stand here. They agree with the processors of the same names in
-Hugging Face transformers; presence and frequency penalties are those of the OpenAI API.
+The filters run in the order of this file. They agree with the processors of the same names in Hugging Face
+transformers; presence and frequency penalties are those of the OpenAI API.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from gpt2cli.errors import Error
 from gpt2cli.generation.settings import SamplingSettings
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
-# Whole numbers, rising.
+# Integer indices in ascending order.
 Places: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 NEVER = np.float32(-np.inf)
-# A token this many times less likely than all that a nucleus leaves out is not sorted at first.
+# Tokens this many times less likely than the mass outside the nucleus are not sorted at first.
 UNLIKELY = 256
 PHILOX_ROUNDS = 10
 PHILOX_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -28,29 +28,29 @@ UINT64 = 2**64 - 1
 
 
 class SequenceBias(NamedTuple):
-    """Make a sequence of ids likelier by `bias` logits; minus infinity bans it."""
+    """A sequence of ids and the logits added to its last id; minus infinity bans the sequence."""
 
     ids: tuple[int, ...]
     bias: float
 
 
 class Sampler:
-    """Choose tokens; the choice depends on seed, sample and step alone, never on a batch."""
+    """Choose tokens; a draw depends only on seed, sample and step, never on the batch."""
 
     def __init__(self, settings: SamplingSettings, seed: int, biases: Sequence[SequenceBias] = ()) -> None:
-        """Take the settings, and biases of one id or more.
+        """Create a sampler.
 
         Raises:
             ValueError: a bias has no ids.
         """
         if not all(entry.ids for entry in biases):
-            raise ValueError("a bias needs a sequence of one id or more")
+            raise ValueError("a bias needs at least one id")
         self.settings = settings
         self.seed = seed
         self.biases = tuple(biases)
 
     def top_needed(self, count: int) -> int | None:
-        """Return how many of the highest logits a choice after `count` ids depends on, None if on any."""
+        """Return how many of the highest logits the choice after `count` ids needs, or None for all."""
         settings = self.settings
         penalties = (
             settings.repetition_penalty - 1.0,
@@ -59,17 +59,17 @@ class Sampler:
             settings.no_repeat_ngram,
         )
         kept = 1 if settings.temperature == 0.0 else settings.top_k
-        # What becomes likelier may come from anywhere.
+        # Any token may become likelier and be chosen.
         if kept == 0 or min(penalties) < 0 or any(entry.bias > 0.0 for entry in self.biases):
             return None
-        # For each token that becomes less likely another may move up.
+        # For each token that becomes less likely, another one may move up.
         return kept + len(self.biases) + (count if any(penalties) else 0)
 
     def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:
         """Return the id that follows `ids`, given its logits of shape (vocabulary,).
 
         Raises:
-            Error: the logits are not numbers, or every token is banned.
+            Error: the logits are NaN, or every token is banned.
         """
         settings = self.settings
         scores = self._adjust(logits, ids, prompt_length)
@@ -82,10 +82,10 @@ class Sampler:
             return best
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             scores = scores / np.float32(settings.temperature)
-        # So cold that nothing else can be drawn.
+        # At this temperature no other token can be drawn.
         if not np.isfinite(scores[best]):
             return best
-        # What is left is mostly little, and costs little from then on.
+        # Few tokens are usually left, so the rest is cheap.
         kept = keep_top_k(scores, settings.top_k)
         kept = kept[keep_top_p(scores[kept], settings.top_p)]
         kept = kept[keep_min_p(scores[kept], settings.min_p)]
@@ -127,7 +127,7 @@ def penalize_presence(scores: Scores, generated: Sequence[int], presence: float,
 
 
 def add_biases(scores: Scores, ids: Sequence[int], biases: Sequence[SequenceBias]) -> Scores:
-    """Add each bias to the last id of its sequence where `ids` end in the ids before it."""
+    """Add each bias to the last id of its sequence if `ids` end with the ids before it."""
     if not biases:
         return scores
     biased = scores.copy()
@@ -139,7 +139,7 @@ def add_biases(scores: Scores, ids: Sequence[int], biases: Sequence[SequenceBias
 
 
 def ban_repeated_ngrams(scores: Scores, ids: Sequence[int], size: int) -> Scores:
-    """Ban each id that would complete a run of `size` ids that came before."""
+    """Ban each id that would complete an earlier run of `size` ids."""
     if size == 0 or len(ids) < size:
         return scores
     row = np.asarray(ids)
@@ -151,16 +151,16 @@ def ban_repeated_ngrams(scores: Scores, ids: Sequence[int], size: int) -> Scores
 
 
 def keep_top_k(scores: Scores, k: int) -> Places:
-    """Return where the k highest scores are, and all that equal the lowest of them; 0 keeps all.
+    """Return the indices of the k highest scores, ties with the lowest included; 0 keeps all.
 
-    What is banned is never among them.
+    Banned tokens are never included.
     """
     lowest = np.partition(scores, -k)[-k] if 0 < k < len(scores) else NEVER
     return np.flatnonzero(scores >= lowest if lowest > NEVER else scores > NEVER)
 
 
 def keep_top_p(scores: Scores, p: float) -> Places:
-    """Return where the likeliest tokens are whose probabilities reach p, the one that crosses it included.
+    """Return the indices of the fewest likeliest tokens whose probabilities sum to at least p.
 
     Holtzman et al., "The Curious Case of Neural Text Degeneration" (2019).
     """
@@ -168,7 +168,7 @@ def keep_top_p(scores: Scores, p: float) -> Places:
         return np.arange(len(scores))
     weights = np.exp(scores - scores.max())
     total = weights.sum(dtype=np.float64)
-    # Sorting all takes longer than a token's forward pass may, and few are likely enough to reach p.
+    # Sorting all tokens can take longer than a forward pass, and few are needed to reach p.
     least = (1.0 - p) * total / UNLIKELY
     likely = np.flatnonzero(weights >= least)
     while (rest := total - weights[likely].sum(dtype=np.float64)) > (1.0 - p) * total:
@@ -176,13 +176,13 @@ def keep_top_p(scores: Scores, p: float) -> Places:
         likely = np.flatnonzero(weights >= least)
     rising = likely[np.argsort(scores[likely], kind="stable")]
     below = rest + np.cumsum(weights[rising], dtype=np.float64)
-    # The likeliest is kept, whatever p.
+    # The likeliest token is always kept.
     first = min(np.searchsorted(below, (1.0 - p) * total, side="right"), len(rising) - 1)
     return np.sort(rising[first:])
 
 
 def keep_min_p(scores: Scores, p: float) -> Places:
-    """Return where the tokens are that are at least p times as likely as the likeliest.
+    """Return the indices of tokens that are at least p times as likely as the likeliest.
 
     Nguyen et al., "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs" (2024).
     """
@@ -192,19 +192,19 @@ def keep_min_p(scores: Scores, p: float) -> Places:
 
 
 def draw(scores: Scores, position: float) -> int:
-    """Return the place at `position`, in [0, 1), of the cumulative distribution of scores, none banned."""
+    """Return the index at `position`, in [0, 1), of the cumulative distribution of unbanned scores."""
     cumulative = np.cumsum(_weights(scores))
     index = np.searchsorted(cumulative, position * cumulative[-1], side="right")
     return min(int(index), len(scores) - 1)
 
 
 def uniform(seed: int, sample: int, step: int) -> float:
-    """Return the number in [0, 1) that belongs to a step of a sample; the seed has at most 64 bits.
+    """Return the random number in [0, 1) for a step of a sample; the seed has at most 64 bits.
 
-    It is the first output of Philox4x64-10, with seed and sample as key, at one more than the step. Salmon
-    et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
+    It is the first output of Philox4x64-10 with seed and sample as the key and step + 1 as the counter.
+    Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
     """
-    # In Python, because numpy needs longer to load its generators than many draws take.
+    # In Python, because importing numpy.random takes longer than many draws.
     a, b, c, d = step + 1, 0, 0, 0
     keys = (seed, sample)
     for _ in range(PHILOX_ROUNDS):
@@ -222,6 +222,6 @@ def log_softmax(logits: Scores) -> Scores:
 
 
 def _weights(scores: Scores) -> np.ndarray[Any, np.dtype[np.float64]]:
-    # In double precision, so that backends that differ in the last digits draw the same token.
+    # In double precision, so that backends with different rounding draw the same token.
     weights: np.ndarray[Any, np.dtype[np.float64]] = np.exp(scores.astype(np.float64) - scores.max())
     return weights

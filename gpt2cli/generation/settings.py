@@ -1,4 +1,4 @@
-"""Settings that decide how a prompt is continued: how each token is chosen, and how far it goes."""
+"""Settings for continuing a prompt: sampling, length and output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SEED = 2**64 - 1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SamplingSettings:
-    """How tokens are drawn; temperature 0 takes the likeliest and draws nothing.
+    """Settings for sampling; temperature 0 always takes the likeliest token.
 
     Raises:
         UsageError: a value is out of its range.
@@ -47,7 +47,7 @@ class SamplingSettings:
 
 
 class TextBias(NamedTuple):
-    """Make a text likelier by some logits, or less likely by negative ones."""
+    """A text and the logits added to it; negative logits make it less likely."""
 
     text: str
     logits: float
@@ -55,14 +55,14 @@ class TextBias(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CompletionSettings(SamplingSettings):
-    """How a prompt is continued as text.
+    """Settings for continuing a prompt as text.
 
-    `stop` texts end a sample and are not part of it. `truncate` is the side on which a prompt that exceeds
-    the context is cut; None refuses such a prompt. At the end of the context, `overflow` stops, or keeps the
-    newest half and goes on. `bias` and `ban` spell texts exactly, spaces included. A `seed` of None is chosen
-    at random. `special` reads special tokens in the prompt. `logprobs` asks for log-probabilities in nats,
-    and for those of that many of the likeliest tokens at each place. `speculate` drafts tokens from earlier
-    text.
+    `stop` strings end a sample and are not part of it. `truncate` is the side on which a prompt that exceeds
+    the context is cut; None rejects such a prompt. At the end of the context, `overflow` either stops or
+    slides: it keeps the newer half and continues. `bias` and `ban` match texts exactly, spaces included. A
+    `seed` of None is chosen at random. `special` parses special tokens in the prompt. `logprobs` requests
+    log-probabilities in nats, and those of this many likeliest tokens at each position. `speculate` drafts
+    tokens from earlier text.
 
     Raises:
         UsageError: a value is out of its range.
@@ -89,18 +89,18 @@ class CompletionSettings(SamplingSettings):
         biased = [text for text, _ in self.text_biases]
         for name, texts in {"stop": self.stop, "ban": self.ban, "bias": biased}.items():
             if not all(texts):
-                raise UsageError(f"`{name}` has an empty text.", "Leave it out.")
+                raise UsageError(f"`{name}` contains an empty text.", "Leave it out.")
 
     @property
     def text_biases(self) -> list[TextBias]:
-        """Return the texts of `bias` in their order."""
+        """The entries of `bias` in order."""
         pairs = self.bias.items() if isinstance(self.bias, Mapping) else self.bias
         return [TextBias(*pair) for pair in pairs]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleSettings(CompletionSettings):
-    """How a prompt is continued several times, at most `batch_size` samples at once.
+    """Settings for several samples, at most `batch_size` at once.
 
     Raises:
         UsageError: a value is out of its range.

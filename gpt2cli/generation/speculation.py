@@ -1,9 +1,9 @@
-"""Speculative decoding: guess the next tokens from earlier text and check them in one forward pass.
+"""Speculative decoding: draft the next tokens from earlier text and check them in one forward pass.
 
 Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023), with the drafts of
-Saxena, "Prompt Lookup Decoding" (2023). A draw here is a function of seed, sample and step, so a guess is
-kept only where it is what would have been drawn, and the text is the same as without guesses, up to the
-rounding of matrix products whose sums depend on the number of rows.
+Saxena, "Prompt Lookup Decoding" (2023). A draw here is a function of seed, sample and step, so a draft token
+is accepted only if it is the token that would have been drawn, and the text is the same as without drafts, up
+to rounding in matrix products whose sums depend on the number of rows.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
 
-# Shorter runs come back by chance too often, and a refused draft costs numpy one or two passes more.
+# Shorter runs repeat by chance too often, and a rejected draft costs one or two extra passes on numpy.
 SHORTEST_MATCH = 3
-# Together with the token before it, a block of 16 rows.
+# With the token before it, a block of 16 rows.
 LONGEST_DRAFT = 15
 
 
 @dataclass
 class Drafts:
-    """Count forward passes, the draft tokens that they read, and those of them that were chosen."""
+    """The numbers of forward passes, of draft tokens read, and of those accepted."""
 
     passes: int = 0
     proposed: int = 0
@@ -35,10 +35,10 @@ class Drafts:
 
 
 class PromptLookup:
-    """Draft what followed the latest earlier occurrence of the newest ids, as long as that occurrence is.
+    """Draft what followed the latest earlier occurrence of the newest ids, up to the match's length.
 
-    So a draft doubles with each one that is accepted, and a refused one is followed by none until the text
-    repeats itself again.
+    A draft thus doubles with each accepted one, and after a rejected one there is none until the text
+    repeats again.
     """
 
     def __init__(self) -> None:
@@ -46,13 +46,13 @@ class PromptLookup:
         self._seen = SHORTEST_MATCH
 
     def propose(self, ids: Sequence[int], most: int) -> list[int]:
-        """Return at most `most` ids that may follow `ids`, which continue those of the last call."""
+        """Return at most `most` ids that may follow `ids`, which extend those of the last call."""
         self._index(ids)
         start = self._followers.get(tuple(ids[-SHORTEST_MATCH:]))
         if start is None:
             return []
         count = min(_match_length(ids, start), most)
-        # An occurrence that ends close by leads into what is being drafted, round and round.
+        # A nearby occurrence runs into the draft itself, so its ids repeat.
         period = len(ids) - start
         return [ids[start + step % period] for step in range(count)]
 
@@ -70,7 +70,7 @@ def _match_length(ids: Sequence[int], start: int) -> int:
 
 
 class ReadAhead(Generic[A]):
-    """Read one row of tokens, each with a draft of those after it, and count what became of the drafts."""
+    """Read one row of tokens with drafts of the tokens that follow, and count the accepted ones."""
 
     def __init__(self, model: Model[A], drafts: Drafts) -> None:
         self._model = model
@@ -80,10 +80,10 @@ class ReadAhead(Generic[A]):
         self._scores: deque[Scores] = deque()
 
     def read(self, ids: Sequence[int], cache: KVCache[A], most: int, top: int | None) -> Scores:
-        """Return the logits (vocabulary,) of what follows `ids`, of which the cache lacks the last.
+        """Return the logits (vocabulary,) of the token after `ids`, all but the last of which are cached.
 
-        The cache then holds all of `ids`, and nothing else. A draft has at most `most` tokens. Of the logits,
-        only the `top` highest are sure to be there, all if it is None.
+        The cache then holds exactly `ids`. A draft has at most `most` tokens. With `top`, only the `top`
+        highest logits are certain.
         """
         if self._draft and self._draft.popleft() == ids[-1]:
             self._drafts.accepted += 1
@@ -96,10 +96,10 @@ class ReadAhead(Generic[A]):
         ops, before = self._model.ops, cache.length
         draft = self._lookup.propose(ids, most)
         hidden = hidden_states(self._model, ops.token_ids([[ids[-1], *draft]]), cache)
-        # The draft's keys and values stay behind the length, where `advance` finds them if it is right.
+        # The draft's keys and values stay beyond the length, where `advance` restores them if accepted.
         cache.truncate(before + 1)
         self._draft = deque(draft)
-        # After a draft, tokens depend on more of them than this one does.
+        # Tokens after a draft need more of the highest logits than this one.
         self._scores = deque(ops.to_numpy(logits(self._model, hidden, None if draft else top))[0])
         self._drafts.passes += 1
         self._drafts.proposed += len(draft)

@@ -1,7 +1,7 @@
 """The GPT-2 forward pass, written once for every backend.
 
 Radford et al., "Language Models are Unsupervised Multitask Learners" (2019); the blocks are those of
-Vaswani et al., "Attention Is All You Need" (2017), with the norms moved in front.
+Vaswani et al., "Attention Is All You Need" (2017), with layer norm moved to the input of each sub-block.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from gpt2cli.ops.operations import A
 def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, first: int = 0) -> A:
     """Return the normalized output of the last block, (batch, time - first, width), for ids (batch, time).
 
-    With a cache, the ids continue what it holds, and it then holds them too. Where nobody reads the outputs
-    before position `first` of the ids, the last block does not compute them; -1 leaves the last one alone.
+    With a cache, the ids continue its positions and are added to it. The last block skips the outputs
+    before position `first` of the ids; -1 computes only the last output.
 
     Raises:
-        ValueError: the ids go beyond the model's context or the cache's capacity.
+        ValueError: the ids exceed the model's context or the cache's capacity.
     """
     config, parts, ops = model.config, model.parts, model.ops
     start = cache.length if cache else 0
@@ -38,7 +38,7 @@ def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, firs
 def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
     """Return the unnormalized log-probabilities (batch, time, vocabulary) of the next tokens.
 
-    Where nobody needs more than the `top` highest at a position, others may be minus infinity.
+    With `top`, only the `top` highest logits at each position are certain; others may be minus infinity.
     """
     return model.ops.head(hidden, model.parts.head, top)
 

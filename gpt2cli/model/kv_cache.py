@@ -1,4 +1,4 @@
-"""The keys and values of the positions that the decoder has already seen."""
+"""The keys and values of the positions that the decoder has already read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from gpt2cli.ops.operations import A, LayerCache, Ops
 
 
 class KVCache(Generic[A]):
-    """Hold keys and values of shape (batch, heads, capacity, head width) a layer, with a length.
+    """The keys and values of every layer, each (batch, heads, capacity, head width), and their length.
 
     Raises:
-        ValueError: capacity is beyond the model's context.
+        ValueError: the capacity exceeds the model's context.
     """
 
     def __init__(self, config: ModelConfig, ops: Ops[A], batch: int, capacity: int) -> None:
         if capacity > config.n_positions:
-            raise ValueError(f"capacity {capacity} is beyond the context of {config.n_positions}")
+            raise ValueError(f"capacity {capacity} exceeds the context of {config.n_positions}")
         shape = (config.n_layer, 2, batch, config.n_head, capacity, config.head_width)
         held: Any = ops.empty(shape)
         self._config = config
@@ -29,9 +29,9 @@ class KVCache(Generic[A]):
         self.length = 0
 
     def layer(self, layer: int, time: int) -> LayerCache[A]:
-        """Return what a layer has seen, with room for `time` positions behind it.
+        """Return the cache of one layer, with room for `time` more positions.
 
-        The length stays as it was until `advance`, so that every layer sees the same one.
+        The length changes only in `advance`, so that every layer sees the same length.
 
         Raises:
             ValueError: the new positions do not fit.
@@ -42,27 +42,27 @@ class KVCache(Generic[A]):
         return LayerCache(self._keys[layer], self._values[layer], self.length)
 
     def advance(self, time: int) -> None:
-        """Count `time` positions, appended by every layer, as past."""
+        """Add `time` positions, appended by every layer, to the length."""
         self.length += time
 
     def truncate(self, length: int) -> None:
-        """Count only the first `length` positions as past.
+        """Reduce the length to the first `length` positions.
 
-        The others stay until new ones overwrite them, so that `advance` can count them as past again.
+        The others stay until they are overwritten, so `advance` can restore them.
 
         Raises:
-            ValueError: the length is negative or beyond what is held.
+            ValueError: `length` is negative or exceeds the current length.
         """
         if not 0 <= length <= self.length:
-            raise ValueError(f"a cache of {self.length} positions has no first {length}")
+            raise ValueError(f"cannot truncate a cache of {self.length} positions to {length}")
         self.length = length
 
     def select(self, rows: Sequence[int]) -> KVCache[A]:
-        """Return a copy that holds the given rows in the given order; a row may come repeatedly."""
+        """Return a copy with the given rows in the given order, repeats allowed."""
         chosen = KVCache(self._config, self._ops, len(rows), self.capacity)
         chosen.length = self.length
         for held, copies in ((self._keys, chosen._keys), (self._values, chosen._values)):
             for layer, copy in zip(held, copies, strict=True):
-                # Memory that holds nothing yet stays untouched.
+                # Unused memory stays untouched.
                 copy[:, :, : self.length] = self._ops.select_rows(layer[:, :, : self.length], rows)
         return chosen

@@ -1,4 +1,4 @@
-"""A model made ready to use: found or downloaded, its tokenizer and its weights opened."""
+"""Loading a model: finding or downloading its files, and opening its weights and tokenizer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
 
 DEFAULT_MODEL = "gpt2"
-# Bytes of weights below which a second thread gains a tenth on an idle machine, and costs five times
-# as long on a busy one, where each product waits for a thread that is not running.
+# With fewer bytes of weights, a second thread gains 10% on an idle machine but takes five times as long on a
+# busy one, where each product waits for a thread that is not running.
 SMALL_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, repr=False)
 class LoadedModel:
-    """A model, its tokenizer and its files; `seconds` is the time that opening them took."""
+    """A model, its tokenizer and its files; `seconds` is the time taken to open them."""
 
     files: ModelFiles
     tokenizer: Tokenizer
@@ -37,7 +37,7 @@ class LoadedModel:
 
     @property
     def files_size(self) -> int:
-        """Return the size of the weights' files in bytes."""
+        """The size of the weight files in bytes."""
         return sum(path.stat().st_size for path in self.files.weights)
 
 
@@ -49,16 +49,16 @@ def load(
     reporter: Reporter | None = None,
     for_decoding: bool = False,
 ) -> LoadedModel:
-    """Load a model, downloaded first if it is missing.
+    """Load a model, downloading it first if necessary.
 
-    A name of None means GPT-2 if it is here, else the bundled model. For decoding, which reads all weights
-    for each token, the head gets its screen where the backend has one, and a small model on numpy takes one
-    thread.
+    If `name` is None, load GPT-2 if it is downloaded, else the bundled model. For decoding, which reads all
+    weights for each token, the head gets a screen if the backend supports it, and a small model on numpy
+    uses one thread.
 
     Raises:
         UsageError, Error: as `open_backend` does.
-        HubError: there is no such model, or it cannot be fetched.
-        CheckpointError: its files are damaged or of another architecture.
+        HubError: the model does not exist or cannot be downloaded.
+        CheckpointError: the files are damaged or of another architecture.
     """
     reporter = reporter or Reporter()
     ops = compute.open()
@@ -77,7 +77,7 @@ def load(
         tokenizer = load_tokenizer(files, model.config)
         reporter.finish("tokenizer")
     if model.not_kept:
-        reporter.note(f"The converted weights could not be kept: {model.not_kept}.")
+        reporter.note(f"The converted weights could not be saved: {model.not_kept}.")
     loaded = LoadedModel(files, tokenizer, model, time.perf_counter() - start)
     if for_decoding and one_thread_suits(compute, loaded):
         set_blas_threads(1)
@@ -85,7 +85,7 @@ def load(
 
 
 def one_thread_suits(compute: Compute, loaded: LoadedModel) -> bool:
-    """Return whether decoding with a model should take one thread, if the user has not chosen a number."""
+    """Return whether to decode on one thread: the model is small and the user set no number of threads."""
     is_free = compute.threads is None and not threads_are_chosen()
     return is_free and loaded.model.ops.name == "numpy" and loaded.files_size < SMALL_BYTES
 

@@ -1,4 +1,4 @@
-"""A checkpoint ready to compute: its shape, its weights and the backend they are on."""
+"""A checkpoint ready to compute: its config, its weights and their backend."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model(Generic[A]):
-    """All that a forward pass needs: the weights by their canonical names, and the same as `parts`.
+    """Everything a forward pass needs: the weights by canonical name, and the same weights as `parts`.
 
-    `not_kept` says why converted weights could not be kept for the next start, if they could not.
+    `not_kept` says why converted weights could not be saved for the next start, or is empty.
     """
 
     config: ModelConfig
@@ -34,19 +34,19 @@ class Model(Generic[A]):
 
 
 def load_model(files: ModelFiles, ops: Ops[A], screened: bool = False) -> Model[A]:
-    """Open a checkpoint on a backend; on numpy, float32 weights are used where the file lies mapped.
+    """Open a checkpoint on a backend; on numpy, float32 weights are used directly from the mapped file.
 
-    A screened head, where the backend has such, is faster when only the highest logits of a row are read.
+    A screened head, if the backend supports it, is faster when only the highest logits of a row are needed.
 
     Raises:
-        CheckpointError: the files are damaged or do not fit together.
+        CheckpointError: the files are damaged or inconsistent.
     """
     config = ModelConfig.from_json(files.config)
     stored = load_weights(files.weights, config)
     problem = ""
     screens = screened and ops.uses_screens
     if ops.storage or screens:
-        # They read the kernels, which need not be there.
+        # These modules import the kernels, which may be missing.
         from gpt2cli.checkpoint.conversion import convert, screen_head
         from gpt2cli.hub.converted_files import conversion_place
 

@@ -1,4 +1,4 @@
-"""The weights of a model as a forward pass takes them."""
+"""The weights of a model in the order of the forward pass."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Parts(Generic[A]):
 
 
 def arrange(weights: Mapping[str, A], layers: int) -> Parts[A]:
-    """Return weights of canonical names in their places."""
+    """Return weights with canonical names as the parts of a model."""
 
     def affine(name: str) -> Affine[A]:
         return Affine(weights[f"{name}.weight"], weights[f"{name}.bias"])
@@ -55,6 +55,6 @@ def arrange(weights: Mapping[str, A], layers: int) -> Parts[A]:
             for layer in range(layers)
         ),
         affine("final_norm"),
-        # A tied head is the embedding, unless it was converted to a type that embeddings do not have.
+        # A tied head is the embedding, unless it was converted to a type that embeddings do not use.
         weights[HEAD if HEAD in weights else TOKEN_EMBEDDING],
     )

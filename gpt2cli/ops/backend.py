@@ -1,4 +1,4 @@
-"""The choice of where to compute: a device, a backend and a type of number."""
+"""Choosing a device, a backend and a dtype."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 QUANTIZATIONS = ("none", "int8")
 STORAGES: dict[str, Storage] = {"float16": "float16", "bfloat16": "bfloat16", "int8": "int8"}
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-# The second is where Windows shows its driver to Linux.
+# The second is where WSL puts the Windows driver.
 DRIVER_FILES = (("/dev", "nvidia[0-9]*"), ("/usr/lib/wsl/lib", "libcuda.so*"), ("/dev", "nvhost-gpu"))
 
 
@@ -29,15 +29,15 @@ def open_backend(
     threads: int | None = None,
     quantize: str = "none",
 ) -> Ops[Any]:
-    """Return the operations of a backend on a device: auto takes CUDA where it is, else the CPU.
+    """Return the operations of a backend on a device; auto uses CUDA if available, else the CPU.
 
-    On the CPU auto takes the compiled kernels, or numpy where the package was built without them. The dtype
-    auto is float32 on every device. Torch is imported only where it may compute. Where auto leaves a GPU
-    unused for want of PyTorch, `unused_gpu` says so.
+    On the CPU, auto uses the compiled kernels, or numpy if the package was built without them. The dtype
+    auto is float32 on every device. PyTorch is imported only if it may be used. If auto leaves a GPU unused
+    because PyTorch is missing, `unused_gpu` says so.
 
     Raises:
         UsageError: a name is unknown, or the choices contradict each other.
-        Error: the device is not usable here, PyTorch is missing or broken, or there are no kernels.
+        Error: the device is unusable, PyTorch is missing or broken, or the kernels are missing.
     """
     _check_names(device, backend, dtype, threads, quantize)
     if backend != "auto" or device not in ("auto", "cpu") or (device == "auto" and cuda_is_usable()):
@@ -52,8 +52,8 @@ def _open(device: str, backend: str, dtype: str, threads: int | None, quantize: 
     if backend == "compiled":
         return _open_compiled(dtype if quantize == "none" else quantize, threads)
     if quantize != "none":
-        raise UsageError(f"`quantize` {quantize} is for a CPU.", "Leave it out, or use `device` cpu.")
-    # In this order, because BLAS counts its threads while numpy or torch is imported.
+        raise UsageError(f"`quantize` {quantize} works only on a CPU.", "Leave it out, or use `device` cpu.")
+    # This comes first, because BLAS reads its thread count while numpy or torch is imported.
     count = set_blas_threads(threads)
     if backend == "numpy":
         from gpt2cli.ops.numpy_ops import NumpyOps
@@ -63,7 +63,7 @@ def _open(device: str, backend: str, dtype: str, threads: int | None, quantize: 
 
 
 def kernels_are_built() -> bool:
-    """Tell whether the package was installed with its compiled kernels; numpy is not imported."""
+    """Return whether the package was installed with its compiled kernels, without importing numpy."""
     try:
         import_module("gpt2cli.ops.kernels")
     except ImportError:
@@ -72,7 +72,7 @@ def kernels_are_built() -> bool:
 
 
 def instruction_set() -> str | None:
-    """Return what the compiled kernels use of this processor, such as avx512; None without kernels."""
+    """Return the instruction set that the kernels use, such as avx512, or None without kernels."""
     if not kernels_are_built():
         return None
     from gpt2cli.ops import kernels
@@ -81,7 +81,7 @@ def instruction_set() -> str | None:
 
 
 def compute_threads(ops: Ops[Any]) -> int | None:
-    """Return the number of threads that compute on the CPU, None where numpy's BLAS does not tell."""
+    """Return the number of CPU threads, or None if numpy's BLAS does not report it."""
     if ops.name == "compiled":
         from gpt2cli.ops import kernels
 
@@ -92,7 +92,7 @@ def compute_threads(ops: Ops[Any]) -> int | None:
 
 
 def cuda_is_usable() -> bool:
-    """Tell whether PyTorch can compute on an NVIDIA GPU; without its driver, PyTorch is not imported."""
+    """Return whether PyTorch can use an NVIDIA GPU; without a driver, PyTorch is not imported."""
     if not nvidia_driver_is_present():
         return False
     try:
@@ -102,7 +102,7 @@ def cuda_is_usable() -> bool:
 
 
 def nvidia_driver_is_present() -> bool:
-    """Tell whether the operating system shows an NVIDIA GPU, by its files alone."""
+    """Return whether the files of an NVIDIA driver or GPU are present."""
     return any(any(Path(folder).glob(pattern)) for folder, pattern in DRIVER_FILES)
 
 
@@ -118,9 +118,9 @@ def _check_names(device: str, backend: str, dtype: str, threads: int | None, qua
         if name not in names:
             raise UsageError(f"{name!r} is not a {kind}.", f"Use {', '.join(names[:-1])} or {names[-1]}.")
     if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads cannot compute.", "Use 1 or more.")
+        raise UsageError(f"{threads} is not a number of threads.", "Use 1 or more.")
     if quantize != "none" and dtype != "auto":
-        raise UsageError(f"`quantize` {quantize} leaves no choice of dtype.", "Leave out `dtype`.")
+        raise UsageError(f"`quantize` {quantize} excludes `dtype`.", "Leave out `dtype`.")
     if backend in ("compiled", "numpy") and device not in ("auto", "cpu"):
         raise UsageError(f"{backend} cannot compute on {device}.", "Use `backend` torch.")
     if backend == "numpy" and (dtype not in ("auto", "float32") or quantize != "none"):
@@ -140,10 +140,10 @@ def _open_compiled(storage: str, threads: int | None) -> Ops[Any]:
     if not kernels_are_built():
         raise Error(
             "gpt2cli was installed without its compiled kernels.",
-            "Install it again where there is a C compiler, or use `backend` numpy.",
+            "Reinstall it with a C compiler available, or use `backend` numpy.",
         )
     count = threads or threads_from_environment() or available_cores()
-    # The kernels have threads of their own, and BLAS has nothing to do.
+    # The kernels use their own threads, and BLAS stays idle.
     set_blas_threads(1)
     from gpt2cli.ops import kernels
     from gpt2cli.ops.compiled_ops import CompiledOps

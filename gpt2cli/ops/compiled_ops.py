@@ -1,7 +1,7 @@
-"""The decoder's operations on compiled kernels: the fastest CPU engine, and the only one for 16 and 8 bits.
+"""The decoder's operations on compiled kernels: the fastest CPU backend, and the only one for 16 and 8 bits.
 
-Matrices keep the dtype they are stored in; activations are float32. Sums do not depend on the number of rows
-or threads, so a sample has the same bits in any batch.
+Matrices keep their stored dtype; activations are float32. Results do not depend on the number of rows or
+threads, so a sample has the same bits in any batch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-# The kernels' codes for dtypes, by numpy's letters; uint16 holds bfloat16.
+# The kernels' dtype codes, by numpy's type characters; bfloat16 is stored as uint16.
 DTYPE_CODES = {"f": 0, "e": 1, "H": 2}
 TANH_GELUS = {"gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"}
 
 
 class CompiledOps(NumpyOps):
-    """Compute in float32 on matrices converted to `storage`, or as their file stores them; see `ops.Ops`."""
+    """Float32 operations on matrices in `storage`, or in their stored dtype; see `ops.Ops`."""
 
     name = "compiled"
     uses_screens = True
@@ -44,7 +44,7 @@ class CompiledOps(NumpyOps):
         weight = self.weight(tensor)
         if isinstance(weight, Int8Matrix):
             return weight
-        # A converted table cannot be read from the file.
+        # Rows of a converted table cannot be read from the file.
         read_rows = tensor.read_rows if weight is tensor.array else None
         return Table(weight, read_rows, self.weight(tensor.screen) if tensor.screen else None)
 
@@ -98,7 +98,7 @@ class CompiledOps(NumpyOps):
         return out
 
     def tail(self, x: Array, first: int) -> Array:
-        # The last positions of several rows do not lie together, and the kernels take no gaps.
+        # The last positions of several rows are not contiguous, and the kernels need contiguous arrays.
         return np.ascontiguousarray(x[..., first:, :])
 
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
@@ -120,9 +120,9 @@ def _lm_head(x: Array, rows: Array) -> Array:
 
 
 def _screened_logits(x: Array, table: Table, top: int) -> Array | None:
-    """Return the logits of a single row, minus infinity for tokens that cannot be among the `top` highest.
+    """Return the logits of a single row, with minus infinity for tokens outside the `top` highest.
 
-    None if the screen does not apply, or leaves too many tokens.
+    Return None if the screen does not apply or leaves too many tokens.
     """
     if table.screen is None or x.size != x.shape[-1] or table.failures > 0:
         return None

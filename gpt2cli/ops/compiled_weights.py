@@ -1,4 +1,4 @@
-"""Weights for the compiled kernels that are more than one array."""
+"""Weights for the compiled kernels that consist of several arrays."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 class Int8Matrix:
     """An int8 matrix (depth, columns), packed by `kernels.pack_int8`.
 
-    Activations multiplied with it are rounded to 15 bits. If it has totals, rows that lose little are
-    rounded to 8 bits, on processors where that is faster.
+    Activations multiplied by it are rounded to 15 bits. If it has totals, rows that lose little precision
+    are rounded to 8 bits on processors where that is faster.
     """
 
     shape: tuple[int, ...]
@@ -33,10 +33,10 @@ class Int8Matrix:
 
 @dataclass
 class Table:
-    """A matrix (rows, width) whose rows can be read one by one, such as an embedding.
+    """A matrix (rows, width) whose rows can be read individually, such as an embedding.
 
-    A head may have a screen: its own copy in int8, which rules out most tokens before the head is read.
-    `failures` counts how often the screen left too many tokens, minus how often it left few enough.
+    A head may have a screen, an int8 copy that rules out most tokens before the head is read. `failures`
+    counts how often the screen left too many tokens, minus how often it left few enough.
     """
 
     array: Array
@@ -52,11 +52,11 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that a product reads from memory, except for the few rows that a screen leaves."""
+        """The bytes that a product reads from memory, except the few rows that pass a screen."""
         return self.screen.nbytes if self.screen else self.array.nbytes
 
     def rows(self, indices: Array) -> Array:
-        """Return rows (indices, width) as they are stored."""
+        """Return rows (indices, width) in their stored dtype."""
         return self.read_rows(indices) if self.read_rows else self.array[indices]
 
 

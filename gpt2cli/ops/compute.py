@@ -1,4 +1,4 @@
-"""Where and how to compute, as one value."""
+"""The choices of where and how to compute, as one value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpt2cli.ops.operations import Ops
 
 @dataclass(frozen=True)
 class Compute:
-    """The device, the backend and the number type to compute with; see `open_backend`."""
+    """Settings for the backend; see `open_backend`."""
 
     device: str = "auto"
     backend: str = "auto"
@@ -28,5 +28,5 @@ class Compute:
         return open_backend(**asdict(self))
 
     def in_float32(self) -> Compute:
-        """Return the same choices, but for float32 weights and activations."""
+        """Return the same choices with float32 weights and activations."""
         return replace(self, dtype="float32", quantize="none")

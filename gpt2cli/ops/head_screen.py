@@ -1,7 +1,7 @@
-"""The tokens whose logits can be among the highest, found from int8 logits with error bounds.
+"""Finding the tokens with the highest logits from int8 logits and error bounds.
 
 Chen et al., "Learning to Screen for Fast Softmax Inference on Large Vocabulary Neural Networks" (2019), also
-leave most tokens out, by a learned guess. Here the bounds are certain, and the highest logits exact.
+skip most tokens, by a learned guess. Here the bounds are strict and the highest logits are exact.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-# The largest whole number to which a weight is rounded, and at least to which an activation is.
+# The largest integer of a quantized weight, and a lower bound on that of a quantized activation.
 WEIGHT_QMAX, ACTIVATION_QMAX = 127, 16_000
-# A column with a smaller scale, or a row whose largest activation is smaller, may be rounded to zeros.
+# Columns with a smaller scale, and rows with a smaller largest activation, may be rounded to zero.
 TINY_SCALE, TINY_ACTIVATION = np.float32(2.0**-119), 1e-34
-# Covers the rounding of the bounds themselves, which is far less.
+# More than covers the rounding errors of the bounds themselves.
 SLACK = 1.01
-# With more tokens left, reading the head in order takes no longer.
+# With more tokens left, reading the whole head takes no longer.
 MAX_SHARE = 1 / 4
 
 
 def shortlist(x: Array, logits: Array, scales: Array, top: int) -> Array | None:
-    """Return the tokens, in rising order, that include the `top` highest float32 logits of x.
+    """Return token ids, in ascending order, that include the `top` highest float32 logits of x.
 
-    The logits (vocabulary,) are those of x (width,) and the int8 head with the scales (vocabulary,). None if
-    a number is not finite, or if too many tokens are left.
+    The logits (vocabulary,) are those of x (width,) and the int8 head with the scales (vocabulary,). Return
+    None if a number is not finite or too many tokens are left.
     """
     if top >= len(logits):
         return None
@@ -34,12 +34,12 @@ def shortlist(x: Array, logits: Array, scales: Array, top: int) -> Array | None:
         upper = scales + TINY_SCALE
         upper *= np.float32(_error_in_scales(x))
         upper += logits
-        # A single NaN or infinity shows in the sum.
+        # Any NaN or infinity makes the sum non-finite.
         if not np.isfinite(upper.sum()):
             return None
     highest = logits.max() if top == 1 else np.partition(logits, -top)[-top]
     leading = np.flatnonzero(logits >= highest)
-    # Lower bounds are as far below as upper bounds are above.
+    # The error bounds are symmetric.
     least = (logits[leading] - (upper[leading] - logits[leading])).min()
     found = np.flatnonzero(upper >= least)
     return found if len(found) <= MAX_SHARE * len(logits) else None

@@ -1,8 +1,8 @@
 """GPT-2's operations in compiled C.
 
-Arrays are passed as buffers, without gaps unless noted. Each operation fills `out`, which must not overlap
-another array, except that `layer_norm` may write over x. `dtype` is 0 for float32, 1 for float16 and 2 for
-bfloat16 (as uint16). See docs/kernels.md.
+Arrays are passed as buffers and must be contiguous unless noted. Each operation fills `out`, which must not
+overlap another array, except that `layer_norm` may overwrite x. `dtype` is 0 for float32, 1 for float16 and 2
+for bfloat16 (as uint16). See docs/kernels.md.
 """
 
 from typing import Any, TypeAlias
@@ -42,7 +42,7 @@ def linear_int8(
 # The weight (depth, columns) may have any strides; panels, scales and totals are filled.
 def pack_int8(weight: Array, panels: Array, scales: Array, totals: Array, /) -> None: ...
 
-# keys and values of a cache may have gaps; the new ones of qkv are appended to their first `past` positions.
+# Cached keys and values may be strided; those in qkv are appended after the first `past` positions.
 def attention(
     qkv: Array,
     heads: int,
@@ -57,9 +57,9 @@ def attention(
 def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float, out: Array, /) -> None: ...
 def token_statistics(logits: Array, targets: Array, word_starts: Array | None, out: Array, /) -> None: ...
 
-# Return the number of threads in use now.
+# Return the number of threads now in use.
 def set_threads(count: int, /) -> int: ...
 def threads() -> int: ...
 
-# Choose the kernels of an instruction set, or the fastest for None, and return their name.
+# Use the kernels for an instruction set, or the fastest if None, and return its name.
 def use(name: str | None, /) -> str: ...

@@ -1,4 +1,4 @@
-"""This machine and what is installed on it, as reports name them."""
+"""Facts about this machine and its installed packages, for reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def processor_name() -> str:
-    """Return the processor's name as the system reports it, else its architecture."""
+    """Return the processor's name as reported by the system, or its architecture."""
     try:
         named = re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text("utf-8", "replace"), re.MULTILINE)
     except OSError:
@@ -27,13 +27,13 @@ def processor_name() -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Return the versions of this package, Python and other packages; None for one that is not installed."""
+    """Return the versions of this package, Python and other packages, None for those not installed."""
     python = ".".join(map(str, sys.version_info[:3]))
     return {"gpt2cli": __version__, "python": python} | {package: _version(package) for package in packages}
 
 
 def compute_facts() -> dict[str, str | int | None]:
-    """Return the device and the backend that compute by default, and what they run on.
+    """Return the default device and backend, and the hardware and libraries they use.
 
     Raises:
         Error: as `open_backend` does.

@@ -1,4 +1,4 @@
-"""The activations that transformers accepts for GPT-2 and that have no weights of their own."""
+"""The weightless activations that transformers accepts for GPT-2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _gelu(x: Array) -> Array:
 
 
 def _gelu_tanh(x: Array) -> Array:
-    # In place on one temporary: this runs on the widest activations of every token.
+    # In place on one temporary, because these are the widest activations of every token.
     inner = np.square(x)
     inner *= np.float32(0.044715)
     inner += 1.0
@@ -40,7 +40,7 @@ def _erf(x: Array) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    # By tanh, which does not overflow.
+    # Unlike exp, tanh does not overflow.
     return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 

@@ -1,4 +1,4 @@
-"""The decoder's operations on numpy arrays: the CPU engine, which starts without torch."""
+"""The decoder's operations on numpy arrays: the CPU backend that needs no compiler and no PyTorch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-# Bounds the scores to heads * 128 * context numbers; shorter blocks skip more of the keys yet to come.
+# Limits the scores to heads * 128 * context numbers; shorter blocks skip more of the future keys.
 QUERIES_AT_ONCE = 128
-# As many as the processor's cache holds between the passes over them.
+# Few enough to stay in the processor's cache between passes.
 ROWS_AT_ONCE = 8
-# Below it the exponential is zero in float32.
+# Below this, the exponential is zero in float32.
 LEAST_EXPONENT = np.float32(-104.0)
 
 
 class NumpyOps:
-    """Compute in float32 on the CPU; see `ops.Ops`."""
+    """Float32 operations on the CPU; see `ops.Ops`."""
 
     name = "numpy"
     device_name = "cpu"
@@ -67,7 +67,7 @@ class NumpyOps:
         activation: str | None = None,
         residual: Array | None = None,
     ) -> Array:
-        # As one matrix, because matmul of three axes multiplies each batch row by itself.
+        # As one matrix, because matmul on three axes multiplies each batch row separately.
         product: Array = x.reshape(-1, x.shape[-1]) @ weight
         product += bias
         return finish(product.reshape(*x.shape[:-1], weight.shape[1]), activation, residual)
@@ -97,7 +97,7 @@ class NumpyOps:
         table = np.empty((4, len(targets)))
         for start in range(0, len(targets), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
-            # Values that are not numbers are the caller's to find.
+            # The caller checks for NaN.
             with np.errstate(invalid="ignore"):
                 table[:, part] = _token_statistics(logits[part], targets[part], word_starts)
         return table
@@ -110,7 +110,7 @@ class NumpyOps:
 
 
 def finish(product: Array, activation: str | None, residual: Array | None) -> Array:
-    """Apply an activation to a product and add a residual, in its place where that can be."""
+    """Apply an activation to a product and add a residual, in place where possible."""
     if activation is not None:
         product = ACTIVATIONS[activation](product)
     if residual is not None:
@@ -119,7 +119,7 @@ def finish(product: Array, activation: str | None, residual: Array | None) -> Ar
 
 
 def widen(numbers: Array) -> Array:
-    """Return stored numbers as float32, without a copy of such; uint16 holds the bits of bfloat16."""
+    """Return stored numbers as float32, copying only if needed; uint16 holds the bits of bfloat16."""
     if numbers.dtype == np.uint16:
         return (numbers.astype(np.uint32) << 16).view(np.float32)
     return numbers.astype(np.float32, copy=False)
@@ -133,12 +133,12 @@ def _token_statistics(scores: Array, targets: Array, word_starts: Array | None) 
     chosen = scores[np.arange(len(scores)), targets]
     logprobs = np.minimum(chosen - log_total, 0.0)
     ranks = 1.0 + np.count_nonzero(scores > chosen[:, np.newaxis], axis=-1)
-    # Minus infinity times nothing would be no number.
+    # Minus infinity times zero would be NaN.
     np.maximum(scores, LEAST_EXPONENT, out=scores)
     entropies = np.maximum(log_total - np.vecdot(weights, scores) / total, 0.0)
     starts = np.full(len(scores), np.nan)
     if word_starts is not None:
-        # A probability of zero would have no logarithm.
+        # Avoids the logarithm of zero.
         starts = np.log(np.maximum(weights @ word_starts, np.finfo(np.float32).tiny)) - log_total
     return logprobs, entropies, ranks, np.minimum(starts, 0.0)
 
@@ -147,7 +147,7 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
     scores = queries @ keys.swapaxes(-1, -2)
     time = queries.shape[2]
     if time > 1:
-        # Only the newest keys, as many as there are queries, are hidden from any of them.
+        # Only the newest `time` keys are hidden from any of the queries.
         np.copyto(scores[..., -time:], -np.inf, where=~np.tri(time, dtype=bool))
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)

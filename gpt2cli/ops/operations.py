@@ -1,4 +1,4 @@
-"""The handful of array operations that the decoder needs, one file per backend."""
+"""The array operations that the decoder needs, implemented in one module per backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Shaped(Protocol):
-    """Stand for an array of any backend."""
+    """An array of any backend."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -19,19 +19,19 @@ class Shaped(Protocol):
 
 A = TypeVar("A", bound=Shaped)
 Storage = Literal["float16", "bfloat16", "int8"]
-# Returns the rows of a matrix that are asked for by whole numbers.
+# Returns the rows of a matrix at the given integer indices.
 ReadRows: TypeAlias = "Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StoredTensor:
-    """Hold a tensor as its file stores it; `dtype` is safetensors' name, BF16 comes as uint16.
+    """A tensor as stored in its file; `dtype` is the name in safetensors, and BF16 is stored as uint16.
 
-    A matrix in 8 bits comes in the panels of the compiled kernels, with a scale a column and its true shape;
-    where it has totals, the sums of its columns, the rows it is multiplied with may be rounded to 8 bits too.
+    An int8 matrix comes in the panels of the compiled kernels, with one scale per column and its true shape.
+    If it has totals, the sums of its columns, the rows multiplied by it may be rounded to 8 bits too.
 
-    `read_rows` reads rows of a matrix from its file, where a memory map would hold all that is around them.
-    A head may have a screen: itself in 8 bits.
+    `read_rows` reads rows of a matrix from its file, because a memory map would keep the pages around them
+    in memory. A head may have a screen, an int8 copy of it.
     """
 
     dtype: str
@@ -44,20 +44,20 @@ class StoredTensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the shape of the tensor, whatever the layout of its numbers."""
+        """The shape of the tensor, regardless of its layout in memory."""
         return self.packed_shape or self.array.shape
 
 
 @dataclass(eq=False, repr=False)
 class LayerCache(Generic[A]):
-    """Hold keys and values of one layer, (batch, heads, capacity, head width), `length` of them computed."""
+    """The keys and values of one layer, (batch, heads, capacity, head width); `length` are computed."""
 
     keys: A
     values: A
     length: int
 
     def append(self, keys: A, values: A) -> tuple[A, A]:
-        """Store (batch, heads, time, head width) behind what is there; return all, past and new."""
+        """Append (batch, heads, time, head width) to the cache; return past and new keys and values."""
         end = self.length + keys.shape[2]
         held: tuple[Any, Any] = (self.keys, self.values)
         held[0][:, :, self.length : end] = keys
@@ -66,35 +66,35 @@ class LayerCache(Generic[A]):
 
 
 class Ops(Protocol[A]):
-    """Compute on the arrays `A` of one backend.
+    """The operations on the arrays `A` of one backend.
 
-    In the shapes, `time` counts the new positions and `past` those that a cache already holds.
+    In shapes, `time` is the number of new positions and `past` the number already in the cache.
     """
 
     name: str
     device_name: str
     dtype_name: str
-    # The type that a checkpoint's matrices are converted to; None leaves them as they are stored.
+    # The type that a checkpoint's matrices are converted to; None keeps their stored type.
     storage: Storage | None
-    # Whether the screen of a head spares reading it.
+    # Whether the backend uses the screen of a head.
     uses_screens: bool
     # Why a GPU that is here computes nothing, where auto would have chosen it; else empty.
     unused_gpu: str
 
     def weight(self, tensor: StoredTensor) -> A:
-        """Return a stored tensor as an array of the backend, without a copy where it can."""
+        """Return a stored tensor as an array of the backend, without copying if possible."""
 
     def table(self, tensor: StoredTensor) -> A:
-        """Return a stored matrix for `embed` and `head`, of which single rows are read."""
+        """Return a stored matrix for `embed` and `head`, whose rows can be read individually."""
 
     def token_ids(self, ids: Sequence[Sequence[int]]) -> A:
-        """Return rows of equal length as whole numbers of shape (batch, time)."""
+        """Return rows of equal length as an integer array (batch, time)."""
 
     def to_numpy(self, x: A) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return an array as float32 in main memory."""
 
     def empty(self, shape: tuple[int, ...]) -> A:
-        """Return an array of the type that activations have, whose numbers mean nothing yet."""
+        """Return an uninitialized array of the activations' type."""
 
     def embed(self, tokens: A, positions: A, ids: A, start: int) -> A:
         """Return tokens[ids] + positions[start : start + time], of shape (batch, time, width)."""
@@ -105,13 +105,13 @@ class Ops(Protocol[A]):
     def linear(self, x: A, weight: A, bias: A, activation: str | None = None, residual: A | None = None) -> A:
         """Return x @ weight + bias, with weight of shape (in, out) as GPT-2 stores it.
 
-        The activation that config.json calls so is applied to that, and then the residual added.
+        The activation, named as in config.json, is applied to the result; then the residual is added.
         """
 
     def head(self, x: A, table: A, top: int | None = None) -> A:
         """Return x @ table.T, with table of shape (vocabulary, width).
 
-        Where nobody needs more than the `top` highest of each row, others may be minus infinity.
+        With `top`, only the `top` highest logits of each row are certain; others may be minus infinity.
         """
 
     def attention(
@@ -119,8 +119,8 @@ class Ops(Protocol[A]):
     ) -> A:
         """Attend causally with the queries, keys and values of qkv, (batch, time, 3 * width).
 
-        Query i sees what the past holds and the keys up to i, which are stored there; the result has the
-        shape (batch, time - first, width), as the queries before position `first` are left out.
+        Query i sees the past and the new keys up to i, which are appended to the past. The result has the
+        shape (batch, time - first, width); queries before position `first` are skipped.
         """
 
     def token_statistics(
@@ -129,14 +129,14 @@ class Ops(Protocol[A]):
         targets: np.ndarray[Any, np.dtype[np.int64]],
         word_starts: np.ndarray[Any, np.dtype[np.float32]] | None,
     ) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Tell how logits (time, vocabulary) predicted the targets (time,), as (4, time).
+        """Return statistics (4, time) of how well logits (time, vocabulary) predicted targets (time,).
 
-        The rows are log-probabilities and entropies in nats, ranks, and the log-probabilities of a token that
-        has 1 in `word_starts`, of shape (vocabulary,); NaN without them. The logits may be overwritten.
+        The rows are log-probabilities and entropies in nats, ranks, and the log-probability of any token
+        marked 1 in `word_starts` (vocabulary,), or NaN without it. The logits may be overwritten.
         """
 
     def tail(self, x: A, first: int) -> A:
-        """Return the positions from `first` on, counted from the end if negative, of (..., time, width)."""
+        """Return x[..., first:, :] for x (..., time, width)."""
 
     def select_rows(self, x: A, rows: Sequence[int]) -> A:
         """Return x[rows] along the first axis, as a copy."""

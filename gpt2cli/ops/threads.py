@@ -1,4 +1,4 @@
-"""How many threads the products of matrices use, and how many cores this process may use."""
+"""The number of threads for matrix products, and of cores available to this process."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from importlib import import_module
 from pathlib import Path
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-# Numpy asks for large pages, which are cleared whole when they are first touched: of a KV cache with room for
-# 900 tokens, 0.3 s before the first of them, on a virtual machine whose host takes back what is free.
+# Numpy asks for huge pages, which are zeroed on first touch: for a KV cache of 900 tokens that takes 0.3 s
+# before the first token on a virtual machine whose host reclaims free memory.
 PAGES_VARIABLE = "NUMPY_MADVISE_HUGEPAGE"
-# OpenBLAS in numpy's wheels, OpenBLAS as distributions build it, MKL.
+# OpenBLAS in numpy's wheels, OpenBLAS in distributions, MKL.
 SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads", "MKL_Set_Num_Threads")
 GETTERS = ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads", "MKL_Get_Max_Threads")
 
 
 def available_cores() -> int:
-    """Return the number of cores that this process may keep busy, at least 1."""
+    """Return the number of cores available to this process, at least 1."""
     limits = list(_cgroup_quotas(Path("/")))
-    # Systems other than Linux tell no affinity.
+    # Only Linux reports the affinity.
     limits.append(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    # Rounded down: a thread beyond the quota has all of them stopped for the rest of each period.
+    # Rounded down, because exceeding the quota stops all threads for the rest of each period.
     return max(1, math.floor(min(limits)))
 
 
 def threads_are_chosen() -> bool:
-    """Tell whether a variable of the environment, such as OMP_NUM_THREADS, sets the number of threads."""
+    """Return whether an environment variable, such as OMP_NUM_THREADS, sets the number of threads."""
     return any(os.environ.get(name) for name in THREAD_VARIABLES)
 
 
 def threads_from_environment() -> int | None:
-    """Return the number of threads that the environment asks for, None if it asks for none."""
+    """Return the number of threads set in the environment, or None."""
     values = (os.environ.get(name, "") for name in THREAD_VARIABLES)
     return next((int(value) for value in values if value.isdigit() and int(value) > 0), None)
 
@@ -43,14 +43,14 @@ def threads_from_environment() -> int | None:
 def set_blas_threads(count: int | None) -> int | None:
     """Set the number of threads of numpy's BLAS, import numpy with it, and return it.
 
-    None asks for one per available core, or leaves the choice to variables such as OMP_NUM_THREADS where
-    any is set, and then returns None. Imported here, numpy takes memory page by page, unless its own variable
-    says otherwise.
+    None means one thread per available core, unless a variable such as OMP_NUM_THREADS is set, which then
+    decides; the result is then None. If imported here, numpy uses small pages unless its own environment
+    variable says otherwise.
     """
     if count is None and not threads_are_chosen():
         count = available_cores()
     if "numpy" in sys.modules:
-        # It may have been told another number since it read the variables.
+        # The number may have been changed since numpy read the variables.
         number = count or threads_from_environment()
     else:
         values = {PAGES_VARIABLE: os.environ.get(PAGES_VARIABLE, "0")}
@@ -58,7 +58,7 @@ def set_blas_threads(count: int | None) -> int | None:
             values |= dict.fromkeys(THREAD_VARIABLES, str(count))
         with _variables(values):
             import_module("numpy")
-        # Some BLAS reads the variables only when it is first used.
+        # Some BLAS libraries read the variables only on first use.
         number = count
     if number:
         _call_loaded_blas(SETTERS, ctypes.c_int(number))
@@ -66,27 +66,27 @@ def set_blas_threads(count: int | None) -> int | None:
 
 
 def blas_threads() -> int | None:
-    """Return the number of threads that numpy's BLAS uses, None if it does not tell; imports numpy."""
+    """Import numpy and return the number of its BLAS threads, or None if unknown."""
     import_module("numpy")
     return _call_loaded_blas(GETTERS)
 
 
 @contextmanager
 def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Have the environment hold some values, but not for longer than it takes to load numpy."""
+    """Set environment variables for the duration of the block."""
     before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        # Libraries loaded later, and other processes, are to see what the user set.
+        # Libraries loaded later and child processes must see the user's values.
         for name in values:
             os.environ.pop(name, None)
         os.environ.update(before)
 
 
 def _call_loaded_blas(names: Sequence[str], *arguments: ctypes.c_int) -> int | None:
-    # A symbol is also looked up in the libraries that numpy's own is linked to.
+    # The lookup includes the libraries that numpy's is linked to.
     library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
     for name in names:
         if hasattr(library, name):
@@ -95,7 +95,7 @@ def _call_loaded_blas(names: Sequence[str], *arguments: ctypes.c_int) -> int | N
 
 
 def _cgroup_quotas(root: Path) -> Iterator[float]:
-    """Yield every limit on CPU time that applies, in cores; a group is also bound by those above it."""
+    """Yield every CPU quota of this process's cgroup and its ancestors, in cores."""
     groups = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
@@ -106,7 +106,7 @@ def _cgroup_quotas(root: Path) -> Iterator[float]:
         else:
             continue
         path = folder / group.lstrip("/")
-        # In a container the group may be named as the host sees it, while only the mount's top is there.
+        # A container may show the group's path on the host but mount only the root of the hierarchy.
         for place in (path, *path.parents):
             if place.is_relative_to(folder):
                 yield from quota(place)
@@ -121,7 +121,7 @@ def _quota_v1(folder: Path) -> Iterator[float]:
 
 
 def _ratio(quota: str = "", period: str = "") -> Iterator[float]:
-    # Without a limit version 2 says "max", version 1 says -1.
+    # Without a limit, version 2 has "max" and version 1 has -1.
     if quota.isdigit() and period.isdigit() and int(period):
         yield int(quota) / int(period)
 

@@ -21,22 +21,22 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def cuda_is_usable() -> bool:
-    """Tell whether there is an NVIDIA GPU and this PyTorch is built for it."""
+    """Return whether there is an NVIDIA GPU that this PyTorch build supports."""
     return torch.cuda.is_available()
 
 
 def require_device(name: str) -> None:
-    """Compute something small on a device.
+    """Check that a device works, by computing something small on it.
 
     Raises:
-        Error: that failed; the message says why.
+        Error: the device is unusable; the message gives the reason.
     """
     try:
         torch.zeros(1, device=name).item()
     except NotImplementedError:
         reason = "this PyTorch is built without it"
     except (AssertionError, RuntimeError) as error:
-        # The first sentence is the reason; the rest is advice for programmers.
+        # The first sentence is the reason, the rest is advice for developers.
         reason = re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
     else:
         return
@@ -44,17 +44,17 @@ def require_device(name: str) -> None:
 
 
 def set_threads(count: int) -> None:
-    """Set the number of threads that compute on the CPU."""
+    """Set the number of CPU threads."""
     torch.set_num_threads(count)
 
 
 def threads() -> int:
-    """Return the number of threads that compute on the CPU."""
+    """Return the number of CPU threads."""
     return torch.get_num_threads()
 
 
 class TorchOps:
-    """Compute on torch tensors of one device and one floating-point type; see `ops.Ops`."""
+    """Operations on torch tensors of one device and one floating-point type; see `ops.Ops`."""
 
     name = "torch"
     uses_screens = False
@@ -65,7 +65,7 @@ class TorchOps:
         self.device_name = str(self.device)
         self.dtype = dtype
         self.dtype_name = str(dtype).removeprefix("torch.")
-        # Tensors are converted one by one, as they are loaded.
+        # Tensors are converted as they are loaded.
         self.storage: Storage | None = None
         self.dropout = dropout
 
@@ -149,7 +149,7 @@ class TorchOps:
         starts = torch.full_like(entropies, torch.nan)
         if word_starts is not None:
             mask = torch.from_numpy(word_starts).to(self.device)
-            # A probability of zero would have no logarithm.
+            # Avoids the logarithm of zero.
             starts = (probabilities @ mask).clamp(torch.finfo(torch.float32).tiny, 1.0).log()
         rows = (logprobs.gather(1, places)[:, 0], entropies, ranks, starts)
         return np.stack([row.cpu().double().numpy() for row in rows])

@@ -1,4 +1,4 @@
-"""Text shaded by surprisal as a picture: a page, a drawing or an image, each complete in itself."""
+"""Text shaded by surprisal as a self-contained HTML page, SVG drawing or PNG image."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 COLUMNS = 80
 FONT_SIZE = 16
-# Of a fixed-width font: the width of a column, and the distance from a line to the next.
+# Of a fixed-width font: the width of a column and the height of a line.
 COLUMN = 9.6
 LINE = 26
 MARGIN = 20
 SWATCH = 42
-# An image of so many takes some 250 MB while it is drawn.
+# Drawing an image of this size takes about 250 MB.
 MOST_IMAGE_LINES = 1_000
 INK: Color = (17, 17, 17)
 PAPER: Color = (255, 255, 255)
-# Pixels for each unit of the measures above, so that a picture stays sharp on paper.
+# Pixels per unit of the measures above, so that pictures print sharply.
 SCALE = 2
 FONTS = ("DejaVuSansMono.ttf", "Menlo.ttc", "consola.ttf")
 
@@ -55,7 +55,7 @@ p span {{ padding: .2em .6em; }}
 
 
 def html_page(parts: Sequence[Part], title: str) -> bytes:
-    """Return a page whose parts tell what they are under the pointer."""
+    """Return an HTML page that shows the surprisal of each part as a tooltip."""
     spans, last = [], "\n"
     for part in printable_parts(parts):
         spans.append(_span(part, last.isspace()))
@@ -63,13 +63,13 @@ def html_page(parts: Sequence[Part], title: str) -> bytes:
     swatches = " ".join(
         f'<span style="background:{_hex(shade(bits))}">{label}</span>' for bits, label in legend()
     )
-    # The newline is one that a page would swallow right behind <pre>.
+    # HTML drops a newline right after <pre>.
     text = "\n" + "".join(spans)
     return PAGE.format(title=html.escape(title), text=text, legend=swatches).encode()
 
 
 def svg_drawing(parts: Sequence[Part], title: str) -> bytes:
-    """Return a drawing in a fixed-width font, 80 columns wide."""
+    """Return an SVG drawing in a fixed-width font, 80 columns wide."""
     lines = list(lines_of(parts, COLUMNS))
     width = 2 * MARGIN + COLUMNS * COLUMN
     height = 2 * MARGIN + (len(lines) + 3) * LINE
@@ -96,12 +96,11 @@ def svg_drawing(parts: Sequence[Part], title: str) -> bytes:
 
 
 def png_image(parts: Sequence[Part], title: str) -> bytes:
-    """Return an image; characters that the font lacks show as boxes.
+    """Return a PNG image; characters missing from the font appear as boxes.
 
     Raises:
         UsageError: the text has more lines than an image can hold.
     """
-    # Only this format needs it.
     from PIL import Image, ImageDraw
 
     font = _font(FONT_SIZE * SCALE)
@@ -109,7 +108,7 @@ def png_image(parts: Sequence[Part], title: str) -> bytes:
     lines = list(lines_of(parts, width, cache(font.getlength)))
     if len(lines) > MOST_IMAGE_LINES:
         raise UsageError(
-            f"The text has {len(lines):,} lines, and an image holds {MOST_IMAGE_LINES:,}.",
+            f"The text has {len(lines):,} lines; a PNG image fits {MOST_IMAGE_LINES:,}.",
             "Use .html or .svg.",
         )
     size = (int(width) + 2 * MARGIN * SCALE, (2 * MARGIN + (len(lines) + 3) * LINE) * SCALE)
@@ -131,7 +130,7 @@ def png_image(parts: Sequence[Part], title: str) -> bytes:
 def _span(part: Part, after_space: bool) -> str:
     text = _escape(part.text)
     if not after_space and part.text[:1] == " " and not part.text[1:2].isspace():
-        # A page leaves out this space where it breaks a line, and shows no shade of it.
+        # HTML drops this space, shade included, at a line break.
         text = f"<i> </i>{text[1:]}"
     if part.bits is None:
         return text
@@ -151,7 +150,7 @@ def _svg_part(placed: Placed, top: float) -> str:
     if not text:
         return drawn
     x += COLUMN * cell_width(part.text[: part.text.index(text)])
-    # Whatever font there is, text must not leave its shade.
+    # With any font, the text must stay within its shade.
     return drawn + (
         f'<text x="{x:g}" y="{top + LINE - 8:g}" textLength="{COLUMN * cell_width(text):g}" '
         f'lengthAdjust="spacingAndGlyphs" xml:space="preserve" pointer-events="none">{_escape(text)}</text>'
@@ -160,7 +159,7 @@ def _svg_part(placed: Placed, top: float) -> str:
 
 def _draw_part(draw: ImageDraw, font: Font, placed: Placed, top: float) -> None:
     x = MARGIN * SCALE + placed.position
-    # Part of a joined emoji may have no width.
+    # Part of a joined emoji may have zero width.
     if placed.part.bits is not None and placed.width >= 1:
         box = (x, top, x + placed.width - 1, top + (LINE - 2) * SCALE)
         draw.rectangle(box, fill=shade(placed.part.bits))
@@ -177,7 +176,7 @@ def _font(size: int) -> Font:
 
 
 def _escape(text: str) -> str:
-    """Return text for HTML and XML, which know no control characters but tab and line end."""
+    """Return text escaped for HTML and XML, without control characters but tab and newline."""
     return html.escape(replaced(text))
 
 

@@ -1,4 +1,4 @@
-"""Text shaded by surprisal: which part has which colour, and how parts fall into lines."""
+"""Shading text by surprisal: the color of each part, and its place in a line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gpt2cli.text.cells import cell_width, may_break
 from gpt2cli.text.printable import replaced
 
 Color = tuple[int, int, int]
-# Black text can be read on each of them.
+# Black text is readable on all of them.
 PALETTE: tuple[Color, ...] = ((255, 255, 255), (255, 222, 150), (250, 160, 90), (238, 96, 72))
-# Beyond this, in bits, surprises look alike.
+# In bits; all higher surprisals have the same shade.
 FULL_SHADE = 20.0
 LEGEND_STEPS = 5
 TAB = "    "
 BLANKS = " \t"
-# Line ends, white space, runs of narrow characters, and wide characters each by itself.
+# Newlines, white space, runs of narrow characters, and single wide characters.
 FRAGMENTS = re.compile(r"\n|[ \t]+|[^ \t\n\u1100-\U0010ffff]+|[^ \t\n]")
 
 
 class Shaded(NamedTuple):
-    """Say how surprising the characters from start to end are, in bits, and what to tell of them."""
+    """The surprisal in bits of the characters from start to end, and a note about them."""
 
     start: int
     end: int
@@ -33,7 +33,7 @@ class Shaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """Hold a piece of text that is shaded alike; None where it has no surprisal of its own."""
+    """A piece of text with one shade; `bits` is None if it has no surprisal."""
 
     text: str
     bits: float | None = None
@@ -41,7 +41,7 @@ class Part:
 
 
 class Placed(NamedTuple):
-    """Put a part at a distance from the beginning of its line."""
+    """A part at its distance from the start of the line."""
 
     part: Part
     position: float
@@ -49,7 +49,7 @@ class Placed(NamedTuple):
 
 
 def shade(bits: float) -> Color:
-    """Return the background of a surprisal."""
+    """Return the background color for a surprisal in bits."""
     scaled = min(max(bits / FULL_SHADE, 0.0), 1.0) * (len(PALETTE) - 1)
     below = min(int(scaled), len(PALETTE) - 2)
     rest = scaled - below
@@ -59,19 +59,19 @@ def shade(bits: float) -> Color:
 
 
 def legend() -> list[tuple[float, str]]:
-    """Return a few surprisals with their labels, from none to the one beyond which all look alike."""
+    """Return evenly spaced surprisals with labels, from zero to the full shade."""
     marks = [FULL_SHADE * step / (LEGEND_STEPS - 1) for step in range(LEGEND_STEPS)]
     return [(bits, f"{bits:g}" if bits < FULL_SHADE else f"{bits:g}+ bits") for bits in marks]
 
 
 def parts_of(content: str, stretches: Iterable[Shaded]) -> Iterator[Part]:
-    """Yield parts that join to the whole content; stretches come in order and may share characters."""
+    """Yield parts that add up to the content; stretches are in order and may share characters."""
     position = 0
     for stretch in stretches:
         if position < stretch.start:
             yield Part(content[position : stretch.start])
         start = max(position, stretch.start)
-        # The second half of a split character has nothing left to show.
+        # The second half of a split character has already been shown.
         if start < stretch.end:
             yield Part(content[start : stretch.end], stretch.bits, stretch.note)
         position = max(position, stretch.end)
@@ -80,7 +80,7 @@ def parts_of(content: str, stretches: Iterable[Shaded]) -> Iterator[Part]:
 
 
 def printable_parts(parts: Iterable[Part]) -> Iterator[Part]:
-    """Yield parts without what does not print; of CRLF only the line end is left, even across two parts."""
+    """Yield parts without unprintable characters, CRLF turned into LF even across parts."""
     before: Part | None = None
     for part in parts:
         if before:
@@ -93,9 +93,9 @@ def printable_parts(parts: Iterable[Part]) -> Iterator[Part]:
 def lines_of(
     parts: Iterable[Part], width: float, measure: Callable[[str], float] = cell_width
 ) -> Iterator[list[Placed]]:
-    """Yield lines of at most `width`, broken at line ends, at white space, or within what is too long.
+    """Yield lines of at most `width`, broken at newlines, at white space, or within long words.
 
-    The white space that a line is broken at is not in it.
+    White space at a line break is dropped.
     """
     line = _Line(width, measure)
     for word in _words(parts):
@@ -117,7 +117,7 @@ def lines_of(
 
 
 class _Piece(NamedTuple):
-    """A part or a stretch of it, with the number of the part."""
+    """A part or a section of it, with the number of the part."""
 
     number: int
     part: Part
@@ -125,7 +125,7 @@ class _Piece(NamedTuple):
 
 @dataclass
 class _Word:
-    """What a line may not be broken in, and the white space before it."""
+    """An unbreakable run of pieces and the white space before it."""
 
     gap: list[_Piece] = field(default_factory=list)
     pieces: list[_Piece] = field(default_factory=list)
@@ -140,11 +140,11 @@ class _Line:
         self._number = -1
 
     def has_room(self, pieces: Iterable[_Piece]) -> bool:
-        """Return whether pieces fit behind what is in the line."""
+        """Return whether pieces fit at the end of the line."""
         return self._position + sum(self._measure(piece.part.text) for piece in pieces) <= self._width
 
     def add(self, piece: _Piece) -> None:
-        """Add a piece, to the one before if that is of the same part."""
+        """Add a piece, merged with the previous one if they belong to the same part."""
         part, start, taken = piece.part, self._position, self._measure(piece.part.text)
         self._position += taken
         if self.placed and self._number == piece.number:
@@ -155,7 +155,7 @@ class _Line:
         self.placed.append(Placed(part, start, taken))
 
     def fitting(self, piece: _Piece) -> Iterator[_Piece]:
-        """Yield a piece, by character if a line of its own has no room for it."""
+        """Yield a piece, split into characters if it is wider than a line."""
         if self._measure(piece.part.text) <= self._width:
             yield piece
             return
@@ -163,13 +163,13 @@ class _Line:
             yield piece._replace(part=replace(piece.part, text=character))
 
     def take(self) -> list[Placed]:
-        """Return what is in the line and begin the next one."""
+        """Return the line and begin the next one."""
         placed, self.placed, self._position = self.placed, [], 0.0
         return placed
 
 
 def _words(parts: Iterable[Part]) -> Iterator[_Word | None]:
-    """Yield words, and None for each line end."""
+    """Yield words, and None for each newline."""
     word = _Word()
     for number, part in enumerate(printable_parts(parts)):
         for text in FRAGMENTS.findall(part.text):

@@ -1,4 +1,4 @@
-"""The names of each family's weights, against those that transformers gives them."""
+"""The weight names of each family, against those of transformers."""
 
 from __future__ import annotations
 

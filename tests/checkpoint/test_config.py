@@ -1,4 +1,4 @@
-"""What config.json may say, and what it may not."""
+"""Accepted and rejected contents of config.json."""
 
 from __future__ import annotations
 

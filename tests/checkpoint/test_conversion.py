@@ -1,4 +1,4 @@
-"""Matrices in 16 and 8 bits: their numbers, and the files in which they are kept."""
+"""Matrices in 16 and 8 bits: their numbers and their cached files."""
 
 from __future__ import annotations
 
@@ -472,7 +472,7 @@ def assert_ran_from_memory(result: subprocess.CompletedProcess[bytes], reason: s
     assert result.returncode == 0
     assert result.stdout.strip()
     note = result.stderr.decode()
-    assert note.startswith("The converted weights could not be kept: ")
+    assert note.startswith("The converted weights could not be saved: ")
     assert note.endswith(f": {reason}.\n")
     assert note.count("\n") == 1
 
@@ -508,11 +508,11 @@ def test_a_place_that_takes_no_files_is_one_note(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--quantize", "int8", "--dtype", "float16"], 2, "--quantize int8 leaves no choice of dtype."),
+        (["--quantize", "int8", "--dtype", "float16"], 2, "--quantize int8 excludes --dtype."),
         (["--quantize", "int8", "--backend", "numpy"], 2, "numpy cannot compute in int8."),
         (["--quantize", "int8", "--backend", "torch"], 2, "torch cannot compute in int8."),
-        (["--quantize", "int8", "--device", "cuda"], 2, "--quantize int8 is for a CPU."),
-        (["--quantize", "int8", "--device", "mps"], 2, "--quantize int8 is for a CPU."),
+        (["--quantize", "int8", "--device", "cuda"], 2, "--quantize int8 works only on a CPU."),
+        (["--quantize", "int8", "--device", "mps"], 2, "--quantize int8 works only on a CPU."),
         (["--quantize", "int4"], 2, "Invalid value for '--quantize'"),
         (["--backend", "compiled", "--device", "cuda"], 2, "compiled cannot compute on cuda."),
         (["--backend", "numpy", "--dtype", "bfloat16"], 2, "numpy cannot compute in bfloat16."),
@@ -543,7 +543,7 @@ def test_without_kernels_there_are_no_8_bits(gpt2: Gpt2, without_kernels: dict[s
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.decode() == (
         "Error: gpt2cli was installed without its compiled kernels. "
-        "Install it again where there is a C compiler, or use --backend numpy.\n"
+        "Reinstall it with a C compiler available, or use --backend numpy.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""The weights' files: all that is met in the wild, and all the ways in which they are damaged."""
+"""Weight files: the formats found in the wild, and every kind of damage."""
 
 from __future__ import annotations
 

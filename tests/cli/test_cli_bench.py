@@ -1,4 +1,4 @@
-"""`gpt2 bench` as its users run it, on a checkpoint so small that only starting it takes time."""
+"""`gpt2 bench` as users run it, on a checkpoint so small that only start-up takes time."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_quality_is_told_as_a_table_of_the_held_out_text(gpt2: Gpt2, checkpoint:
         (["--gguf", "x.gguf"], "--gguf needs --against llama.cpp"),
         (["--against", "llama.cpp", "--gguf", "nowhere.gguf"], "nowhere.gguf is not a file"),
         (["--backend", "numpy", "--dtype", "float16"], "numpy cannot compute in float16"),
-        (["--quantize", "int8", "--dtype", "float16"], "leaves no choice of dtype"),
+        (["--quantize", "int8", "--dtype", "float16"], "excludes --dtype"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_a_model_is_looked_for(

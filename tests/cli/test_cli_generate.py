@@ -1,4 +1,4 @@
-"""`gpt2 generate` as its users run it: arguments, pipes, files and exit codes."""
+"""`gpt2 generate` as users run it: arguments, pipes, files and exit codes."""
 
 from __future__ import annotations
 
@@ -242,10 +242,10 @@ def test_generation_ends_with_the_context_unless_it_slides(generate: Gpt2) -> No
         (["x", "--seed", "-1"], "--seed"),
         (["x", "--seed", str(2**64)], "--seed"),
         (["x", "--logprobs", "2"], "--logprobs needs --json"),
-        (["x", "--stop", ""], "has an empty text"),
+        (["x", "--stop", ""], "contains an empty text"),
         (["x", "--bias", "the"], "is not TEXT=X"),
         (["x", "--bias", "the=nan"], "is not TEXT=X"),
-        (["x", "--ban", ""], "has an empty text"),
+        (["x", "--ban", ""], "contains an empty text"),
         (["x", "--unconditional"], "--unconditional takes no prompt"),
         (["x", "-f", "y"], "exclude each other"),
         ([""], "--unconditional"),

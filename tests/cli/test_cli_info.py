@@ -1,4 +1,4 @@
-"""`gpt2 info`: what is installed, what computes here, and what the cache holds."""
+"""`gpt2 info`: versions, the default backend, and the cached models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Natural mistakes on the command line meet a way on."""
+"""Natural mistakes on the command line get a helpful answer."""
 
 from __future__ import annotations
 

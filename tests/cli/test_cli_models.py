@@ -1,4 +1,4 @@
-"""`gpt2 models`, on a cache that the real client made."""
+"""`gpt2 models`, on a cache written by the real client."""
 
 from __future__ import annotations
 

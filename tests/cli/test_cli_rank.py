@@ -1,4 +1,4 @@
-"""`gpt2 rank`: lines in the order of their likelihood."""
+"""`gpt2 rank`: lines in order of likelihood."""
 
 from __future__ import annotations
 

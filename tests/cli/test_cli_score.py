@@ -1,4 +1,4 @@
-"""`gpt2 score` as its users run it: formats and their readers, files, pairs, filters and exit codes."""
+"""`gpt2 score` as users run it: formats and their readers, files, pairs, filters and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gpt2` among real pipes, signals and terminals."""
+"""`gpt2` with real pipes, signals and terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gpt2 tokenize`, as a user's shell runs it."""
+"""`gpt2 tokenize` as run from a shell."""
 
 from __future__ import annotations
 

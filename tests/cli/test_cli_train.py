@@ -1,4 +1,4 @@
-"""`gpt2 train` as its users run it: files, folders, signals, several processes, and errors in one line."""
+"""`gpt2 train` as users run it: files, folders, signals, several processes and one-line errors."""
 
 from __future__ import annotations
 

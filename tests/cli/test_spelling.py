@@ -1,4 +1,4 @@
-"""Parameters in the library's messages, and the flags that the command line makes of them."""
+"""Parameters in the library's messages, spelled as flags by the command line."""
 
 from __future__ import annotations
 
@@ -60,10 +60,12 @@ def test_synonyms_are_of_parameters_that_a_command_has() -> None:
 def test_a_flag_stands_in_the_error_of_a_command_and_a_parameter_in_that_of_a_call(gpt2: Gpt2) -> None:
     with pytest.raises(Error) as caught:
         open_backend(quantize="int8", device="cuda")
-    assert str(caught.value) == "`quantize` int8 is for a CPU. Leave it out, or use `device` cpu."
+    assert str(caught.value) == "`quantize` int8 works only on a CPU. Leave it out, or use `device` cpu."
     result = gpt2("generate", "x", "-m", "stories", "--quantize", "int8", "--device", "cuda")
     assert result.returncode == 2
-    assert result.stderr == b"Error: --quantize int8 is for a CPU. Leave it out, or use --device cpu.\n"
+    assert (
+        result.stderr == b"Error: --quantize int8 works only on a CPU. Leave it out, or use --device cpu.\n"
+    )
 
 
 def test_what_forbids_the_network_is_named_as_it_was_given(gpt2: Gpt2) -> None:

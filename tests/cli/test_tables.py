@@ -1,4 +1,4 @@
-"""Tables on terminals of any width: no line is wider, and what is left out is named."""
+"""Tables on terminals of any width: every line fits, and dropped columns are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a prompt, in a process of its own with real pipes."""
+"""Reading a prompt, in a separate process with real pipes."""
 
 from __future__ import annotations
 

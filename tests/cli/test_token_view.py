@@ -1,4 +1,4 @@
-"""Tokens made visible: every one shows, and the text can be read."""
+"""The token view: every token is visible and the text stays readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running text broken between words as it comes, shown on a screen that breaks lines as terminals do."""
+"""Word wrap of streamed text, on an emulated terminal screen."""
 
 from __future__ import annotations
 

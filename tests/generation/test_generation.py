@@ -1,4 +1,4 @@
-"""Generation, against transformers and against itself by another road."""
+"""Generation, against transformers and against itself computed another way."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_banned_sequence_never_appears(model: Model[Any]) -> None:
 
 
 def test_an_empty_prompt_is_refused(model: Model[Any]) -> None:
-    with pytest.raises(ValueError, match="nothing to continue"):
+    with pytest.raises(ValueError, match="the prompt is empty"):
         prefill(model, [], 5)
 
 

@@ -1,4 +1,4 @@
-"""Sampling, against the logits processors of transformers."""
+"""Sampling, against transformers' logits processors."""
 
 from __future__ import annotations
 
@@ -294,5 +294,5 @@ def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: float) -
 
 
 def test_a_bias_needs_an_id() -> None:
-    with pytest.raises(ValueError, match="one id or more"):
+    with pytest.raises(ValueError, match="at least one id"):
         Sampler(SamplingSettings(), 0, [SequenceBias((), 1.0)])

@@ -1,4 +1,4 @@
-"""Speculation, against the same generation without it: the tokens agree, the passes are fewer."""
+"""Speculation, against the same generation without it: equal tokens, fewer passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shell completion: the files are those of the app, and they complete."""
+"""Shell completion: the files match the app, and they work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package as a Python program uses it: names, types, texts."""
+"""The package used from Python: names, types and messages."""
 
 from __future__ import annotations
 

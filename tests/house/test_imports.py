@@ -1,4 +1,4 @@
-"""What may import what: start-up loads nothing heavy, and the library knows nothing of the command line."""
+"""Import rules: start-up loads nothing heavy, and the library does not depend on the command line."""
 
 from __future__ import annotations
 

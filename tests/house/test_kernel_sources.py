@@ -1,4 +1,4 @@
-"""The rules of the kernels' sources, which docs/kernels.md explains."""
+"""The rules for kernel sources that docs/kernels.md explains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The man page: the file is that of the app, and man reads it."""
+"""The man page: the file matches the app, and man accepts it."""
 
 from __future__ import annotations
 

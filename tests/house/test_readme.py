@@ -1,4 +1,4 @@
-"""README and docs: examples print what is shown, links lead somewhere, the tree is what is there."""
+"""README and docs: examples print what is shown, links work, and the tree matches the files."""
 
 from __future__ import annotations
 

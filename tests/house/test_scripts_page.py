@@ -1,4 +1,4 @@
-"""docs/scripts.md: the JSON fields are those that commands print, the variables those that the code reads."""
+"""docs/scripts.md: JSON fields match the commands' output, and variables match the code."""
 
 from __future__ import annotations
 

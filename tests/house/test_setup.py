@@ -1,4 +1,4 @@
-"""The build of the compiled kernels, which no installation must depend on."""
+"""The optional build of the compiled kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that only one place of the package may know: flags and the names of weights in files."""
+"""Words confined to one place in the package: flags, and weight names in files."""
 
 from __future__ import annotations
 

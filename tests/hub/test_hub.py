@@ -1,4 +1,4 @@
-"""A model's files on this machine, against the cache that the real client made."""
+"""A model's local files, against a cache written by the real client."""
 
 from __future__ import annotations
 

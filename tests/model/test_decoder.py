@@ -1,4 +1,4 @@
-"""The forward pass, against transformers and against itself by another road."""
+"""The forward pass, against transformers and against itself computed another way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache of keys and values, without a model."""
+"""The KV cache, without a model."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_overflow_is_refused_and_changes_nothing(ops: Ops[Any]) -> None:
 
 
 def test_a_capacity_beyond_the_context_is_refused(ops: Ops[Any]) -> None:
-    with pytest.raises(ValueError, match="capacity 11 is beyond the context of 10"):
+    with pytest.raises(ValueError, match="capacity 11 exceeds the context of 10"):
         KVCache(CONFIG, ops, 1, 11)
 
 
@@ -120,5 +120,5 @@ def test_truncated_positions_can_be_counted_again_until_they_are_overwritten(ops
 def test_a_cache_is_not_truncated_to_what_it_does_not_hold(ops: Ops[Any], length: int) -> None:
     cache = KVCache(CONFIG, ops, 1, 8)
     cache.advance(2)
-    with pytest.raises(ValueError, match=f"no first {length}"):
+    with pytest.raises(ValueError, match=f"cannot truncate a cache of 2 positions to {length}"):
         cache.truncate(length)

@@ -1,4 +1,4 @@
-"""Whole checkpoints, as transformers and others save them, on each backend."""
+"""Whole checkpoints, as saved by transformers and others, on each backend."""
 
 from __future__ import annotations
 

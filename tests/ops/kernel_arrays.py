@@ -1,4 +1,4 @@
-"""Arrays for the kernels, and how far a float32 result may lie from one computed in float64.
+"""Arrays for the kernels, and error bounds for float32 results against float64.
 
 A float32 sum of n products, added in any order, errs by at most about n * UNIT times the sum of their
 magnitudes (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1).

@@ -1,4 +1,4 @@
-"""Every operation of the compiled kernels, written to be read: in float64, without regard to speed.
+"""Readable float64 references for every operation of the compiled kernels.
 
 The tests compare the kernels with these. Each has the name of its kernel.
 """

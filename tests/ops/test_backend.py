@@ -1,4 +1,4 @@
-"""The choice of where to compute."""
+"""Choosing a device, a backend and a dtype."""
 
 from __future__ import annotations
 
@@ -222,17 +222,17 @@ def test_a_real_gpu_is_the_default() -> None:
         ({"device": ""}, "'' is not a device"),
         ({"backend": "jax"}, "'jax' is not a backend"),
         ({"dtype": "int8"}, "'int8' is not a dtype"),
-        ({"threads": 0}, "0 threads cannot compute"),
+        ({"threads": 0}, "0 is not a number of threads"),
         ({"backend": "numpy", "device": "cuda"}, "numpy cannot compute on cuda"),
         ({"backend": "numpy", "device": "mps"}, "numpy cannot compute on mps"),
         ({"backend": "numpy", "dtype": "float16"}, "numpy cannot compute in float16"),
         ({"backend": "compiled", "device": "cuda"}, "compiled cannot compute on cuda"),
         ({"quantize": "int4"}, "'int4' is not a quantization"),
-        ({"quantize": "int8", "dtype": "float32"}, "`quantize` int8 leaves no choice of dtype"),
+        ({"quantize": "int8", "dtype": "float32"}, "`quantize` int8 excludes `dtype`"),
         ({"quantize": "int8", "backend": "numpy"}, "numpy cannot compute in int8"),
         ({"quantize": "int8", "backend": "torch"}, "torch cannot compute in int8"),
-        ({"quantize": "int8", "device": "cuda"}, "`quantize` int8 is for a CPU"),
-        ({"quantize": "int8", "device": "cuda:1"}, "`quantize` int8 is for a CPU"),
+        ({"quantize": "int8", "device": "cuda"}, "`quantize` int8 works only on a CPU"),
+        ({"quantize": "int8", "device": "cuda:1"}, "`quantize` int8 works only on a CPU"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(arguments: dict[str, Any], complaint: str) -> None:

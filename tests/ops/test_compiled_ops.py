@@ -1,4 +1,4 @@
-"""A whole model on the compiled backend: bit for bit the same in any batch, step and number of threads."""
+"""A whole model on the compiled backend: the same bits in any batch, step and number of threads."""
 
 from __future__ import annotations
 

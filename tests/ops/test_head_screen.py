@@ -1,4 +1,4 @@
-"""A head screened in int8: the highest logits have the bits of the whole head's."""
+"""A head screened in int8: the highest logits have the same bits as from the whole head."""
 
 from __future__ import annotations
 

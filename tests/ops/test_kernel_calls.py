@@ -1,4 +1,4 @@
-"""The kernels as Python calls them: from several threads, in forked processes, with what does not fit."""
+"""The kernels called from Python: from several threads, in forked processes, with invalid arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products in int8: exact sums of whole numbers, and an error that the two roundings bound."""
+"""Products in int8: exact integer sums, and an error bounded by the two roundings."""
 
 from __future__ import annotations
 

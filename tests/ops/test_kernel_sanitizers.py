@@ -1,4 +1,4 @@
-"""The kernels under the sanitizers: built from their sources with a driver that tries odd sizes."""
+"""The kernels under the sanitizers: built from source with a driver that tries odd sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every compiled kernel against its reference, and bit for bit against itself with other rows and threads."""
+"""Every compiled kernel, against its reference and bit for bit against itself with other rows and threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of this machine and of what is installed."""
+"""The reported facts about this machine and its packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many cores there are, and how many threads compute."""
+"""The numbers of available cores and of threads in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Minimal pairs: how a file is read, which tokens are a region's, and what is compared."""
+"""Minimal pairs: reading a file, assigning tokens to regions, and comparing conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of surprisal, read back by the readers of their formats."""
+"""Pictures of surprisal, read back by parsers of their formats."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_an_image_has_the_colours_of_its_parts() -> None:
 
 
 def test_an_image_of_a_book_is_refused() -> None:
-    with pytest.raises(UsageError, match="an image holds 1,000"):
+    with pytest.raises(UsageError, match="a PNG image fits 1,000"):
         png_image([Part("\n" * 1_001, 1.0)], TITLE)
 
 

@@ -1,4 +1,4 @@
-"""The perplexities of other tools, each written out as that tool computes it, on transformers' logits."""
+"""The perplexities of other tools, each recomputed as that tool does, on transformers' logits."""
 
 from __future__ import annotations
 

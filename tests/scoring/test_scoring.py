@@ -1,4 +1,4 @@
-"""Scores of texts, against the logits of transformers and against published numbers."""
+"""Scores of texts, against transformers' logits and published numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places of tokens in their text, and tokens grouped into words and lines."""
+"""Positions of tokens in their text, and their grouping into words and lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids read off a tokenizer.json, against tokenizers and tiktoken."""
+"""Ids computed from a tokenizer.json, against tokenizers and tiktoken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of text, compared with those that rich counts, and places where lines may end."""
+"""The width of text, against rich's, and the positions where lines may break."""
 
 from __future__ import annotations
 

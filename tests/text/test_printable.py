@@ -1,4 +1,4 @@
-"""Text made safe to show: controls are seen, not obeyed."""
+"""Text made safe to display: control characters are shown, not executed."""
 
 from __future__ import annotations
 

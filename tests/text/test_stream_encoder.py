@@ -1,4 +1,4 @@
-"""Streams of bytes to ids, and ids in decimal back to numbers."""
+"""Encoding streams of bytes, and parsing decimal ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of text whose ids, one after the other, are the ids of the whole."""
+"""Blocks of text whose concatenated ids are the ids of the whole text."""
 
 from __future__ import annotations
 

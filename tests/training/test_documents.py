@@ -1,4 +1,4 @@
-"""Texts and token files as one row of ids, and the part that is held out."""
+"""Texts and token files as one sequence of ids, and the held-out part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of a run: the formats they come in, and the documents that they hold."""
+"""The texts of a run: their formats and documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training from Python: the command's results, Ctrl-C, and errors that name parameters."""
+"""Training from Python: the same results as the command, Ctrl-C, and errors that name parameters."""
 
 from __future__ import annotations
 

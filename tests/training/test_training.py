@@ -1,4 +1,4 @@
-"""Training: the loss, the optimizer step, what stays frozen, and the model that comes out."""
+"""Training: the loss, the optimizer step, frozen weights, and the resulting model."""
 
 from __future__ import annotations
 

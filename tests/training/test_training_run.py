@@ -1,4 +1,4 @@
-"""A run in its folder: what it yields, keeps and takes up again, its picture, and the memory it takes."""
+"""A run in its folder: its records, files, resumption, picture and memory use."""
 
 from __future__ import annotations
 

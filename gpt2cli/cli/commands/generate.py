@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
@@ -21,26 +21,25 @@ if TYPE_CHECKING:
 
 @takes_groups
 def generate(
+    *,
     prompt: PromptOptions,
     model: options.ModelOptions,
     completion: CompletionOptions,
+    json: options.Json = False,
+    output: options.OutputOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
-    echo: Annotated[bool, options.flag("--echo", help="Print the prompt before its continuation.")] = False,
-    json: options.Json = False,
-    output: options.Output = None,
-    color: options.Color = "auto",
 ) -> None:
-    """Continue a PROMPT; its text appears as it is made.
+    """Continue a PROMPT, printing text as it is generated.
 
-    Without PROMPT and --file, the prompt is read from stdin.
+    Without PROMPT or --file, the prompt is read from stdin.
 
     `gpt2 generate "Once upon a time" -n 200 --seed 7`
 
     `cat notes | gpt2 generate -m gpt2-large --stop "The end"`
     """
     watch = Stopwatch()
-    messages = verbosity.messages(color, watch)
+    messages = verbosity.messages(output.color, watch)
     if completion.logprobs is not None and not json:
         raise UsageError("--logprobs needs --json.")
     text = prompt.read(messages)
@@ -52,16 +51,17 @@ def generate(
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
-    echoed = (text or "") if echo else ""
-    with open_output(output) as write:
+    echoed = (text or "") if prompt.echo else ""
+    with open_output(output.output) as write:
         if json:
             settings = completion.report() | {"unconditional": prompt.unconditional}
             report = _report(run, settings)
             writer = JsonCompletionWriter(write, echoed, loaded.tokenizer, report, watch.seconds)
             _write(run, writer, messages, watch)
         else:
-            styled = output is None and wants_color(color)
-            wraps = output is None and stdout_is_terminal()
+            to_stdout = output.output is None
+            styled = to_stdout and wants_color(output.color)
+            wraps = to_stdout and stdout_is_terminal()
             texts = TextCompletionWriter(write, completion.num_samples, echoed, styled, wraps)
             _write(run, texts, messages, watch)
 
@@ -88,7 +88,7 @@ def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watc
 
 
 def _report(run: Continuation, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what --json reports of every sample."""
+    """Return the fields that --json reports for every sample."""
     ops, files = run.loaded.model.ops, run.loaded.files
     where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
     return {

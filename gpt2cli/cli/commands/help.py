@@ -12,7 +12,7 @@ def show_help(
         list[str] | None, typer.Argument(metavar="COMMAND", show_default=False, help="A command of gpt2.")
     ] = None,
 ) -> None:
-    """Show the help of a command, as its --help does.
+    """Show the help of a command, like --help.
 
     `gpt2 help generate`
 

@@ -13,10 +13,10 @@ def conflicts_of(name: str, others: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def reject_conflicts(given: Mapping[str, bool], pairs: Iterable[tuple[str, str]]) -> None:
-    """Check that no two options of a pair were given; `given` has every name that the pairs mention.
+    """Check that no pair of options was given together; `given` has every name in the pairs.
 
     Raises:
-        UsageError: both options of a pair were given; the first such pair is named.
+        UsageError: both options of a pair were given; the message names the first such pair.
     """
     for one, other in pairs:
         if given[one] and given[other]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
-from typing import Any
+from typing import Annotated, Any, get_args
+
+from typer.models import OptionInfo
 
 
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Expand the groups among a command's parameters into one parameter for each option.
+    """Expand each group among a command's parameters into one parameter per option.
 
-    A group is a frozen dataclass; a subclass of one needs no decorator. Its options are the fields that its
-    own body annotates with `Annotated[..., typer.Option(...)]`; a field that only its base class has keeps
-    its default. The help shows the options where the group stands in the signature.
+    A group is a frozen dataclass, or a subclass of one that needs no decorator. Its options are the fields
+    that its own body annotates with `Annotated[..., typer.Option(...)]`. Other inherited fields keep their
+    defaults. The help lists the options in the order of the signature, defaults included.
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {
@@ -27,6 +30,7 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
     for name, parameter in signature.parameters.items():
         own = [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
         parameters += _options(groups[name]) if name in groups else own
+    parameters = [_with_default_in_help(parameter) for parameter in parameters]
 
     @wraps(command)
     def run(**values: Any) -> None:
@@ -40,7 +44,7 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def option_types(group: Any) -> dict[str, Any]:
-    """Return the annotated types of a group's options, in the order of its body."""
+    """Return the annotated types of a group's options, in the order of the class body."""
     return inspect.get_annotations(group, eval_str=True)
 
 
@@ -56,3 +60,24 @@ def _default(field: Field[Any]) -> Any:
     if field.default is not MISSING:
         return field.default
     return Parameter.empty if field.default_factory is MISSING else field.default_factory()
+
+
+def _with_default_in_help(parameter: Parameter) -> Parameter:
+    """Move an option's default into its help text, because Typer prints it on a line of its own."""
+    option = next((entry for entry in get_args(parameter.annotation) if isinstance(entry, OptionInfo)), None)
+    shown = "" if option is None else _shown_default(option, parameter.default)
+    if option is None or not shown:
+        return parameter
+    told = copy(option)
+    told.help, told.show_default = f"{option.help} [default: {shown}]", False
+    return parameter.replace(annotation=Annotated[get_args(parameter.annotation)[0], told])
+
+
+def _shown_default(option: OptionInfo, default: Any) -> str:
+    if isinstance(option.show_default, str):
+        return option.show_default
+    # Typer names a flag's default by the flag itself.
+    is_shown = option.show_default and default is not Parameter.empty and not isinstance(default, bool)
+    if not is_shown or default in (None, (), []):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)

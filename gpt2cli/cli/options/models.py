@@ -1,4 +1,4 @@
-"""The options of the commands that manage models."""
+"""Options of the commands that manage models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpt2cli.cli.options.shared import flag, model_names
 
 
 def model_argument(text: str) -> Any:
-    """Return an argument of model names with a help text."""
+    """Return an argument that takes model names."""
     return typer.Argument(metavar="MODEL", autocompletion=model_names, show_default=False, help=text)
 
 
@@ -22,7 +22,7 @@ Names = Annotated[
     list[str], model_argument("Known names, OWNER/NAME[@REVISION], folders or .safetensors files.")
 ]
 Removable = Annotated[list[str], model_argument("Known names or OWNER/NAME, as in `gpt2 models list`.")]
-Force = Annotated[bool, flag("--force", help="Fetch the files even if they are here.")]
+Force = Annotated[bool, flag("--force", help="Download the files even if they are here.")]
 Yes = Annotated[bool, flag("--yes", "-y", help="Do not ask.")]
-DryFetch = Annotated[bool, flag("--dry-run", help="Print the files and their bytes, and fetch nothing.")]
-DryRemoval = Annotated[bool, flag("--dry-run", help="Print what would be removed, and remove nothing.")]
+DryFetch = Annotated[bool, flag("--dry-run", help="Print the files and their sizes; download nothing.")]
+DryRemoval = Annotated[bool, flag("--dry-run", help="Print what would be removed; remove nothing.")]

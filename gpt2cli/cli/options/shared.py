@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from gpt2cli.cli.output.progress.stopwatch import Stopwatch
     from gpt2cli.language_model import LanguageModel
 
+PROMPT, MODEL, OUTPUT = "Prompt", "Model", "Output"
 COMPUTE, MESSAGES = "Computing", "Messages"
 
 
 def model_names(incomplete: str) -> list[str]:
-    """Return the model names that a shell may complete to: the known ones, then those in the cache."""
+    """Return the model names that a shell can complete: known models, then models in the cache."""
     from gpt2cli.hub.model_files import cached_models
 
     names = [BUNDLED_MODEL, *(model.name for model in KNOWN_MODELS)]
@@ -30,7 +31,7 @@ def model_names(incomplete: str) -> list[str]:
 
 
 def flag(*names: str, **settings: Any) -> Any:
-    """Return an option without a value; the help then shows no placeholder for one."""
+    """Return an option without a value or a placeholder for one in the help."""
     return typer.Option(*names, metavar="", **settings)
 
 
@@ -48,72 +49,73 @@ def model_option(**settings: Any) -> Any:
 Model = Annotated[
     str | None,
     model_option(
-        show_default=False,
-        help="A known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, "
-        "a folder or a .safetensors file. Default: gpt2 if it is here already, else stories.",
+        metavar="MODEL",
+        show_envvar=False,
+        show_default="gpt2 if here, else stories",
+        rich_help_panel=MODEL,
+        help="A name (gpt2, 355M), OWNER/NAME[@REVISION] on the Hub, a folder or a .safetensors file; "
+        "also set by GPT2_MODEL.",
     ),
 ]
 Device = Annotated[
     str,
     typer.Option(
-        metavar="auto|cpu|cuda|cuda:N|mps",
+        metavar="DEVICE",
         rich_help_panel=COMPUTE,
-        help="Compute there; auto takes CUDA where it is.",
+        help="cpu, cuda, cuda:N or mps.",
     ),
 ]
 Backend = Annotated[
     Literal["auto", "compiled", "numpy", "torch"],
-    typer.Option(
-        rich_help_panel=COMPUTE,
-        help="auto takes the compiled kernels on a CPU, numpy where they were not built, torch elsewhere.",
-    ),
+    typer.Option(metavar="NAME", rich_help_panel=COMPUTE, help="compiled, numpy or torch."),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],
-    typer.Option(
-        rich_help_panel=COMPUTE,
-        help="Compute in this type, or on a CPU keep the weights in it; auto is float32.",
-    ),
+    typer.Option(metavar="TYPE", rich_help_panel=COMPUTE, help="float32, float16 or bfloat16."),
 ]
 Quantize = Annotated[
     Literal["none", "int8"],
-    typer.Option(
-        rich_help_panel=COMPUTE,
-        help="On a CPU, keep the weights in 8 bits: faster, and close to float32.",
-    ),
+    typer.Option(metavar="TYPE", rich_help_panel=COMPUTE, help="int8 is faster, CPU only."),
 ]
 Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        show_default="one a core",
+        show_default="one per core",
         rich_help_panel=COMPUTE,
-        help="Compute with N threads on a CPU.",
+        help="Threads on a CPU.",
     ),
 ]
 Color = Annotated[
     Literal["auto", "always", "never"],
-    typer.Option("--color", help="Colour the output; auto does so on a terminal, unless NO_COLOR is set."),
+    typer.Option("--color", rich_help_panel=OUTPUT, help="Color the output."),
 ]
-Offline = Annotated[bool, flag("--offline", help="Never open a connection; also set by HF_HUB_OFFLINE=1.")]
-Quiet = Annotated[
-    bool, flag("--quiet", "-q", rich_help_panel=MESSAGES, help="Print nothing on stderr but errors.")
+Offline = Annotated[
+    bool,
+    flag("--offline", rich_help_panel=MODEL, help="Never connect; also set by HF_HUB_OFFLINE=1."),
 ]
+Quiet = Annotated[bool, flag("--quiet", "-q", rich_help_panel=MESSAGES, help="Print only errors on stderr.")]
 Verbose = Annotated[bool, flag("--verbose", "-v", rich_help_panel=MESSAGES, help="Print details on stderr.")]
-Json = Annotated[bool, flag("--json", help="Print JSON, one object a line.")]
+Json = Annotated[bool, flag("--json", rich_help_panel=OUTPUT, help="Print JSON, one object per line.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write to FILE, complete or not at all."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="Write to FILE, all or nothing.",
+    ),
 ]
-Special = Annotated[bool, flag("--special", help="Read <|endoftext|> in the text as the special token.")]
+Special = Annotated[bool, flag("--special", help="Read <|endoftext|> as the special token.")]
 Debug = Annotated[
     bool,
     flag(
         "--debug",
         callback=_enable_debugging,
         rich_help_panel=MESSAGES,
-        help="Show tracebacks of errors; also set by GPT2_DEBUG=1.",
+        help="Show tracebacks; also set by GPT2_DEBUG=1.",
     ),
 ]
 
@@ -150,7 +152,7 @@ class ComputeOptions(Compute):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OutputOptions:
-    """Where the output goes, and whether it has colours."""
+    """Where the output goes, and whether it is colored."""
 
     output: Output = None
     color: Color = "auto"
@@ -164,7 +166,7 @@ class QuietOptions:
     debug: Debug = False
 
     def messages(self) -> Messages:
-        """Return what prints on stderr as the options ask."""
+        """Return the messages on stderr that the options ask for."""
         return Messages(self.quiet)
 
 
@@ -177,5 +179,5 @@ class MessageOptions:
     debug: Debug = False
 
     def messages(self, color: str = "auto", watch: Stopwatch | None = None) -> Messages:
-        """Return what prints on stderr as the options ask, and counts phases with the watch."""
+        """Return the messages on stderr that the options ask for; the watch times the phases."""
         return Messages(self.quiet, self.verbose, color, watch)

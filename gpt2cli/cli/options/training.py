@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gpt2cli.cli.options.shared import COMPUTE, Device, Offline, Threads, flag, model_names
+from gpt2cli.cli.options.shared import COMPUTE, MODEL, Device, Offline, Threads, flag, model_names
 from gpt2cli.training.plan.request import DocumentKind
 from gpt2cli.training.plan.settings import OptimizerName, Precision, SizeName
 from gpt2cli.training.run.run_request import RunRequest
@@ -38,7 +38,13 @@ class TrainingOptions(RunRequest):
     ]
     parent: Annotated[
         str | None,
-        typer.Option("--from", metavar="MODEL", autocompletion=model_names, help="Fine-tune this model."),
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            autocompletion=model_names,
+            rich_help_panel=MODEL,
+            help="Fine-tune this model.",
+        ),
     ]
     resume: Annotated[bool, flag("--resume", help="Continue the run in DIR exactly.")]
     force: Annotated[bool, flag("--force", help="Replace the run in DIR.")]

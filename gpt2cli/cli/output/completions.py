@@ -1,4 +1,4 @@
-"""How completions are written: as running text, sample after sample, or as objects of JSON."""
+"""Writing completions as running text, sample after sample, or as JSON objects."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
 class CompletionWriter(Protocol):
-    """Take the pieces of all samples as they are made."""
+    """A writer for the pieces of all samples as they are generated."""
 
     def add(self, piece: Piece) -> None:
-        """Take the next piece."""
+        """Accept the next piece."""
 
     def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
-        """Take a batch's samples, now that all are complete."""
+        """Accept the completed samples of a batch."""
 
     def interrupt(self) -> None:
-        """Leave the output in order, because no more will come."""
+        """End the output early but cleanly."""
 
 
 class TextCompletionWriter:
-    """Write samples in their order, each with a final line end; the first unfinished one as it grows.
+    """Write samples in order, each with a final newline, streaming the first unfinished one.
 
-    On a terminal its lines are broken between words; everywhere else text stays as it is.
+    On a terminal, lines are broken between words; elsewhere, text is written unchanged.
     """
 
     def __init__(self, write: Write, samples: int, prompt: str, color: bool, on_terminal: bool) -> None:
@@ -62,10 +62,10 @@ class TextCompletionWriter:
             self._write_current()
 
     def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
-        """Have nothing left to write."""
+        """Do nothing, because every piece has been written."""
 
     def interrupt(self) -> None:
-        """End the line that is being written."""
+        """End the current line."""
         if self._current < self._samples:
             self._print("\n")
 
@@ -94,9 +94,9 @@ class TextCompletionWriter:
 
 
 class JsonCompletionWriter:
-    """Write one JSON object a sample; `prompt` opens its text, `report` holds what all samples share.
+    """Write one JSON object per sample; `prompt` starts its text, `report` has the shared fields.
 
-    `phases` are the seconds that came before the first token.
+    `phases` are the seconds spent in each phase before the first token.
     """
 
     def __init__(
@@ -114,15 +114,15 @@ class JsonCompletionWriter:
         self._phases = phases
 
     def add(self, piece: Piece) -> None:
-        """Wait for the end of the batch."""
+        """Do nothing until the end of the batch."""
 
     def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
-        """Write the objects of a batch's samples."""
+        """Write one object for each sample of the batch."""
         for sample, completion in completions.items():
             self._write(json_line(self._object(sample, completion, timing)))
 
     def interrupt(self) -> None:
-        """Leave out what is not complete."""
+        """Omit incomplete samples."""
 
     def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
         tokens = completion.tokens

@@ -1,4 +1,4 @@
-"""Messages to the person at the terminal, on stderr."""
+"""Messages on stderr."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from gpt2cli.cli.output.progress.stopwatch import Stopwatch
 
-# In seconds; most work ends sooner than the import of what draws.
+# In seconds. Most work ends before rich could be imported.
 SPINNER_DELAY = 0.3
 
 
 class Messages(Reporter):
-    """Talk to the person at the terminal, on stderr; never more than asked for."""
+    """Messages on stderr, as quiet or verbose as requested."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class Messages(Reporter):
 
     @property
     def on_terminal(self) -> bool:
-        """Tell whether stderr is a terminal where something may move."""
+        """Whether stderr is a terminal on which progress may be drawn."""
         return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
 
     def finish(self, phase: str) -> None:
-        """Count the time since the phase before as this one's, if there is a stopwatch."""
+        """Record the time since the previous phase ended, if there is a stopwatch."""
         if self._watch:
             self._watch.lap(phase)
 
     @contextmanager
     def fetching(self, model: str) -> Iterator[Progress]:
-        """Yield the function that shows how far a download is: bars on a terminal, else a line a file."""
+        """Yield a function that shows download progress: bars on a terminal, else one line per file."""
         from gpt2cli.cli.output.progress.download import bars, lines
 
         if self.on_terminal:
@@ -68,7 +68,7 @@ class Messages(Reporter):
 
     @contextmanager
     def working(self, text: str) -> Iterator[None]:
-        """Show that something goes on once the block has run for a while, on a terminal only."""
+        """Show a spinner on a terminal if the block takes longer than a moment."""
         if not self.on_terminal:
             yield
             return
@@ -88,7 +88,7 @@ class Messages(Reporter):
 
 def stderr_console(color: str = "auto") -> Console:
     """Return a rich console on stderr; color is auto, always or never."""
-    # Only what draws needs rich, whose import costs as much as a short command.
+    # Importing rich takes as long as a short command.
     from rich.console import Console
 
     return Console(

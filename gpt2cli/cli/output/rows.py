@@ -1,7 +1,7 @@
-"""Rows of numbers as TSV, CSV, JSON and JSON Lines, written as they come.
+"""Writing rows as TSV, CSV, JSON and JSON Lines, one by one.
 
-Every format tells with its numbers what makes them comparable. In TSV and CSV these are columns, because
-pandas and R read those without being told how, and because tables of several models can then be joined.
+Every format includes the metadata that make its numbers comparable. In TSV and CSV these are columns, so that
+pandas and R read them without options and tables of several models can be joined.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ DELIMITERS = {"tsv": "\t", "csv": ","}
 
 
 class RowWriter(Protocol):
-    """Take records one by one."""
+    """A writer of records."""
 
     def add(self, record: Record) -> None:
         """Write the next record."""
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
-        """End the output; formats with room for them also tell the extra records."""
+        """End the output; some formats also write the extra records."""
 
 
 @dataclass(frozen=True)
 class RowOutput:
-    """Choose a format and where it is written; TSV may be aligned for a reader at a terminal."""
+    """A format and its destination; TSV may be aligned for a terminal."""
 
     kind: Format
     write: Write
@@ -45,7 +45,7 @@ class RowOutput:
         records: Iterable[Record],
         extra: Callable[[], Mapping[str, Iterable[Record]]] = dict,
     ) -> None:
-        """Write records as they come, nothing before the first, then those that `extra` returns."""
+        """Write records one by one, the header with the first, then the records that `extra` returns."""
         rest = iter(records)
         first = next(rest, None)
         writer = self._open(metadata, columns)
@@ -66,14 +66,14 @@ class RowOutput:
 
 
 class DelimitedRowWriter:
-    """Write a header and a line a record; None is an empty cell."""
+    """Write a header and one line per record, with empty cells for None."""
 
     def __init__(self, write: Write, metadata: Record, columns: Sequence[str], delimiter: str) -> None:
         self._write = write
         self._columns = columns
         self._constants = [spell(name, value) for name, value in metadata.items()]
         self._delimiter = delimiter
-        # The csv module would leave a lone carriage return bare, and its readers take that for a line end.
+        # The csv module does not quote a lone carriage return, which its readers take for a line end.
         self._special = re.compile(f'["\r\n{delimiter}]')
         self._line([*columns, *metadata])
 
@@ -82,7 +82,7 @@ class DelimitedRowWriter:
         self._line([spell(column, record.get(column)) for column in self._columns] + self._constants)
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
-        """Have nothing left to write."""
+        """Do nothing, because every record has been written."""
 
     def _line(self, cells: Iterable[str]) -> None:
         line = self._delimiter.join(map(self._quoted, cells)) + "\n"
@@ -95,7 +95,7 @@ class DelimitedRowWriter:
 
 
 class JsonLinesRowWriter:
-    """Write an object a line, with the metadata in each."""
+    """Write one object per line, with the metadata in each."""
 
     def __init__(self, write: Write, metadata: Record) -> None:
         self._write = write
@@ -106,11 +106,11 @@ class JsonLinesRowWriter:
         self._write(json_line({**round_record(record), **self._metadata}))
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
-        """Have nothing left to write."""
+        """Do nothing, because every record has been written."""
 
 
 class JsonRowWriter:
-    """Write one object that holds the metadata, the list `rows`, and lists of extra records."""
+    """Write one object with the metadata, the list `rows`, and lists of extra records."""
 
     def __init__(self, write: Write, metadata: Record) -> None:
         self._write = write
@@ -119,12 +119,12 @@ class JsonRowWriter:
         self._write(opening + b', "rows": [')
 
     def add(self, record: Record) -> None:
-        """Write a member of `rows`, on a line of its own."""
+        """Write one element of `rows` on a separate line."""
         self._write(self._before + json_line(round_record(record)).rstrip(b"\n"))
         self._before = b",\n"
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
-        """Write the extra lists and end the object."""
+        """Write the extra lists and close the object."""
         lists = {name: [round_record(record) for record in records] for name, records in extra.items()}
         self._write(b"\n]")
         for name, records in lists.items():

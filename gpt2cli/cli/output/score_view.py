@@ -1,4 +1,4 @@
-"""Text shaded by surprisal, on a terminal or as a picture in a file."""
+"""Text shaded by surprisal, on a terminal or in a picture file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, legend, li
 from gpt2cli.scoring.text_scorer import Scoring
 from gpt2cli.scoring.words import WordRow, word_rows
 
-# Under a text without colours, as tall as it is surprising.
+# Bars below uncolored text, as tall as its surprisal.
 BARS = " ▁▂▃▄▅▆▇█"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 BLACK, PLAIN = "\x1b[38;5;16m", "\x1b[0m"
@@ -23,7 +23,7 @@ BLACK, PLAIN = "\x1b[38;5;16m", "\x1b[0m"
 
 @dataclass(frozen=True)
 class View:
-    """Choose what is shaded: the tokens or the words of sources, with what scores them."""
+    """The tokens or words of sources to shade, and the scoring to use."""
 
     scoring: Scoring
     sources: Sources
@@ -31,7 +31,7 @@ class View:
     split: Split | None
 
     def parts(self) -> Iterator[Part]:
-        """Yield the parts of all texts, with an empty line between two of them."""
+        """Yield the parts of all texts, with an empty line between texts."""
         sources, split, words = self.sources, self.split, self.words
         texts = ((name, text) for name, content in sources for text in split_texts(content, split))
         rows: Callable[[Iterable[ScoredToken], Unit], Iterable[TokenRow | WordRow]]
@@ -39,12 +39,12 @@ class View:
         for index, (_, text, tokens) in enumerate(self.scoring.scorer.tokens(texts, words)):
             if index:
                 yield Part("\n\n")
-            # Bits whatever the unit of rows, because shades have one scale.
+            # Always bits, because shades have one scale.
             yield from parts_of(text.content, (_stretch(row, text) for row in rows(tokens, "bits")))
 
     @property
     def title(self) -> str:
-        """What makes the shades of two pictures comparable."""
+        """The settings that make two pictures comparable."""
         told = self.scoring.metadata
         return (
             f"{told['model']}: surprisal of {'words' if self.words else 'tokens'}, "
@@ -53,7 +53,7 @@ class View:
 
 
 def show_view(view: View, output: Path | None, color: str, write: Write) -> None:
-    """Write a picture of the kind that the file's name asks for, or lines for a terminal."""
+    """Write a picture in the format of the file's suffix, or lines for a terminal."""
     kind = output.suffix.lower() if output else ""
     if kind in (".html", ".svg", ".png"):
         from gpt2cli.scoring import pictures
@@ -70,7 +70,7 @@ def show_view(view: View, output: Path | None, color: str, write: Write) -> None
 
 
 def terminal_lines(parts: Iterable[Part], shaded: bool) -> Iterator[bytes]:
-    """Yield lines as wide as the terminal: shaded, or with bars below the text."""
+    """Yield lines as wide as the terminal, either shaded or with bars below the text."""
     for line in lines_of(parts, terminal_columns()):
         if shaded:
             yield "".join(map(_shaded, line)).encode() + b"\n"
@@ -80,13 +80,13 @@ def terminal_lines(parts: Iterable[Part], shaded: bool) -> Iterator[bytes]:
 
 
 def terminal_legend(shaded: bool) -> Iterator[bytes]:
-    """Yield an empty line, and what a few shades or bars stand for."""
+    """Yield an empty line and a legend of shades or bars."""
     yield b"\n"
     labels = [(bits, label.replace(" ", NO_BREAK)) for bits, label in legend()]
     if shaded:
         marks = [Part(f" {label} ", bits) for bits, label in labels]
     else:
-        # No surprisal has no bar.
+        # A surprisal of zero has no bar.
         marks = [Part(f"{_bar_of(bits)}{NO_BREAK}{label}  ") for bits, label in labels[1:]]
     for line in lines_of(marks, terminal_columns()):
         text = "".join(_shaded(placed) if shaded else placed.part.text for placed in line)

@@ -1,4 +1,4 @@
-"""The product on stdout or in a file, byte for byte."""
+"""Output as bytes, on stdout or in a file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Write = Callable[[bytes], object]
 
 
 def write_stdout(data: bytes) -> None:
-    """Write bytes to stdout and flush them, so that a reader has each token as it is made.
+    """Write bytes to stdout and flush them, so that readers get each token at once.
 
     Raises:
         InputError: stdout is closed.
-        OSError: it cannot be written, BrokenPipeError if its reader is gone.
+        OSError: writing failed; BrokenPipeError if the reader is gone.
     """
     if sys.stdout is None:
         raise InputError("standard output is closed.")
@@ -29,19 +29,19 @@ def write_stdout(data: bytes) -> None:
 
 
 def json_line(value: Mapping[str, Any]) -> bytes:
-    """Return one object as a line of JSON in UTF-8; text keeps its characters."""
+    """Return one object as a line of JSON in UTF-8, without ASCII escapes."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only when the block ends well; a device is written as it is.
+    """Open a file that appears only if the block succeeds; a device is written directly.
 
     Raises:
-        OSError: the folder cannot be written or is full.
+        OSError: the folder is not writable or the disk is full.
     """
     if path.exists() and (path.is_relative_to("/dev") or not path.is_file()):
-        # Neither a device nor a pipe may be replaced, and /dev/stdout not even where it leads to a file.
+        # Devices and pipes must not be replaced, nor /dev/stdout even if it is redirected to a file.
         with path.open("wb") as file:
             yield file
         return
@@ -56,10 +56,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def open_output(path: Path | None) -> Iterator[Write]:
-    """Return what writes bytes to a file that appears when it is complete, or to stdout at once.
+    """Yield a function that writes bytes to a file, which appears when complete, or to stdout.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: writing failed.
     """
     if path is None:
         yield write_stdout
@@ -74,14 +74,14 @@ def stdout_is_terminal() -> bool:
 
 
 def terminal_columns() -> int:
-    """Return the width of the terminal on stdout, or COLUMNS if that is set; 80 where there is neither."""
+    """Return COLUMNS if set, else the width of the terminal on stdout, else 80."""
     import shutil
 
     return shutil.get_terminal_size().columns
 
 
 def wants_color(color: str) -> bool:
-    """Return whether text on stdout may carry styles; color is auto, always or never."""
+    """Return whether to style text on stdout; color is auto, always or never."""
     if color != "auto":
         return color == "always"
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"

@@ -1,4 +1,4 @@
-"""Tables on stdout: aligned on a terminal, tab-separated lines in a pipe, with the same content."""
+"""Tables on stdout: aligned on a terminal, tab-separated in a pipe."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from gpt2cli.cli.output.streams import stdout_is_terminal, write_stdout
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int | None = None) -> None:
-    """Print rows under a header; columns behind the first `words` hold numbers.
+    """Print rows under a header; columns after the first `words` contain numbers.
 
-    On a terminal, paths are shortened, columns left out or cells stacked, so that no line is too wide.
+    On a terminal, paths are shortened, columns dropped or cells stacked so that every line fits.
 
     Raises:
         InputError: stdout is closed.
-        OSError: it cannot be written.
+        OSError: writing failed.
     """
     lines = [header, *rows]
     if stdout_is_terminal():

@@ -1,4 +1,4 @@
-"""Where a model computed, and how long it took."""
+"""The verbose report of where a model ran and how long it took."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_timing(messages: Messages, loaded: LoadedModel, start: float) -> None:
-    """Print, if verbose, where a model computed and how long since `start` of time.perf_counter."""
+    """Print, if verbose, where a model ran and the time since `start` (time.perf_counter)."""
     ops = loaded.model.ops
     messages.detail(
         f"{loaded.files.name} on {ops.name} ({ops.device_name}, {ops.dtype_name}): "

@@ -1,4 +1,4 @@
-"""Text with its tokens made visible: shaded on a terminal or in HTML, or with a line between them."""
+"""Text with visible tokens: shaded on a terminal or in HTML, or separated by bars."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gpt2cli.errors import Error
 from gpt2cli.text.printable import escaped
 from gpt2cli.text.tokenizer import Tokenizer
 
-# The rest of a character that began in the token before.
+# The rest of a character that began in the previous token.
 CONTINUED = "…"
 SEPARATOR = "│"
 NEWLINE = "↵"
 TAB = "⇥"
 
-# Black on light blue and on light yellow can be read on dark terminals and on light ones.
+# Black on light blue and light yellow is readable on dark and light terminals.
 SHADES = ("\x1b[38;5;16;48;5;153m", "\x1b[38;5;16;48;5;223m")
 UNSHADED = "\x1b[0m"
 
@@ -48,7 +48,7 @@ HTML_CONTINUED = '<b class="continued"></b>'
 
 
 class Cell(NamedTuple):
-    """Hold what a token shows: the characters that begin in it, which may be none, and its bytes."""
+    """A token as shown: the characters that begin in it, possibly none, and its bytes."""
 
     token_id: int
     text: str
@@ -56,7 +56,7 @@ class Cell(NamedTuple):
 
 
 class Cells:
-    """Share out the characters of a text among its tokens, as the tokens come."""
+    """Assign the characters of a text to its tokens, as the tokens arrive."""
 
     def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
         self._token_bytes = token_bytes
@@ -65,7 +65,7 @@ class Cells:
         self._text = ""
 
     def add(self, ids: array[int]) -> Iterator[Cell]:
-        """Yield cells up to where the text stands between two characters."""
+        """Yield cells up to the last complete character."""
         for token_id in ids:
             data = self._token_bytes(token_id)
             self._waiting.append((token_id, data))
@@ -74,7 +74,7 @@ class Cells:
                 yield from self._share_out()
 
     def end(self) -> Iterator[Cell]:
-        """Yield the cells that are left at the end of the text."""
+        """Yield the remaining cells at the end of the text."""
         self._text += self._decoder.decode(b"", final=True)
         yield from self._share_out()
 
@@ -93,7 +93,7 @@ class Cells:
 
 
 class TerminalView:
-    """Draw cells as text: shaded by turns, or with a line after each."""
+    """Draw cells as text, in alternating shades or separated by bars."""
 
     def __init__(self, color: bool) -> None:
         self._color = color
@@ -101,18 +101,18 @@ class TerminalView:
         self._at_line_start = True
 
     def draw(self, cell: Cell) -> str:
-        """Return what shows one token."""
+        """Return one token as text for the terminal."""
         shown = "".join(map(_visible, cell.text)) or CONTINUED
         self._count += 1
         was_at_line_start, self._at_line_start = self._at_line_start, shown.endswith("\n")
         if self._color:
             shade = SHADES[self._count % 2]
-            # A shade that crosses a line end would paint the rest of the screen's line.
+            # A shade across a newline would color the rest of the terminal line.
             return "\n".join(line and shade + line + UNSHADED for line in shown.split("\n"))
         return shown if was_at_line_start else SEPARATOR + shown
 
     def end(self) -> str:
-        """Return what ends the last line of a text."""
+        """Return the ending of a text's last line."""
         ending = "" if self._at_line_start else "\n"
         self._at_line_start = True
         self._count = 0
@@ -120,7 +120,7 @@ class TerminalView:
 
 
 class ShadedText(TokenWriter):
-    """Write the text of sources with its tokens made visible, for a terminal."""
+    """Write the text of sources with visible tokens, for a terminal."""
 
     def __init__(self, write: Write, tokenizer: Tokenizer, color: bool) -> None:
         super().__init__(write)
@@ -139,7 +139,7 @@ class ShadedText(TokenWriter):
 
 
 class HtmlPage(TokenWriter):
-    """Write a page that shows the tokens of sources and needs nothing else."""
+    """Write a self-contained HTML page that shows the tokens of sources."""
 
     def __init__(self, write: Write, tokenizer: Tokenizer) -> None:
         super().__init__(write)
@@ -158,7 +158,7 @@ class HtmlPage(TokenWriter):
 
 
 def draw_html(cell: Cell) -> str:
-    """Return a span that shows one token, with its id as a tooltip; its bytes too if they are no text."""
+    """Return a span for one token with a tooltip: its id, and its bytes if they are not text."""
     text = "".join(HTML_MARKS.get(character) or html.escape(escaped(character)) for character in cell.text)
     is_text = cell.data == cell.text.encode("utf-8", "replace")
     tooltip = f"{cell.token_id}" if is_text else f"{cell.token_id}: {cell.data.hex(' ')}"

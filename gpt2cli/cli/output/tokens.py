@@ -1,4 +1,4 @@
-"""The forms in which `gpt2 tokenize` writes the ids of its sources, as they come."""
+"""The output formats of `gpt2 tokenize`, written as ids arrive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COPIED_BYTES = 1 << 20
 
 
 class TokenWriter:
-    """Write sources one after the other: `start`, any number of `add`, `end`; after the last, `close`."""
+    """Write sources in turn: `start`, any number of `add`, `end`; after the last source, `close`."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -27,7 +27,7 @@ class TokenWriter:
         self._count = 0
 
     def start(self, source: str | None) -> None:
-        """Begin a source, named as the user named it, if at all."""
+        """Begin a source; its name is the user's, or None."""
         self._source = source
         self._count = 0
 
@@ -36,10 +36,10 @@ class TokenWriter:
         self._count += len(ids)
 
     def end(self, error: Error | None = None) -> None:
-        """Complete the source; with an error, as far as it went."""
+        """End the source; with an error, it is incomplete."""
 
     def close(self) -> None:
-        """Complete the whole."""
+        """End the output."""
 
 
 class IdLines(TokenWriter):
@@ -62,7 +62,7 @@ class IdLines(TokenWriter):
 
 
 class Counts(TokenWriter):
-    """Write counts like those of wc, with a total of several sources, or as JSON."""
+    """Write counts in the style of wc, with a total for several sources, or as JSON."""
 
     def __init__(self, write: Write, as_json: bool, with_total: bool) -> None:
         super().__init__(write)
@@ -85,7 +85,7 @@ class Counts(TokenWriter):
 
 
 class Pieces(TokenWriter):
-    """Write a line for each token: its id, a tab, its text as a JSON string."""
+    """Write one line per token: its id, a tab, and its text as a JSON string."""
 
     def __init__(self, write: Write, tokenizer: Tokenizer) -> None:
         super().__init__(write)
@@ -97,9 +97,9 @@ class Pieces(TokenWriter):
 
 
 class JsonRecords(TokenWriter):
-    """Write an object for each source, on a line; `error` is in it if the source broke off.
+    """Write one object per source and line, with `error` if reading the source failed midway.
 
-    Pieces, if any, are kept in the file that is given for them.
+    Pieces are buffered in the given file.
     """
 
     def __init__(self, write: Write, tokenizer: Tokenizer, pieces: IO[bytes] | None) -> None:
@@ -159,7 +159,7 @@ class DecodedText(TokenWriter):
 
 
 class BinaryIds(TokenWriter):
-    """Write the ids of all sources, one after the other, to a binary file."""
+    """Write the ids of all sources in order to a binary file."""
 
     def __init__(self, file: TokenFile) -> None:
         super().__init__(lambda _: None)
@@ -173,7 +173,7 @@ class BinaryIds(TokenWriter):
 
 
 def _json_pieces(tokenizer: Tokenizer) -> Callable[[int], str]:
-    """Return what gives a token's text as JSON, bytes that are not UTF-8 by themselves as \\xNN."""
+    """Return a function from ids to JSON strings, with bytes that are not UTF-8 as \\xNN."""
 
     def piece(token_id: int) -> str:
         text = tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace")

@@ -1,10 +1,10 @@
-"""Numbers as people read them."""
+"""Human-readable units."""
 
 from __future__ import annotations
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes as people read it, in powers of 1000 as the Hub shows it."""
+    """Return a number of bytes as text, with decimal units as on the Hub."""
     from rich.filesize import decimal
 
     return decimal(size)

@@ -1,4 +1,4 @@
-"""How far the reading of much text is, on a terminal's stderr."""
+"""A progress bar for reading large inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from gpt2cli.cli.output.messages import Messages, stderr_console
 
-# A bar that vanishes at once only flickers, and its library takes as long to import as a short command.
+# A short-lived bar only flickers, and importing its library takes as long as a short command.
 PATIENCE_SECONDS = 1.0
 
 
@@ -17,7 +17,7 @@ Watched = Callable[[Iterable[bytes]], Iterable[bytes]]
 
 @contextmanager
 def byte_progress(messages: Messages, total: int | None) -> Iterator[Watched]:
-    """Return what passes bytes on and shows how many it has passed; total is None if unknown."""
+    """Yield a function that passes bytes through and shows how many; `total` is None if unknown."""
     if not messages.on_terminal:
         yield lambda chunks: chunks
         return

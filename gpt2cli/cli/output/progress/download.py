@@ -1,4 +1,4 @@
-"""The progress of a download on stderr."""
+"""Download progress on stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bars(console: Console) -> Iterator[Progress]:
-    """Show a bar for each file that the yielded function is told of."""
+    """Yield a function that shows one progress bar per file."""
     from rich import progress as rich_progress
 
     with rich_progress.Progress(
@@ -37,7 +37,7 @@ def bars(console: Console) -> Iterator[Progress]:
 
 
 def lines(reporter: Reporter, model: str) -> Progress:
-    """Return the function that reports each file of a model as its download begins."""
+    """Return a function that reports each file of a model when its download begins."""
 
     def note(file: str, done: int, size: int) -> None:
         if not done:

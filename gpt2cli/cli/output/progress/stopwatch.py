@@ -1,4 +1,4 @@
-"""Where the time of a command goes, from the start of its process on."""
+"""Timing the phases of a command from the start of its process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Stopwatch:
-    """Measure the phases of a command in seconds; the first is its start, where the system tells it."""
+    """Time the phases of a command in seconds, beginning with the process start if known."""
 
     def __init__(self) -> None:
         age = _process_age()
@@ -16,7 +16,7 @@ class Stopwatch:
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> float:
-        """Count the time since the last lap as a phase, when that ends for the first time, and return it."""
+        """Record the time since the last lap as a phase, the first time that phase ends, and return it."""
         now = time.perf_counter()
         self._last, seconds = now, now - self._last
         return self.seconds.setdefault(phase, seconds)
@@ -28,9 +28,9 @@ class Stopwatch:
 
 
 def _process_age() -> float | None:
-    """Return the seconds since this process began, to a hundredth; None where the system is not Linux."""
+    """Return the seconds since this process started, to 0.01 s, or None outside Linux."""
     try:
-        # The name of the program, in brackets, may hold spaces.
+        # The program name, in parentheses, may contain spaces.
         fields = Path("/proc/self/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
         return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError, LookupError, ValueError):

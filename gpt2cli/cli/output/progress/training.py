@@ -1,4 +1,4 @@
-"""The display of a run on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Training progress on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINES_PER_EVALUATION = 4
 
 
 class TrainingDisplay:
-    """Show the records of a run as lines; `first` is the number of steps taken before."""
+    """Show the records of a run as lines; `first` is the number of steps already taken."""
 
     def __init__(self, settings: TrainingSettings, first: int, messages: Messages) -> None:
         self._settings = settings
@@ -70,7 +70,7 @@ class TrainingDisplay:
 
 
 class BarDisplay(TrainingDisplay):
-    """Show the steps as a moving bar, and the evaluations above it."""
+    """Show steps as a moving bar with the evaluations above it."""
 
     def __init__(
         self, settings: TrainingSettings, first: int, messages: Messages, bar: Progress, task: TaskID
@@ -119,19 +119,19 @@ def training_display(settings: TrainingSettings, first: int, messages: Messages)
 
 
 def show_end(run: TrainingRun, messages: Messages) -> None:
-    """Show how a run ended: how to resume it, or how good its best model is."""
+    """Show how a run ended: how to resume it, or the loss of its best model."""
     step, best = run.progress.step, run.progress
     if run.outcome == "interrupted":
         messages.note(f"Stopped after step {step:,}; resume with: gpt2 train --resume -o {run.folder.path}")
         return
     if run.outcome == "no longer improving":
-        messages.note(f"Ended after step {step:,}: {run.settings.patience} evaluations were no better")
+        messages.note(f"Ended after step {step:,}: no improvement in {run.settings.patience} evaluations")
     bits = run.bits_per_byte(best.best_loss)
     messages.note(f"Best after step {best.best_step:,}: loss {best.best_loss:.4f}, {bits:.4f} bits/byte")
 
 
 def sparkline(values: list[float]) -> str:
-    """Return values as a row of small bars, each the mean of a stretch of them."""
+    """Return values as a row of small bars, each the mean of a range."""
     count = min(SPARKS, len(values))
     bounds = [len(values) * number // count for number in range(count + 1)]
     means = [sum(values[start:end]) / (end - start) for start, end in pairwise(bounds)]
@@ -140,6 +140,6 @@ def sparkline(values: list[float]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as h:mm:ss."""
+    """Return a duration as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

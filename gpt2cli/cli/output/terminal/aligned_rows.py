@@ -1,4 +1,4 @@
-"""Rows of numbers for a reader at a terminal, aligned before all of them are known."""
+"""Rows aligned for a terminal while they are still being computed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DIGITS = 9
 
 
 class AlignedRowWriter:
-    """Write the metadata once, then columns, without those that the terminal has no room for.
+    """Write the metadata once, then the columns that fit the terminal.
 
-    Where even the most needed columns have no room, each row is a list of names and values.
+    If not even the essential columns fit, each row becomes a list of names and values.
     """
 
     def __init__(self, write: Write, metadata: Record, columns: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ class AlignedRowWriter:
         self._print(comment_lines(told, self._room))
 
     def add(self, record: Record) -> None:
-        """Write a row; characters that would break it are shown as escapes."""
+        """Write a row, with control characters escaped."""
         values = [record.get(column) for column in self._columns]
         if not self._widths:
             self._begin(values)
@@ -54,7 +54,7 @@ class AlignedRowWriter:
         self._print([self._fitting_line(cells, [values[place] for place in self._kept])])
 
     def close(self, extra: Mapping[str, Iterable[Record]]) -> None:
-        """Have nothing left to write."""
+        """Do nothing, because every record has been written."""
 
     def _begin(self, values: Sequence[Any]) -> None:
         for text_width in (TEXT_WIDTH, LEAST_TEXT_WIDTH):
@@ -68,7 +68,7 @@ class AlignedRowWriter:
                 return
 
     def _grow(self, cells: Sequence[str]) -> None:
-        """Widen columns to their cells, as far as there is room, so that the rows below are aligned."""
+        """Widen columns to fit their cells if there is room, so that later rows are aligned."""
         spare = self._room - sum(self._widths) - len(GAP) * (len(cells) - 1)
         for index, cell in enumerate(cells):
             wanted = min(cell_width(cell), TEXT_WIDTH) - self._widths[index]
@@ -77,7 +77,7 @@ class AlignedRowWriter:
             spare -= growth
 
     def _fitting_line(self, cells: list[str], values: Sequence[Any]) -> str:
-        """Return a line without the ends of texts, and then without the digits, that it has no room for."""
+        """Return a line that fits, shortening texts first and then numbers."""
         for index in sorted(range(len(cells)), key=lambda place: not isinstance(values[place], str)):
             excess = cell_width(self._line(cells)) - self._room
             if excess <= 0:
@@ -93,7 +93,7 @@ class AlignedRowWriter:
     def _line(self, cells: Iterable[str]) -> str:
         line, stop = "", 0
         for cell, width in zip(cells, self._widths, strict=True):
-            # A cell may reach into the next column's place, and only what it displaces is out of line.
+            # A cell may extend into the next column and displaces only the cells after it.
             line = line and line + GAP
             line += " " * (stop - cell_width(line)) + cell
             stop += width + len(GAP)
@@ -110,6 +110,6 @@ def _usual_width(column: str, value: Any, text_width: int) -> int:
 
 
 def _narrow(value: float, width: int) -> str:
-    """Return a number in fewer digits, as many as there is room for, but no fewer than one."""
+    """Return a number with as many digits as fit, but at least one."""
     spelled = (f"{value:.{digits}g}" for digits in range(DIGITS, 0, -1))
     return next((text for text in spelled if len(text) <= width), f"{value:.1g}")

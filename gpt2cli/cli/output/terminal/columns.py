@@ -1,4 +1,4 @@
-"""Which columns of a table a terminal has room for, and what becomes of a row that has too many."""
+"""Fitting a table to a terminal: the columns to keep, and rows stacked as names and values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from gpt2cli.text.cells import cell_width, shorten
 
 GAP = "  "
-# Cells of stacked rows are aligned where so many columns are left for them.
+# Cells of stacked rows are aligned if this many columns are left for them.
 LEAST_ALIGNED = 8
-# What goes together from a narrow terminal, first to last. Tables in capitals are lists of files and models.
+# Groups of columns in the order of dropping. Names in capitals are from lists of files and models.
 LEAST_NEEDED = (
     *(("byte_start", "byte_end"), ("start", "end"), ("id",), ("text_1", "text_2")),
     *(("probability",), ("words", "bytes"), ("word_perplexity",), ("tokens",), ("bits_per_byte",)),
@@ -20,7 +20,7 @@ LEAST_NEEDED = (
 
 
 def columns_that_fit(names: Sequence[str], widths: Sequence[int], room: int) -> list[int] | None:
-    """Return the places of the columns to keep, or None if even the most needed are wider than the room."""
+    """Return the indices of the columns to keep, or None if not even the essential ones fit."""
     kept = list(range(len(names)))
     for group in ((), *LEAST_NEEDED):
         kept = [place for place in kept if names[place] not in group]
@@ -30,7 +30,7 @@ def columns_that_fit(names: Sequence[str], widths: Sequence[int], room: int) -> 
 
 
 def comment_lines(words: Iterable[str], room: int) -> Iterator[str]:
-    """Yield words as lines that begin with #, none wider than the room."""
+    """Yield words as lines that begin with # and fit the room."""
     line = "#"
     for word in words:
         shown = shorten(word, room - 2)
@@ -42,7 +42,7 @@ def comment_lines(words: Iterable[str], room: int) -> Iterator[str]:
 
 
 def note_left_out(names: Sequence[str], kept: Collection[int], room: int) -> Iterator[str]:
-    """Yield the lines that name the columns that are not kept, if there are any."""
+    """Yield lines that name the dropped columns, if any."""
     left_out = [name for place, name in enumerate(names) if place not in kept]
     if left_out:
         words = f"not shown in {room} columns: {', '.join(left_out)}".split()
@@ -50,7 +50,7 @@ def note_left_out(names: Sequence[str], kept: Collection[int], room: int) -> Ite
 
 
 def stacked_row(names: Sequence[str], cells: Sequence[str], room: int) -> Iterator[str]:
-    """Yield a name and its cell as a line, or as two where one has no room for both."""
+    """Yield each name and its cell as one line, or as two if they do not fit."""
     longest = max(map(cell_width, names))
     aligned = longest + len(GAP) + LEAST_ALIGNED <= room
     for name, cell in zip(names, cells, strict=True):

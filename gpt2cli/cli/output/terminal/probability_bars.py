@@ -1,4 +1,4 @@
-"""What a model expects next, as bars on a terminal."""
+"""Next-token probabilities as bars on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TAKEN = 12
 
 
 def print_bars(records: Sequence[Record], color: str) -> None:
-    """Print the probability of each token or text as a number and a bar, as far as they fit."""
+    """Print the probability of each token or text as a number and a bar, sized to fit."""
     room = terminal_columns()
     names = [crop(escaped(record.get("token", record.get("text"))), room - TAKEN) for record in records]
     width = max(map(cell_width, names))

@@ -1,4 +1,4 @@
-"""Running text broken into a terminal's lines between words, while it is still being made."""
+"""Word wrap on a terminal for text that is still being generated."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Callable
 from gpt2cli.text.cells import character_width, may_break
 from gpt2cli.text.printable import replaced
 
-# A word that would end this close to the edge waits for its end, because what is shown cannot be moved.
+# A word this close to the edge is held back until it ends, because shown text cannot be moved.
 MARGIN = 16
 TAB_STOP = 8
-# A carriage return counts as a space, so that CRLF ends a line without a trace.
+# A carriage return counts as a space, so that CRLF simply ends a line.
 BLANKS = " \t\r"
 PLAIN = "\x1b[0m"
 
 
 class WordWrap:
-    """Break text that comes in pieces; `columns` returns the width, asked for at the start of each line.
+    """Wrap text that arrives in pieces; `columns` is called for the width at the start of each line.
 
-    A word is shown piece by piece, and held back only near the right edge, until it ends or has to move to
-    the next line. A word longer than a line is left to the terminal, which copies it whole.
+    A word is shown piece by piece, and held back only near the right edge, until it ends or moves to the
+    next line. The terminal wraps words longer than a line, so that they are copied unbroken.
     """
 
     def __init__(self, columns: Callable[[], int]) -> None:
         self._columns = columns
         self._width = columns()
         self._column = 0
-        # White space and the word behind it, neither shown yet.
+        # White space and the word after it, neither shown yet.
         self._gap = ""
         self._word = ""
         self._widths: list[int] = []
@@ -35,7 +35,7 @@ class WordWrap:
         self._shown: list[str] = []
 
     def push(self, text: str, style: str = "") -> str:
-        """Return what can be shown by now of the text so far; an escape sequence styles this piece."""
+        """Return the text that can be shown now; an escape sequence styles this piece."""
         self._word += style
         for character in replaced(text, f"{BLANKS}\n"):
             if character == "\n":
@@ -76,7 +76,7 @@ class WordWrap:
         self._column = 0
 
     def _show_word(self) -> None:
-        """Show the word, on the next line if this one has no room and nothing of the word is shown yet."""
+        """Show the word, on the next line if it does not fit and none of it has been shown."""
         if not self._word:
             return
         if self._may_move and self._needed() > self._width:
