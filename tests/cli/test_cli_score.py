@@ -362,7 +362,7 @@ def test_filters_read_files_and_name_the_line_that_is_no_text(score: Gpt2, tmp_p
         (["--text", "x", "--protocol", "llama.cpp"], "a smaller --window"),
         (["--filter", "ppl=5"], "is not a condition"),
         (["--filter", "ppl<nan"], "is not a condition"),
-        (["--filter", "colour<5"], "'colour' is not a metric"),
+        (["--filter", "color<5"], "'color' is not a metric"),
         (["--filter", "ppl<5", "--json"], "exclude each other"),
         (["--pairs", "x", "--filter", "ppl<5"], "exclude each other"),
         (["--pairs", "-"], "no item has two conditions"),

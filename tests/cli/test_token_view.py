@@ -58,11 +58,11 @@ def test_a_character_shows_in_the_token_where_it_begins() -> None:
         ("\u202ea", "\\u202e│…│a\n"),
     ],
 )
-def test_without_colour_a_line_stands_between_tokens(text: str, shown: str) -> None:
+def test_without_color_a_line_stands_between_tokens(text: str, shown: str) -> None:
     assert draw(text, color=False) == shown
 
 
-def test_with_colour_tokens_are_shaded_by_turns_and_never_across_a_line_end() -> None:
+def test_with_color_tokens_are_shaded_by_turns_and_never_across_a_line_end() -> None:
     shown = draw("Hello world\n\nx", color=True)
     shades = re.findall(r"\x1b\[([\d;]+)m([^\x1b]*)\x1b\[0m", shown)
     assert [text for _, text in shades] == ["Hello", " world", "↵", "↵", "x"]

@@ -32,7 +32,7 @@ PARTS = [
 
 
 class TextOfPre(HTMLParser):
-    """Collect the text of <pre> and the colours of its spans."""
+    """Collect the text of <pre> and the colors of its spans."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def test_a_drawing_holds_every_word_inside_its_shade() -> None:
     assert "#{:02x}{:02x}{:02x}".format(*PALETTE[-1]) in shades
 
 
-def test_an_image_has_the_colours_of_its_parts() -> None:
+def test_an_image_has_the_colors_of_its_parts() -> None:
     with Image.open(io.BytesIO(png_image([Part("aaaa", 0.0), Part("bbbb", 100.0)], TITLE))) as image:
         assert image.format == "PNG"
         colors = {color for _, color in image.getcolors(1 << 20) or ()}
@@ -187,7 +187,7 @@ def test_a_browser_paints_no_space_where_it_breaks_a_line(tmp_path: Path) -> Non
     assert picture(f"{line} {line} {line}") == picture(f"{line}\n{line}\n{line}")
 
 
-def test_shades_grow_from_the_first_colour_to_the_last() -> None:
+def test_shades_grow_from_the_first_color_to_the_last() -> None:
     assert shade(0.0) == PALETTE[0]
     assert shade(FULL_SHADE) == shade(10 * FULL_SHADE) == PALETTE[-1]
     greens = [shade(FULL_SHADE * step / 50)[1] for step in range(51)]
