@@ -339,6 +339,7 @@ def test_ctranslate2_is_given_the_same_work(conditions: Conditions, tmp_path: Pa
     assert all(value > 0 for value in measures.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "name", "said"),
     [("cuda", "ctranslate2", "on a CPU only"), ("cpu", "llama.cpp", "there is no .gguf file in ")],

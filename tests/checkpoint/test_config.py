@@ -72,6 +72,7 @@ def test_a_senseless_value_is_named(values: dict[str, Any], complaint: str) -> N
     assert complaint in caught.value.message
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(list(ModelConfig.__dataclass_fields__)), JSON_VALUES))
 def test_any_json_is_either_a_config_or_a_checkpoint_error(values: dict[str, Any]) -> None:
     try:

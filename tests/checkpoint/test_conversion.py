@@ -440,6 +440,7 @@ def generate(gpt2: Gpt2, checkpoint: Path) -> Gpt2:
     return run
 
 
+@pytest.mark.slow
 @needs_kernels
 @pytest.mark.parametrize(
     ("option", "name"), [("--quantize", "int8"), ("--dtype", "bfloat16"), ("--dtype", "float16")]
@@ -477,6 +478,7 @@ def assert_ran_from_memory(result: subprocess.CompletedProcess[bytes], reason: s
     assert note.count("\n") == 1
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_a_full_disk_is_one_note_and_leaves_nothing(
     generate: Gpt2, checkpoint: Path, assets: Path, environment: dict[str, str]
@@ -490,6 +492,7 @@ def test_a_full_disk_is_one_note_and_leaves_nothing(
     assert (quiet.returncode, quiet.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 @needs_kernels
 @pytest.mark.parametrize("place", ["a closed folder", "a file"])
 def test_a_place_that_takes_no_files_is_one_note(
@@ -505,6 +508,7 @@ def test_a_place_that_takes_no_files_is_one_note(
     assert_ran_from_memory(result, "Not a directory" if place == "a file" else "Permission denied")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -547,6 +551,7 @@ def test_without_kernels_there_are_no_8_bits(gpt2: Gpt2, without_kernels: dict[s
     )
 
 
+@pytest.mark.slow
 def test_without_kernels_torch_computes_in_16_bits(
     generate: Gpt2, assets: Path, without_kernels: dict[str, str]
 ) -> None:

@@ -178,6 +178,7 @@ def test_rows_that_a_file_has_lost_are_missed_and_those_of_a_removed_file_are_no
         read_rows(np.arange(11))
 
 
+@pytest.mark.slow
 def test_a_file_stays_open_no_longer_than_its_tensors(path: Path) -> None:
     save_file(random_tensors(), path)
     gc.collect()

@@ -58,6 +58,7 @@ def require_sound(measures: dict[str, Any], names: Sequence[str]) -> None:
         assert 0 < measurement["min"] == measurement["median"] == measurement["max"]
 
 
+@pytest.mark.slow
 def test_json_tells_every_measure_and_what_was_measured(gpt2: Gpt2, checkpoint: Path) -> None:
     report, errors = run(gpt2, checkpoint)
     assert errors == ""
@@ -102,6 +103,7 @@ def test_the_work_shrinks_to_the_context_and_the_rounds_are_counted(gpt2: Gpt2, 
     ]
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_a_table_with_tabs_and_stderr_the_circumstances(gpt2: Gpt2, checkpoint: Path) -> None:
     done = gpt2("bench", "-m", checkpoint, *SHORT, "--only", "decode")
     rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
@@ -118,6 +120,7 @@ def test_a_pipe_gets_a_table_with_tabs_and_stderr_the_circumstances(gpt2: Gpt2, 
     assert "(numpy, cpu, 1 thread)" in done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_markdown_is_a_table_with_numbers_to_the_right(gpt2: Gpt2, checkpoint: Path) -> None:
     done = gpt2("bench", "-m", checkpoint, *SHORT, "--only", "prefill,decode", "--markdown")
     caption, empty, header, rule, *rows = done.stdout.decode().splitlines()
@@ -129,6 +132,7 @@ def test_markdown_is_a_table_with_numbers_to_the_right(gpt2: Gpt2, checkpoint: P
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_numbers_to_the_right(checkpoint: Path, environment: dict[str, str]) -> None:
     primary, secondary = pty.openpty()
     command = [*COMMAND, "bench", "-m", str(checkpoint), *SHORT, "--only", "decode", "-q"]
@@ -140,6 +144,7 @@ def test_a_terminal_gets_numbers_to_the_right(checkpoint: Path, environment: dic
     assert len({len(line.rstrip()) for line in lines}) == 1
 
 
+@pytest.mark.slow
 def test_other_engines_take_part_and_a_missing_one_is_told(
     gpt2: Gpt2, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -162,6 +167,7 @@ def test_other_engines_take_part_and_a_missing_one_is_told(
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_an_engine_that_fails_on_the_way_is_left_out_and_the_rest_goes_on(
     gpt2: Gpt2, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +187,7 @@ def test_an_engine_that_fails_on_the_way_is_left_out_and_the_rest_goes_on(
     assert [engine["engine"] for engine in report["engines"]] == ["gpt2cli"]
 
 
+@pytest.mark.slow
 def test_float32_agrees_with_itself_and_with_score(gpt2: Gpt2, checkpoint: Path, text: Path) -> None:
     report, errors = run(gpt2, checkpoint, "--quality", "--text", text)
     quality = report["quality"]
@@ -199,6 +206,7 @@ def test_float32_agrees_with_itself_and_with_score(gpt2: Gpt2, checkpoint: Path,
         assert quality[name] == quality[f"{name}_float32"] == pytest.approx(row[name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_another_type_of_numbers_differs_a_little(gpt2: Gpt2, checkpoint: Path, text: Path) -> None:
     report, _ = run(
         gpt2, checkpoint, "--quality", "--text", text, "--dtype", "bfloat16", "--backend", "torch"
@@ -211,6 +219,7 @@ def test_another_type_of_numbers_differs_a_little(gpt2: Gpt2, checkpoint: Path, 
     assert 0.0 < quality["mean_kl_nats"] < 0.1
 
 
+@pytest.mark.slow
 def test_quality_is_told_as_a_table_of_the_held_out_text(gpt2: Gpt2, checkpoint: Path) -> None:
     done = gpt2("bench", "-m", checkpoint, "--threads", "1", "--quality")
     rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
@@ -222,6 +231,7 @@ def test_quality_is_told_as_a_table_of_the_held_out_text(gpt2: Gpt2, checkpoint:
     assert rows[1][2] == rows[1][3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -249,6 +259,7 @@ def test_what_cannot_be_measured_is_refused_before_a_model_is_looked_for(
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_processes_and_leaves_no_files(
     checkpoint: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

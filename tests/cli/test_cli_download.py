@@ -84,6 +84,7 @@ def sizes(folder: Path) -> list[str]:
     return [f"{size} bytes" if size < 1000 else f"{size / 1000:.1f} kB" for size in in_bytes]
 
 
+@pytest.mark.slow
 def test_a_model_is_fetched_verified_continued_from_and_removed(
     gpt2: Gpt2, hub: LoopbackHub, checkpoint: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_the_client_reports_nothing_about_its_user(hub: LoopbackHub, environment
     assert all(f"/{REPO}/" in path for path in hub.paths)
 
 
+@pytest.mark.slow
 def test_a_second_run_opens_no_connection(gpt2: Gpt2, hub: LoopbackHub) -> None:
     first = gpt2("download", REPO)
     seen = len(hub.requests)
@@ -127,6 +129,7 @@ def test_quiet_leaves_stderr_empty(gpt2: Gpt2, hub: LoopbackHub) -> None:
     assert (result.returncode, result.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_each_model_has_its_line(
     gpt2: Gpt2, hub: LoopbackHub, environment: dict[str, str], checkpoint: Path
 ) -> None:
@@ -136,6 +139,7 @@ def test_each_model_has_its_line(
     assert result.stdout.splitlines() == [os.fsencode(folder) for folder in folders]
 
 
+@pytest.mark.slow
 def test_a_sharded_model_is_fetched_whole(
     gpt2: Gpt2, hub: LoopbackHub, environment: dict[str, str], tmp_path: Path, checkpoint: Path
 ) -> None:
@@ -171,6 +175,7 @@ def test_old_files_serve_where_there_are_no_others(
     ]
 
 
+@pytest.mark.slow
 def test_a_revision_is_fetched_and_found_by_its_name(
     gpt2: Gpt2, hub: LoopbackHub, environment: dict[str, str], tmp_path: Path, checkpoint: Path
 ) -> None:
@@ -206,6 +211,7 @@ def test_an_alias_means_the_repository_and_both_of_its_cache_folders(
         assert found.config.parent == cache / "models--gpt2" / "snapshots" / folder.name
 
 
+@pytest.mark.slow
 def test_force_fetches_the_same_files_again(gpt2: Gpt2, hub: LoopbackHub) -> None:
     first = gpt2("download", REPO)
     again = gpt2("download", "--force", REPO)
@@ -213,6 +219,7 @@ def test_force_fetches_the_same_files_again(gpt2: Gpt2, hub: LoopbackHub) -> Non
     assert fetched(hub) == NEEDED + NEEDED
 
 
+@pytest.mark.slow
 def test_dry_run_prints_what_would_be_fetched(
     gpt2: Gpt2, hub: LoopbackHub, environment: dict[str, str], checkpoint: Path
 ) -> None:
@@ -237,6 +244,7 @@ def test_offline_says_how_to_get_the_model(
     assert not hub.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -269,6 +277,7 @@ def test_a_refusal_is_one_line(gpt2: Gpt2, hub: LoopbackHub) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_forced_download_that_is_refused_keeps_what_is_here(gpt2: Gpt2, hub: LoopbackHub) -> None:
     gpt2("download", REPO)
     hub.fail("model.safetensors", 403, "GatedRepo")
@@ -277,6 +286,7 @@ def test_a_forced_download_that_is_refused_keeps_what_is_here(gpt2: Gpt2, hub: L
     assert is_sound(REPO)
 
 
+@pytest.mark.slow
 def test_a_dead_endpoint_is_told_at_once(gpt2: Gpt2) -> None:
     start = time.monotonic()
     result = gpt2("download", REPO)
@@ -287,6 +297,7 @@ def test_a_dead_endpoint_is_told_at_once(gpt2: Gpt2) -> None:
     assert time.monotonic() - start < 8
 
 
+@pytest.mark.slow
 def test_a_server_that_is_silent_is_not_waited_for(gpt2: Gpt2, hub: LoopbackHub) -> None:
     hub.hang("/api/")
     result = gpt2("download", REPO, env={"HF_HUB_ETAG_TIMEOUT": "1"})
@@ -303,6 +314,7 @@ def test_another_server_than_the_hub_is_recognized(gpt2: Gpt2, hub: LoopbackHub)
     )
 
 
+@pytest.mark.slow
 def test_a_download_that_is_cut_once_ends_well(gpt2: Gpt2, hub: LoopbackHub) -> None:
     hub.cut(f"/cdn/{REPO}", after=5000)
     result = gpt2("download", REPO)
@@ -312,6 +324,7 @@ def test_a_download_that_is_cut_once_ends_well(gpt2: Gpt2, hub: LoopbackHub) -> 
     assert is_sound(REPO)
 
 
+@pytest.mark.slow
 def test_a_download_that_is_cut_again_and_again_is_one_sentence(
     gpt2: Gpt2, hub: LoopbackHub, environment: dict[str, str]
 ) -> None:
@@ -324,6 +337,7 @@ def test_a_download_that_is_cut_again_and_again_is_one_sentence(
     assert not list(Path(environment["HF_HOME"]).rglob("*.incomplete"))
 
 
+@pytest.mark.slow
 def test_a_file_that_arrives_with_other_content_is_not_kept(gpt2: Gpt2, hub: LoopbackHub) -> None:
     hub.corrupt(f"/cdn/{REPO}")
     result = gpt2("download", "-q", REPO)
@@ -334,6 +348,7 @@ def test_a_file_that_arrives_with_other_content_is_not_kept(gpt2: Gpt2, hub: Loo
     assert gpt2("download", REPO).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_space_is_checked_before_anything_is_fetched(
     gpt2: Gpt2, hub: LoopbackHub, environment: dict[str, str], checkpoint: Path
 ) -> None:
@@ -346,6 +361,7 @@ def test_the_space_is_checked_before_anything_is_fetched(
     assert fetched(hub) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_download_at_once_and_leaves_no_half_model(
     gpt2: Gpt2, hub: LoopbackHub, environment: dict[str, str]
 ) -> None:

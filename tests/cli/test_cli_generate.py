@@ -57,6 +57,7 @@ def test_stdout_is_the_text_and_one_line_end_and_stderr_is_empty(generate: Gpt2)
     assert b"\x1b" not in text.stdout
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_its_text_whatever_backend_and_batch(generate: Gpt2) -> None:
     # On a busy machine a second thread of torch makes this ten times as long.
     one = ["--threads", "1"]
@@ -77,6 +78,7 @@ def test_a_seed_repeats_its_text_whatever_backend_and_batch(generate: Gpt2) -> N
     assert alone.stdout.decode() == texts[0][0] + "\n"
 
 
+@pytest.mark.slow
 def test_a_chosen_seed_is_told_and_reproduces_the_text(generate: Gpt2) -> None:
     first = only(generate(PROMPT, "-n", "20", "--json").stdout)
     again = only(generate(PROMPT, "-n", "20", "--json", "--seed", str(first["seed"])).stdout)
@@ -119,6 +121,7 @@ def test_logprobs_name_each_token_and_the_likeliest_at_its_place(generate: Gpt2)
     assert table["text_offset"] == sorted(table["text_offset"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["argument", "stdin", "dash", "file", "file with CRLF"])
 def test_a_prompt_means_the_same_however_it_comes(generate: Gpt2, tmp_path: Path, way: str) -> None:
     options = ("--seed", "1", "-n", "5", "--echo")
@@ -149,6 +152,7 @@ def test_zero_tokens_print_an_empty_text(generate: Gpt2) -> None:
     assert (report["text"], report["finish_reason"], report["token_ids"]) == ("", "length", [])
 
 
+@pytest.mark.slow
 def test_a_stop_string_ends_the_text_before_it(generate: Gpt2) -> None:
     options = ("--seed", "2", "-n", "40")
     whole = only(generate(PROMPT, *options, "--json").stdout)["text"]
@@ -161,6 +165,7 @@ def test_a_stop_string_ends_the_text_before_it(generate: Gpt2) -> None:
     assert text.decode() == report["text"] + "\n"
 
 
+@pytest.mark.slow
 def test_samples_follow_one_another_under_headers(generate: Gpt2) -> None:
     options = ("--seed", "4", "-n", "9", "--num-samples", "3")
     texts = [entry["text"] for entry in parsed(generate(PROMPT, *options, "--json").stdout)]
@@ -168,6 +173,7 @@ def test_samples_follow_one_another_under_headers(generate: Gpt2) -> None:
     assert generate(PROMPT, *options, "--batch-size", "2").stdout.decode() == expected
 
 
+@pytest.mark.slow
 def test_a_file_receives_what_stdout_would(generate: Gpt2, tmp_path: Path) -> None:
     target = tmp_path / "story.txt"
     result = generate(PROMPT, "--seed", "1", "-n", "9", "-o", target)
@@ -176,6 +182,7 @@ def test_a_file_receives_what_stdout_would(generate: Gpt2, tmp_path: Path) -> No
     assert list(tmp_path.glob("*story*")) == [target]
 
 
+@pytest.mark.slow
 def test_a_failed_run_leaves_the_old_file_as_it_was(generate: Gpt2, tmp_path: Path) -> None:
     target = tmp_path / "story.txt"
     target.write_text("precious")
@@ -194,6 +201,7 @@ def test_bias_and_ban_act_on_strings(generate: Gpt2) -> None:
     assert banned.stdout == b"QZQZ\n"
 
 
+@pytest.mark.slow
 def test_unconditional_text_begins_from_the_beginning_of_text_token(generate: Gpt2) -> None:
     report = only(generate("--unconditional", "--json", "-n", "5", "--seed", "1").stdout)
     assert report["usage"]["prompt_tokens"] == 1
@@ -203,6 +211,7 @@ def test_unconditional_text_begins_from_the_beginning_of_text_token(generate: Gp
     assert plain["usage"]["prompt_tokens"] > 1
 
 
+@pytest.mark.slow
 def test_the_end_of_text_token_stops_unless_it_is_ignored(generate: Gpt2) -> None:
     uniform = ("--temperature", "1000", "--top-k", "0", "--top-p", "1", "--num-samples", "20", "--seed", "1")
     reasons = [entry["finish_reason"] for entry in parsed(generate(PROMPT, "--json", *uniform).stdout)]
@@ -212,6 +221,7 @@ def test_the_end_of_text_token_stops_unless_it_is_ignored(generate: Gpt2) -> Non
     assert not any(0 in entry["token_ids"] for entry in ignoring)
 
 
+@pytest.mark.slow
 def test_a_prompt_beyond_the_context_is_refused_or_cut(generate: Gpt2) -> None:
     long = "x" * 300
     refused = generate(long)
@@ -225,6 +235,7 @@ def test_a_prompt_beyond_the_context_is_refused_or_cut(generate: Gpt2) -> None:
         assert cut.stderr == b"The prompt was cut to 61 tokens.\n"
 
 
+@pytest.mark.slow
 def test_generation_ends_with_the_context_unless_it_slides(generate: Gpt2) -> None:
     ends = only(generate(PROMPT, "--json", "-n", "200", "--ignore-eos").stdout)
     assert ends["usage"]["prompt_tokens"] + ends["usage"]["completion_tokens"] == CONTEXT + 1
@@ -232,6 +243,7 @@ def test_generation_ends_with_the_context_unless_it_slides(generate: Gpt2) -> No
     assert slides["usage"]["completion_tokens"] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -266,6 +278,7 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert result.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_a_missing_cuda_device_is_one_line_and_never_a_fallback(generate: Gpt2) -> None:
     import torch
 
@@ -284,6 +297,7 @@ def test_invalid_utf8_is_refused_with_its_offset(generate: Gpt2) -> None:
     assert b"offset 5" in result.stderr
 
 
+@pytest.mark.slow
 def test_verbose_tells_seed_and_speed_on_stderr_alone(generate: Gpt2) -> None:
     result = generate(PROMPT, "-v", "-n", "5", "--seed", "77")
     assert b"seed 77" in result.stderr
@@ -304,6 +318,7 @@ def test_verbose_tells_where_the_time_before_the_first_token_went(generate: Gpt2
     assert len(lines) == 3
 
 
+@pytest.mark.slow
 def test_color_is_styling_alone(generate: Gpt2) -> None:
     options = ("--seed", "1", "-n", "5", "--echo")
     colored = generate(PROMPT, *options, "--color", "always").stdout
@@ -311,6 +326,7 @@ def test_color_is_styling_alone(generate: Gpt2) -> None:
     assert colored == b"\x1b[1m" + PROMPT.encode() + b"\x1b[0m" + plain.removeprefix(PROMPT.encode())
 
 
+@pytest.mark.slow
 def test_the_bundled_model_writes_without_torch_and_twice_the_same(gpt2: Gpt2, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('torch is not here')\n")
     runs = [
@@ -343,12 +359,14 @@ def threads_of_a_run(checkpoint: Path, backend: str, *arguments: str, **variable
     return int(result.stdout.split()[-1])
 
 
+@pytest.mark.slow
 def test_numpy_computes_a_small_model_on_one_thread_unless_threads_are_chosen(checkpoint: Path) -> None:
     assert threads_of_a_run(checkpoint, "numpy") == 1
     assert threads_of_a_run(checkpoint, "numpy", "--threads", "2") == 2
     assert threads_of_a_run(checkpoint, "numpy", OMP_NUM_THREADS="2") == 2
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_the_kernels_compute_on_every_core_unless_threads_are_chosen(checkpoint: Path) -> None:
     assert threads_of_a_run(checkpoint, "compiled") == available_cores()
@@ -356,6 +374,7 @@ def test_the_kernels_compute_on_every_core_unless_threads_are_chosen(checkpoint:
     assert threads_of_a_run(checkpoint, "compiled", OMP_NUM_THREADS="3") == 3
 
 
+@pytest.mark.slow
 def test_a_device_is_written_and_not_replaced(generate: Gpt2) -> None:
     result = generate(PROMPT, "--seed", "1", "-n", "5", "-o", "/dev/stdout")
     assert result.stdout == generate(PROMPT, "--seed", "1", "-n", "5").stdout

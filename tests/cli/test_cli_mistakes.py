@@ -8,6 +8,7 @@ import pytest
 from conftest import Gpt2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "way_on"),
     [
@@ -54,6 +55,7 @@ def test_a_prompt_that_is_also_a_file_is_continued_with_a_note(gpt2: Gpt2, tmp_p
     assert result.stderr.decode() == f"note: {file} is also a file; -f {file} reads the prompt from it\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["generate"], ["models", "list"], []], ids=" ".join)
 def test_help_is_also_a_command(gpt2: Gpt2, words: list[str]) -> None:
     assert gpt2("help", *words).stdout == gpt2(*words, "--help").stdout

@@ -65,6 +65,7 @@ def bundled() -> list[str]:
     return [model.name] if model else []
 
 
+@pytest.mark.slow
 def test_the_list_names_models_with_size_revision_and_path(
     gpt2: Gpt2, cache: Path, bundled: list[str]
 ) -> None:
@@ -246,6 +247,7 @@ def test_removal_takes_the_weights_converted_from_a_model_along(gpt2: Gpt2, cach
     assert find_model("gpt2") is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [

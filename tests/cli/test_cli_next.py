@@ -80,6 +80,7 @@ def test_a_pipe_gets_ten_lines_of_tsv(following: Gpt2) -> None:
     assert [row["token"] for row in rows] == [row["token"] for row in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "bos"), [("numpy", True), ("numpy", False), ("torch", True)])
 def test_candidates_have_their_exact_probability_however_many_tokens_they_are(
     following: Gpt2, made: tuple[Path, Any], tokenizer: Tokenizer, backend: str, bos: bool
@@ -120,6 +121,7 @@ def test_text_comes_from_stdin_or_a_file_too(following: Gpt2, tmp_path: Path) ->
     assert following("-f", tmp_path / "x").stdout == expected
 
 
+@pytest.mark.slow
 def test_a_text_that_ends_in_a_space_is_pointed_out(following: Gpt2) -> None:
     assert b"ends in white space" in following("Once ").stderr
     assert following("Once ", "-q").stderr == b""
@@ -133,6 +135,7 @@ def test_bos_alone_is_a_text(following: Gpt2, made: tuple[Path, Any], tokenizer:
     assert rows_of(following("", "--bos", "-k", "1", "--json").stdout)[0]["id"] == int(expected)
 
 
+@pytest.mark.slow
 def test_a_text_beyond_the_context_is_refused_or_cut(following: Gpt2) -> None:
     refused = following("x" * 60)
     assert refused.returncode == 2
@@ -163,6 +166,7 @@ def test_a_terminal_shows_bars_that_fit(
     assert columns == 20 or "█" in lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -39,6 +39,7 @@ def surprisals(gpt2: Gpt2, checkpoint: Path, name: str) -> list[float]:
     return [*(row[name] for row in rows[: len(LINES) - 1]), float("inf")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "name"), [("mean", "mean_surprisal"), ("total", "surprisal")])
 def test_lines_come_unchanged_the_least_surprising_first(
     rank: Gpt2, gpt2: Gpt2, checkpoint: Path, by: str, name: str
@@ -59,6 +60,7 @@ def test_lines_come_unchanged_the_least_surprising_first(
     assert report[-1][name] is None
 
 
+@pytest.mark.slow
 def test_the_best_lines_are_the_first_of_all(rank: Gpt2, tmp_path: Path) -> None:
     whole = rank(stdin=b"".join(LINES)).stdout
     assert rank("-n", "2", stdin=b"".join(LINES)).stdout == b"".join(whole.splitlines(keepends=True)[:2])
@@ -74,6 +76,7 @@ def test_a_last_line_without_an_end_gets_one(rank: Gpt2) -> None:
     assert rank(stdin=b"").stdout == b""
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_is_refused_in_one_line(rank: Gpt2, tmp_path: Path) -> None:
     for arguments, code in (
         (["--by", "median"], 2),

@@ -86,6 +86,7 @@ def test_a_row_a_token_with_the_surprisal_of_transformers(
     assert b"\x1b" not in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["token", "word", "line", "document"])
 def test_every_format_tells_the_same_to_its_reader(score: Gpt2, by: str) -> None:
     def run(kind: str) -> bytes:
@@ -114,6 +115,7 @@ def test_every_format_tells_the_same_to_its_reader(score: Gpt2, by: str) -> None
             assert TRICKY.encode()[row["byte_start"] : row["byte_end"]].decode() == named
 
 
+@pytest.mark.slow
 def test_tsv_is_the_default_and_the_same_in_a_file(score: Gpt2, tmp_path: Path) -> None:
     target = tmp_path / "scores.tsv"
     plain = score("--text", "Once upon")
@@ -123,6 +125,7 @@ def test_tsv_is_the_default_and_the_same_in_a_file(score: Gpt2, tmp_path: Path) 
     assert target.read_bytes() == plain.stdout
 
 
+@pytest.mark.slow
 def test_text_file_and_stdin_are_scored_alike_with_every_byte(score: Gpt2, tmp_path: Path) -> None:
     file = tmp_path / "x.txt"
     file.write_bytes(TRICKY.encode())
@@ -161,6 +164,7 @@ def test_documents_sum_up_their_tokens_and_files_end_in_a_total(
         assert row["bits_per_byte"] == pytest.approx(nats[place] / count[place] / math.log(2), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["line", "endoftext"])
 def test_parts_of_a_split_file_are_scored_by_themselves(
     score: Gpt2, split: str, made: tuple[Path, Any], tokenizer: Tokenizer
@@ -185,6 +189,7 @@ def test_the_special_token_is_plain_text_unless_it_parts_documents(score: Gpt2, 
     assert len(rows) == len(tokenizer.encode(SEPARATOR)) > 1
 
 
+@pytest.mark.slow
 def test_a_long_text_is_scored_once_whatever_the_batch_and_the_backend(score: Gpt2) -> None:
     text = " ".join(f"word{number}" for number in np.random.default_rng(0).integers(0, 99, 150)).encode()
     runs = [
@@ -200,6 +205,7 @@ def test_a_long_text_is_scored_once_whatever_the_batch_and_the_backend(score: Gp
     assert surprisals[0] != pytest.approx(surprisals[3], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_without_bos_the_first_token_is_empty_or_null_never_zero(score: Gpt2) -> None:
     first, second, *_ = table(score("--text", "Once upon", "--no-bos").stdout)
     names = ("surprisal", "probability", "entropy", "rank")
@@ -218,6 +224,7 @@ def test_words_have_both_columns(score: Gpt2) -> None:
     assert all(row["surprisal"] != row["surprisal_corrected"] for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["hf", "lm-eval", "llama.cpp"])
 def test_a_protocol_tells_its_perplexity_and_its_settings(score: Gpt2, protocol: str) -> None:
     text = " ".join(["Once upon a time there was a word"] * 12)
@@ -296,6 +303,7 @@ def test_pairs_compare_the_regions_that_tokens_make(
 LINES = [b"Once upon a time\n", b"\n", b"zq xj kv\r\n", b"The end of the caf\xc3\xa9\n", b"no end"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("condition", "name", "compare"),
     [
@@ -342,6 +350,7 @@ def test_filters_read_files_and_name_the_line_that_is_no_text(score: Gpt2, tmp_p
     assert f"{tmp_path / 'b'}, line 2: the byte 0xff".encode() in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -406,6 +415,7 @@ def test_a_view_shows_the_text_with_bars_or_shades_below_the_width(gpt2: Gpt2) -
     assert "".join(re.split(r"\x1b\[[\d;]*m", shaded)) == "The cat sat.\nOn the moon.\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [20, 40, 80])
 @pytest.mark.parametrize("color", ["always", "never"])
 def test_a_view_on_a_terminal_fits_and_has_a_legend_that_a_pipe_lacks(

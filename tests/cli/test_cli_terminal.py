@@ -86,6 +86,7 @@ def test_ctrl_c_ends_a_shell_loop(checkpoint: Path, environment: dict[str, str])
     assert errors == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.3, 0.4])
 def test_ctrl_c_at_any_moment_of_the_start_dies_quietly(
     checkpoint: Path, environment: dict[str, str], delay: float
@@ -162,6 +163,7 @@ def test_nothing_to_read_on_a_terminal_is_an_error_and_no_hang(environment: dict
     assert errors.count(b"\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [20, 40, 80])
 def test_a_terminal_shows_the_text_of_a_pipe_but_for_line_breaks_and_controls(
     gpt2: Gpt2, checkpoint: Path, environment: dict[str, str], columns: int
@@ -174,6 +176,7 @@ def test_a_terminal_shows_the_text_of_a_pipe_but_for_line_breaks_and_controls(
     assert "".join(shown.split()) == "".join(replaced(piped).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [20, 40, 80])
 def test_a_terminal_breaks_generated_text_between_words(
     gpt2: Gpt2, environment: dict[str, str], columns: int
@@ -238,6 +241,7 @@ def test_quiet_shows_nothing_on_a_terminals_stderr(checkpoint: Path, environment
     assert terminal.read_all() == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [20, 80, 200])
 def test_help_fits_narrow_and_wide_terminals(environment: dict[str, str], columns: int) -> None:
     del environment["COLUMNS"]

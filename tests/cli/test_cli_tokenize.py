@@ -65,6 +65,7 @@ def test_each_file_has_a_line(gpt2: Gpt2, tmp_path: Path) -> None:
     assert shown.stdout == HELLO + b"\n\n171 119 123 15496\n"
 
 
+@pytest.mark.slow
 def test_counts_read_like_those_of_wc(gpt2: Gpt2, tmp_path: Path) -> None:
     a, b = write(tmp_path, a=b"Hello world", b=b"")
     assert gpt2("tokenize", "--count", a, b).stdout == f"2 {a}\n0 {b}\n2 total\n".encode()
@@ -107,6 +108,7 @@ def test_json_has_an_object_a_file(gpt2: Gpt2, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", ["15496 995", "15496,995", "[15496, 995]\n", " 15496\n995\n"])
 def test_decode_reads_ids_however_they_are_written(gpt2: Gpt2, ids: str) -> None:
     assert gpt2("tokenize", "--decode", "--text", ids).stdout == b"Hello world"
@@ -165,6 +167,7 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(gpt2: Gpt2, tmp_path: 
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ids", "message"),
     [

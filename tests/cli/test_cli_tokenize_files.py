@@ -39,12 +39,14 @@ def broken_file(tmp_path: Path, long_file: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_long_file_has_the_ids_of_tiktoken(gpt2: Gpt2, long_file: Path) -> None:
     assert gpt2("tokenize", long_file).stdout == f"{' '.join(map(str, IDS))}\n".encode()
     assert gpt2("tokenize", "--count", long_file).stdout == f"{len(IDS)} {long_file}\n".encode()
     assert gpt2("tokenize", "--count", stdin=TEXT.encode()).stdout == f"{len(IDS)}\n".encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "dtype"), [("u16", "<u2"), ("u32", "<u4")])
 def test_binary_ids_of_all_files_stand_one_after_the_other(
     gpt2: Gpt2, tmp_path: Path, long_file: Path, kind: str, dtype: str
@@ -90,6 +92,7 @@ def test_binary_needs_a_file(gpt2: Gpt2) -> None:
     assert shown.stderr == b"Error: --format writes binary, so it needs -o FILE.\n"
 
 
+@pytest.mark.slow
 def test_an_invalid_byte_late_in_a_file_leaves_no_output_file(
     gpt2: Gpt2, tmp_path: Path, broken_file: Path, long_file: Path
 ) -> None:
@@ -223,6 +226,7 @@ def test_an_interruption_leaves_no_file(environment: dict[str, str], tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error(environment: dict[str, str], long_file: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
@@ -237,6 +241,7 @@ def test_a_full_disk_is_an_error(environment: dict[str, str], long_file: Path) -
     assert (shown.returncode, shown.stderr) == (1, b"Error: No space left on device.\n")
 
 
+@pytest.mark.slow
 def test_a_bar_shows_on_a_terminal_how_far_the_reading_is(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -315,6 +320,7 @@ def test_conflicting_flags_are_rejected(gpt2: Gpt2, arguments: list[str], flags:
     assert shown.stderr.decode() == f"Error: {flags} exclude each other.\n"
 
 
+@pytest.mark.slow
 def test_much_text_needs_neither_torch_nor_awkward(environment: dict[str, str], long_file: Path) -> None:
     program = f"""
 import sys
@@ -328,6 +334,7 @@ print({{"torch", "awkward", "rich"}} & set(sys.modules), "gigatoken" in sys.modu
     assert shown.stdout.splitlines() == [f"{len(IDS)} {long_file}", "set() True"]
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_in_the_length_of_a_file(
     environment: dict[str, str], tmp_path: Path, long_file: Path
 ) -> None:

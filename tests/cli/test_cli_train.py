@@ -75,6 +75,7 @@ def wait_for(process: subprocess.Popen[bytes], beginning: bytes) -> None:
     raise AssertionError(seen)
 
 
+@pytest.mark.slow
 def test_a_new_model_is_an_ordinary_folder_that_transformers_reads_alike(
     gpt2: Gpt2, poem: Path, tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_new_model_is_an_ordinary_folder_that_transformers_reads_alike(
         assert greedy.stdout.decode() == text + "\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [[], ["--lora", "4"]], ids=["whole", "lora"])
 def test_fine_tuning_lowers_the_held_out_bits_per_byte(poem: Path, tmp_path: Path, extra: list[str]) -> None:
     parent, child, other = tmp_path / "parent", tmp_path / "child", tmp_path / "other.txt"
@@ -111,6 +113,7 @@ def test_fine_tuning_lowers_the_held_out_bits_per_byte(poem: Path, tmp_path: Pat
     assert after < before - 0.2
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_kill_lose_no_digit(poem: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     options = [*LONG, "--steps", "200", "--dropout", "0.1"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -137,6 +140,7 @@ def test_ctrl_c_and_kill_lose_no_digit(poem: Path, tmp_path: Path, environment: 
     assert losses(parts) == losses(whole)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(poem: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     endless = ["--steps", "2", "--batch-tokens", "100000000"]
     process = start([*COMMAND, "train", str(poem), "-o", str(tmp_path / "x"), *SHAPE, *endless], environment)
@@ -149,6 +153,7 @@ def test_a_second_ctrl_c_ends_at_once(poem: Path, tmp_path: Path, environment: d
     assert b"Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_give_the_losses_of_one_and_their_number_may_change(
     poem: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -167,6 +172,7 @@ def test_processes_of_torchrun_give_the_losses_of_one_and_their_number_may_chang
     assert losses(together) == pytest.approx(np.array(losses(alone)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_death_of_a_process_ends_the_job_with_a_message(
     poem: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -183,6 +189,7 @@ def test_the_death_of_a_process_ends_the_job_with_a_message(
     assert b"Error: Another process of this job ended, so this one cannot go on." in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -205,6 +212,7 @@ def test_a_bad_text_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -246,6 +254,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert result.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(
     poem: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -260,6 +269,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_and_gets_its_cursor_back(
     poem: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:

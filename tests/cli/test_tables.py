@@ -64,6 +64,7 @@ def cached(environment: dict[str, str]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize(
     "arguments", COMMANDS, ids=lambda arguments: " ".join([*arguments[:2], arguments[-1]])

@@ -96,6 +96,7 @@ def assert_same(model: Model[Any], *arguments: Any, **settings: Any) -> Drafts:
     return ahead.drafts[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_the_tokens_are_those_without_speculation(model: Model[Any], name: str) -> None:
     drafts = [
@@ -105,6 +106,7 @@ def test_the_tokens_are_those_without_speculation(model: Model[Any], name: str) 
     assert 0 < accepted < sum(entry.proposed for entry in drafts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slide", [False, True])
 @pytest.mark.parametrize("name", ["greedy", "near", "cold"])
 def test_the_end_of_the_context_is_met_as_without_speculation(
@@ -148,6 +150,7 @@ def test_repetitive_text_takes_far_fewer_passes_than_tokens(
     assert max(time for _, time in decoding) == 1 + LONGEST_DRAFT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_there_are_never_more_passes_than_without_speculation(
     model: Model[Any], passes: list[tuple[int, int]], name: str

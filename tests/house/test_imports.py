@@ -95,6 +95,7 @@ def packages(names: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", list(command_lines(typer.main.get_command(app))), ids=lambda words: " ".join(["gpt2", *words])
 )

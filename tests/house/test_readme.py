@@ -16,6 +16,7 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)]+)\)")
 WRITTEN = (*DOCUMENTS, *(path for path in sorted(ROOT.glob("*.md")) if path != README))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_examples_show_what_they_print(document: Path, tmp_path: Path) -> None:
     text = document.read_text()

@@ -52,6 +52,7 @@ def parts_by_command() -> dict[str, dict[str, list[str]]]:
 PARTS = parts_by_command()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", PARTS)
 def test_a_command_prints_the_fields_that_the_table_names(command: str, tmp_path: Path) -> None:
     done = run_command(command, tmp_path)

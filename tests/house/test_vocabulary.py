@@ -50,6 +50,7 @@ def test_only_the_command_line_knows_flags(name: str) -> None:
     assert not told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FILES.keys() - {"checkpoint/architectures.py"}))
 def test_only_the_architectures_know_what_files_call_a_weight(name: str) -> None:
     assert not [text for text in strings(name) if WEIGHT_NAME.search(text)]

@@ -82,6 +82,7 @@ def snapshot(cache: Path, commit: str) -> Path:
     return cache / "models--acme--tiny" / "snapshots" / commit
 
 
+@pytest.mark.slow
 def test_a_downloaded_model_is_found(cache: Path) -> None:
     named, other = commits(cache)
     for name, commit in ((REPO, named), (f"{REPO}@main", named), (f"{REPO}@{other}", other)):
@@ -229,6 +230,7 @@ def test_a_path_that_holds_no_whole_model_says_what_it_lacks(checkpoint: Path, t
         find_model(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_download_reports_each_file_from_its_first_to_its_last_byte(
     checkpoint: Path, environment: dict[str, str]
 ) -> None:
@@ -294,6 +296,7 @@ for repo in sys.argv[1:]:
     return result.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_refusal_says_what_to_do(checkpoint: Path, environment: dict[str, str]) -> None:
     repos = [f"acme/refusal-{number}" for number in range(len(REFUSALS))]
     with LoopbackHub() as hub:

@@ -116,6 +116,7 @@ def test_logits_equal_those_of_transformers_with_every_activation(
     np.testing.assert_allclose(run(model, ids), expected, atol=TOLERANCE, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_greedy_ids_equal_those_of_transformers(checkpoint: Checkpoint, backend: tuple[str, str]) -> None:
     folder, reference = checkpoint(n_positions=GREEDY_TOKENS + 8)
     prompt = [[5, 17, 99, 3]]

@@ -64,6 +64,7 @@ def test_a_checkpoint_without_its_head_equals_its_whole(
     check(load_checkpoint(tmp_path, *backend), reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_a_checkpoint_of_another_number_type_is_computed_in_float32(
     tmp_path: Path, backend: tuple[str, str], dtype: torch.dtype

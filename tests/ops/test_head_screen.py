@@ -113,6 +113,7 @@ def in_type(head: Array, dtype: str) -> Array:
         return head.astype(np.float32).astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__.replace("_", " "))
 def test_the_highest_logits_are_those_of_the_whole_head(
@@ -240,6 +241,7 @@ SAMPLINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 def test_a_screened_model_writes_the_same_tokens(

@@ -81,6 +81,7 @@ def test_a_product_is_that_of_the_rounded_factors() -> None:
         assert_within(own.linear_int8(x, own.packed(weight), bias, 40), expected, bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 4, 5, 12, 13, 25])
 @pytest.mark.parametrize("middle", [0, 40, -90])
 def test_coarse_sums_of_whole_numbers_are_exact(rows: int, middle: int, instructions: str) -> None:

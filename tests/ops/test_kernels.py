@@ -78,6 +78,7 @@ PRODUCTS = [(kind, dtype) for kind in ("linear", "lm_head") for dtype in CODES]
 ALL_PRODUCTS = [*PRODUCTS, ("linear_int8", "15 bits"), ("linear_int8", "8 bits")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize(("kind", "dtype"), PRODUCTS)
 def test_a_product_of_any_size_is_that_in_float64(kind: str, dtype: str) -> None:
@@ -89,6 +90,7 @@ def test_a_product_of_any_size_is_that_in_float64(kind: str, dtype: str) -> None
             assert_within(product(x), *product.in_float64(x))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize(("kind", "dtype"), ALL_PRODUCTS)
 def test_a_row_of_a_product_is_the_same_in_any_company(kind: str, dtype: str) -> None:
@@ -101,6 +103,7 @@ def test_a_row_of_a_product_is_the_same_in_any_company(kind: str, dtype: str) ->
                 np.testing.assert_array_equal(product(x[:rows]), alone[:rows])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize(("kind", "dtype"), ALL_PRODUCTS)
 @pytest.mark.parametrize("rows", [1, 5, 11, 12, MOST_ROWS])
@@ -200,6 +203,7 @@ def attended(queries: Array, keys: Array, values: Array, scale: float) -> tuple[
     return expected, factor * (weights @ np.abs(values)) + np.exp(-87) * np.abs(values).max()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("width", WIDTHS)
 def test_attention_of_any_size_is_that_in_float64(width: int) -> None:
@@ -222,6 +226,7 @@ def test_attention_to_numbers_of_any_size_is_that_in_float64(size: float) -> Non
     assert_within(own.attention(queries, keys, values), expected, bound + 30 * TINY)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_query_attends_alone_as_it_does_in_a_block(width: int) -> None:

@@ -77,6 +77,7 @@ def test_a_layer_norm_leaves_its_input_alone(ops: Ops[Any]) -> None:
     check(ops, given_x, x, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [1, 2, QUERIES_AT_ONCE, QUERIES_AT_ONCE + 1, 2 * QUERIES_AT_ONCE + 3])
 @pytest.mark.parametrize("past", [0, 1, 5])
 def test_attention_is_causal_with_and_without_a_past(ops: Ops[Any], time: int, past: int) -> None:

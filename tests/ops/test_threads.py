@@ -111,6 +111,7 @@ def test_memory_that_holds_nothing_yet_is_not_touched() -> None:
 OPEN = "import os; from gpt2cli.ops.backend import compute_threads, open_backend; "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -129,6 +130,7 @@ def test_other_processes_find_the_variables_that_the_user_set(arguments: str) ->
     assert run(code, variables) == "None 2 None None 1"
 
 
+@pytest.mark.slow
 @needs_kernels
 @pytest.mark.skipif(available_cores() < 2, reason="there is only one core")
 @pytest.mark.parametrize(
@@ -153,6 +155,7 @@ def test_a_second_backend_heeds_the_variables_of_the_user_too() -> None:
     assert run(code, {"OMP_NUM_THREADS": "2"}) in ("2", "None")
 
 
+@pytest.mark.slow
 @needs_kernels
 @pytest.mark.parametrize(
     ("variables", "count"),
@@ -180,6 +183,7 @@ def test_blas_has_no_threads_beside_those_of_the_kernels() -> None:
     assert run(code, {}) in ("1", "None")
 
 
+@pytest.mark.slow
 def test_torch_uses_the_threads_asked_for() -> None:
     code = "import torch; from gpt2cli.ops.backend import open_backend; "
     code += "open_backend('cpu', 'torch', threads=1); print(torch.get_num_threads())"

@@ -151,6 +151,7 @@ def test_lines_are_broken_between_words(texts: list[str], width: int, lines: lis
     assert [[placed.part.text for placed in line if placed.part.text] for line in broken] == lines
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.characters()), max_size=5))
 def test_every_text_has_pictures(texts: list[str]) -> None:
     parts = [Part(text, 1.0, "1 bit") for text in texts]
@@ -171,6 +172,7 @@ def test_every_part_of_such_a_text_has_an_image(text: str) -> None:
             assert image.format == "PNG"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium or Chrome")
 def test_a_browser_paints_no_space_where_it_breaks_a_line(tmp_path: Path) -> None:
     def picture(text: str) -> bytes:

@@ -112,6 +112,7 @@ def llama_cpp_perplexity(model: Any, tokens: list[int], n_ctx: int) -> float:
 LENGTHS = [2, 24, 47, 48, 49, 72, 97, 110]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("stride", [CONTEXT, 24, 17])
 def test_hf_is_the_recipe_of_the_documentation(
@@ -125,6 +126,7 @@ def test_hf_is_the_recipe_of_the_documentation(
     assert math.isnan(expected) or found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, *LENGTHS])
 @pytest.mark.parametrize("window", [CONTEXT, 10])
 def test_lm_eval_is_its_rolling_loglikelihood(
@@ -140,6 +142,7 @@ def test_lm_eval_is_its_rolling_loglikelihood(
     assert (found.tokens, found.words, found.bytes) == (length, words, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [96, 97, 143, 144, 200])
 @pytest.mark.parametrize("window", [CONTEXT, 31])
 def test_llama_cpp_scores_the_second_half_of_each_chunk(

@@ -63,6 +63,7 @@ def test_token_rows_have_the_surprisal_entropy_and_rank_of_transformers(
             assert row.text == TEXT[row.start : row.end]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", get_args(By))
 def test_rows_are_those_of_the_command(
     gpt2: Gpt2, made: tuple[Path, Any], loaded: LoadedModel, by: By

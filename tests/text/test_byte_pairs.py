@@ -96,6 +96,7 @@ def gpt2(request: pytest.FixtureRequest, folder: Path) -> BytePairs:
     return require(folder, layout(GPT2))
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(ASCII)
 def test_ids_of_ascii_text_are_those_of_tokenizers(gpt2: BytePairs, text: str) -> None:

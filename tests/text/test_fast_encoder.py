@@ -91,6 +91,7 @@ def adversarial_strings() -> Iterator[str]:
         )
 
 
+@pytest.mark.slow
 def test_the_table_has_the_code_points_on_which_the_libraries_disagree() -> None:
     disputed = disputed_code_points(encode_with_gigatoken(), encode_with_tiktoken())
     assert list(as_ranges(disputed)) == DISPUTED_CODE_POINTS.read_text().split()
@@ -101,6 +102,7 @@ def test_ids_are_those_of_tiktoken(fast: FastEncoder, text: str) -> None:
     assert encode(fast, text) == TIKTOKEN.encode_ordinary(text)
 
 
+@pytest.mark.slow
 def test_ids_of_every_code_point_are_those_of_tiktoken(fast: FastEncoder) -> None:
     for start in range(0, len(CODE_POINTS), 512):
         # Alone, after a space, between letters and after an apostrophe; a line end keeps each from the next.
@@ -121,6 +123,7 @@ def test_ids_of_adversarial_strings_are_those_of_both_libraries(fast: FastEncode
         assert encode(fast, text) == TIKTOKEN.encode_ordinary(text) == TOKENIZER.encode(text)
 
 
+@pytest.mark.slow
 def test_ids_of_source_code_are_those_of_both_libraries(fast: FastEncoder) -> None:
     for text in blocks_of_source_code():
         ids = encode(fast, text)
@@ -224,6 +227,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_stays_on_the_slow_one() -> Non
     assert Tokenizer(train(), ModelConfig(vocab_size=257)).open_fast_encoder() is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a peak of memory there")
 def test_memory_does_not_grow_with_the_number_of_different_words() -> None:
     program = """

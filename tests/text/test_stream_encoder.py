@@ -46,6 +46,7 @@ def encoder(request: pytest.FixtureRequest) -> StreamEncoder:
     return StreamEncoder(TOKENIZER) if request.param == "slow" else warm_encoder()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 1000, 1 << 14, 1 << 20])
 def test_ids_do_not_depend_on_how_the_bytes_come(encoder: StreamEncoder, size: int) -> None:
     assert encode(encoder, MIXED.encode(), size) == TIKTOKEN.encode_ordinary(MIXED)

@@ -53,6 +53,7 @@ def test_u16_is_refused_to_a_vocabulary_that_does_not_fit(tmp_path: Path) -> Non
         write(tmp_path / "f", "u16", 65537, [1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vocab_size", [50257, 10**7, 10**8])
 def test_ids_in_decimal_are_the_same_however_many(vocab_size: int) -> None:
     text = DecimalText(vocab_size)

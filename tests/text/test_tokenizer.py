@@ -126,6 +126,7 @@ def test_ids_are_those_of_tiktoken_and_stand_for_the_text(text: str) -> None:
     assert TOKENIZER.decode(ids) == text.encode()
 
 
+@pytest.mark.slow
 @given(TEXTS)
 def test_ids_are_those_of_tokenizers(gpt2_library: tokenizers.Tokenizer, text: str) -> None:
     assert TOKENIZER.encode(text, special=True) == gpt2_library.encode(text).ids

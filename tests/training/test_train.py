@@ -92,6 +92,7 @@ def test_a_parent_is_fine_tuned_on_several_texts_away_from_the_main_thread(
     assert kept["parent"] == str(tmp_path / "parent")
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_raises_and_resuming_changes_no_loss(
     poem: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:

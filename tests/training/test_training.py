@@ -41,6 +41,7 @@ def losses(settings: TrainingSettings, count: int) -> list[float]:
     return [record.loss for record in records(new_trainer(settings), count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_the_loss_of_a_fresh_model_is_that_of_a_uniform_guess_and_falls(optimizer: OptimizerName) -> None:
     settings = replace(SETTINGS, steps=100, optimizer=optimizer, learning_rate=5e-3)

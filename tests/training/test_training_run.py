@@ -81,6 +81,7 @@ def test_the_held_out_loss_is_that_of_transformers_over_all_ids_but_the_first(tm
     assert first.bits_per_byte == pytest.approx(total / math.log(2) / text_bytes, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "taken"),
     [
