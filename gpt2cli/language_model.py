@@ -12,7 +12,7 @@ from gpt2cli.hub.reporter import Reporter
 from gpt2cli.model import loading
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.ops.compute import Compute
-from gpt2cli.scoring.settings import NextSettings, RowSettings
+from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation
@@ -93,8 +93,8 @@ class LanguageModel(LoadedModel):
 
         return Continuation(self, prompt, settings, num_samples, batch_size)
 
-    @_takes(RowSettings)
-    def score(self, text: str, settings: RowSettings) -> list[Row]:
+    @_takes(ScoringSettings)
+    def score(self, text: str, settings: ScoringSettings) -> list[Row]:
         """Score a text and return a row for each token, word or line, or one for the document.
 
         Rows are dataclasses with the text, its place and its surprisal, so that pandas.DataFrame(rows) is a

@@ -5,19 +5,19 @@ No other module knows these names. The others use the roles in `gpt2cli.checkpoi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gpt2cli.checkpoint.roles import layer_of, role_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Architecture:
     """A family of models, as transformers writes its files.
 
     `weight_names` has the name of each role, with {layer} for the number of a layer. Files of a model without
-    its head omit `prefix`. `buffers` matches the bare names of tensors that are not weights.
+    its head omit `prefix`. `buffers` is a pattern of the bare names of tensors that are not
+    weights.
     `old_config_keys` maps keys of older config.json files to the current ones.
     """
 
@@ -27,7 +27,7 @@ class Architecture:
     old_config_keys: Mapping[str, str]
     prefix: str
     weight_names: Mapping[str, str]
-    buffers: re.Pattern[str]
+    buffers: str
 
     def full_name(self, name: str) -> str:
         """Return the name that files of the whole model give a weight, from its canonical name."""
@@ -58,7 +58,7 @@ GPT2 = Architecture(
         "head": "lm_head",
     },
     # Causal masks.
-    buffers=re.compile(r"h\.\d+\.attn\.(bias|masked_bias)"),
+    buffers=r"h\.\d+\.attn\.(bias|masked_bias)",
 )
 ARCHITECTURES = (GPT2,)
 

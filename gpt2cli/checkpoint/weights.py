@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def load_weights(files: Sequence[Path], config: ModelConfig) -> dict[str, Stored
         # Some files repeat the tied head.
         stored.pop(HEAD, None)
     problems = list(_problems(stored, expected, architecture))
-    others = [name for name in found if name not in names and not architecture.buffers.fullmatch(name)]
+    others = [name for name in found if name not in names and not re.fullmatch(architecture.buffers, name)]
     problems += [f"{name} is unexpected" for name in others]
     if problems:
         raise _misfit(files, problems)

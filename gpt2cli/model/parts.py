@@ -10,7 +10,7 @@ from gpt2cli.checkpoint.roles import HEAD, LAYERS, POSITION_EMBEDDING, TOKEN_EMB
 from gpt2cli.ops.operations import A
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Affine(Generic[A]):
     """The weight and the bias of a projection or a norm."""
 
@@ -18,7 +18,7 @@ class Affine(Generic[A]):
     bias: A
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Layer(Generic[A]):
     """The weights of one block, in the order of use."""
 
@@ -30,7 +30,7 @@ class Layer(Generic[A]):
     mlp_out: Affine[A]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Parts(Generic[A]):
     """The weights of a model, in the order of use."""
 

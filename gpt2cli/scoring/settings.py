@@ -23,7 +23,7 @@ class ScoringSettings:
     token has no score. `window` and `stride` are in tokens: a longer text is read in windows that move by
     the stride, by default the model's context and half of the window. `batch_size` is how many windows fill
     one batch, by default 1 on a CPU and 8 elsewhere. `protocol` measures perplexity exactly as another tool
-    does, and sets its own defaults.
+    does, and sets its own defaults. `by` is what gets a row: tokens by default, documents under a protocol.
 
     Raises:
         UsageError: a value is out of its range.
@@ -35,11 +35,14 @@ class ScoringSettings:
     stride: int | None = None
     batch_size: int | None = None
     protocol: ProtocolName | None = None
+    by: By | None = None
 
     def __post_init__(self) -> None:
         require_choice("unit", self.unit, get_args(Unit))
         if self.protocol is not None:
             require_choice("protocol", self.protocol, get_args(ProtocolName))
+        if self.by is not None:
+            require_choice("by", self.by, get_args(By))
         for name in ("window", "stride", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -57,17 +60,6 @@ class ScoringSettings:
         if self.protocol and by != "document":
             raise UsageError("`protocol` measures documents only.", "Leave out `by`.")
         return by
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RowSettings(ScoringSettings):
-    """How a text is scored, and what gets a row; None means tokens, or documents under a protocol.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-
-    by: By | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

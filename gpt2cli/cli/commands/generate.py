@@ -67,7 +67,6 @@ def generate(
 
 
 def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:
-    from gpt2cli.cli.output.timing import generation_summary
     from gpt2cli.generation.completion import Timing
 
     prefill_seconds = run.prefill()
@@ -83,7 +82,10 @@ def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watc
             raise
         timing = Timing(run.loaded.seconds, prefill_seconds, time.perf_counter() - start)
         writer.end_batch(batch.completions, timing)
-        messages.detail(generation_summary(run, batch.completions.values(), timing))
+        if messages.verbose:
+            from gpt2cli.cli.output.timing import generation_summary
+
+            messages.note(generation_summary(run, batch.completions.values(), timing))
     messages.detail(watch.summary())
 
 

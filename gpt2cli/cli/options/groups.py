@@ -26,16 +26,16 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in signature.parameters.items()
         if is_dataclass(parameter.annotation)
     }
+    options = {name: _options(group) for name, group in groups.items()}
     parameters: list[Parameter] = []
     for name, parameter in signature.parameters.items():
-        own = [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
-        parameters += _options(groups[name]) if name in groups else own
+        parameters += options.get(name, [parameter.replace(kind=Parameter.KEYWORD_ONLY)])
     parameters = [_with_default_in_help(parameter) for parameter in parameters]
 
     @wraps(command)
     def run(**values: Any) -> None:
         for name, group in groups.items():
-            values[name] = group(**{option: values.pop(option) for option in option_types(group)})
+            values[name] = group(**{option.name: values.pop(option.name) for option in options[name]})
         command(**values)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING
 
-from gpt2cli.cli.spelling import spell
 from gpt2cli.hub.reporter import Progress, Reporter
 
 if TYPE_CHECKING:
@@ -38,7 +37,11 @@ class Messages(Reporter):
     def note(self, text: str) -> None:
         """Print one line, unless quiet."""
         if not self.quiet and sys.stderr is not None:
-            print(spell(text), file=sys.stderr, flush=True)
+            if "`" in text:
+                from gpt2cli.cli.spelling import spell
+
+                text = spell(text)
+            print(text, file=sys.stderr, flush=True)
 
     def detail(self, text: str) -> None:
         """Print one line, if verbose."""
