@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -117,3 +118,17 @@ def hidden(folder: Path, *modules: str, then: str = "") -> dict[str, str]:
     (folder / "sitecustomize.py").write_text(f"HIDDEN = {modules!r}\n{HIDE}{then}")
     # A command must find the package that is tested before any that is installed.
     return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[1])])}
+
+
+@pytest.fixture
+def passes(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return the list in which each forward pass leaves its (batch, time)."""
+    seen: list[tuple[int, int]] = []
+    embed = model.ops.embed
+
+    def counted(tokens: Any, positions: Any, ids: Any, start: int) -> Any:
+        seen.append(tuple(ids.shape))
+        return embed(tokens, positions, ids, start)
+
+    monkeypatch.setattr(model.ops, "embed", counted)
+    return seen

@@ -48,7 +48,7 @@ class Fault:
 
 @dataclass
 class Repository:
-    """Hold the folder of each commit and the commit of each branch or tag."""
+    """The folder of each commit, and the commit of each branch or tag."""
 
     commits: dict[str, Path] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)

@@ -147,20 +147,6 @@ def test_no_pass_runs_after_the_last_token(model: Model[Any], passes: list[tuple
     assert passes == [(1, len(PROMPT))] + [(3, 1)] * 4
 
 
-@pytest.fixture
-def passes(model: Model[Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Return the list in which each forward pass leaves its (batch, time)."""
-    seen: list[tuple[int, int]] = []
-    embed = model.ops.embed
-
-    def counted(tokens: Any, positions: Any, ids: Any, start: int) -> Any:
-        seen.append(tuple(ids.shape))
-        return embed(tokens, positions, ids, start)
-
-    monkeypatch.setattr(model.ops, "embed", counted)
-    return seen
-
-
 def test_logprobs_are_the_models_own_whatever_the_sampling(model: Model[Any], reference: Any) -> None:
     prefilled = prefill(model, PROMPT, 6)
     settings = GenerationSettings(6, logprobs=3)

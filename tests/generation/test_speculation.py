@@ -56,20 +56,6 @@ def model(checkpoint: Path, request: pytest.FixtureRequest) -> Model[Any]:
     return load_checkpoint(checkpoint, request.param)
 
 
-@pytest.fixture
-def passes(model: Model[Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Return the list in which each forward pass leaves its (batch, time)."""
-    seen: list[tuple[int, int]] = []
-    embed = model.ops.embed
-
-    def counted(tokens: Any, positions: Any, ids: Any, start: int) -> Any:
-        seen.append(tuple(ids.shape))
-        return embed(tokens, positions, ids, start)
-
-    monkeypatch.setattr(model.ops, "embed", counted)
-    return seen
-
-
 def generation(
     model: Model[Any],
     sampling: SamplerSettings = SAMPLINGS["greedy"],

@@ -58,6 +58,7 @@ def run(command: Sequence[str]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_kernels_touch_no_memory_but_their_own_and_rely_on_nothing_undefined(tmp_path: Path) -> None:
     # A sanitizer ends the driver at its first find, before it counts its checks.
     *names, checks = run([str(build(tmp_path, ALL, ADDRESSES)), "all"]).split()
@@ -66,6 +67,7 @@ def test_kernels_touch_no_memory_but_their_own_and_rely_on_nothing_undefined(tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_threads_share_nothing_that_one_of_them_changes(tmp_path: Path) -> None:
     # The pool and the division into tasks are the same for every instruction set.
     left_out = ("avx2", "avx512")

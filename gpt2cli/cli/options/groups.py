@@ -63,7 +63,7 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _with_default_in_help(parameter: Parameter) -> Parameter:
-    """Move an option's default into its help text, because Typer prints it on a line of its own."""
+    """Move an option's default into its help text, because Typer prints it on a separate line."""
     option = next((entry for entry in get_args(parameter.annotation) if isinstance(entry, OptionInfo)), None)
     shown = "" if option is None else _shown_default(option, parameter.default)
     if option is None or not shown:
