@@ -33,11 +33,11 @@ def bench(
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
 ) -> None:
-    """Measure the speed of a model on this machine, or the quality that a number type costs.
+    """Measure the speed of a model on this machine.
 
-    The first token is timed from the start of a process, and peak memory is that of a process that decodes.
-    `bandwidth reached` is the rate at which decoding reads weights, as a share of the memory bandwidth.
-    The programs of llama.cpp are looked up in the folder LLAMA_CPP_BIN, else on PATH.
+    With --quality, measure what a number type costs in quality instead. The first token is timed from the
+    start of a process. `bandwidth reached` is the rate at which decoding reads weights, as a share of the
+    memory bandwidth. The programs of llama.cpp are looked up in the folder LLAMA_CPP_BIN, else on PATH.
 
     `gpt2 bench -m gpt2 --against transformers,ctranslate2,llama.cpp`
 

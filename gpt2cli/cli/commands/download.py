@@ -23,7 +23,7 @@ def download(
     offline: options.Offline = False,
     verbosity: options.QuietOptions,
 ) -> None:
-    """Fetch models that are not here yet, and print the folder of each.
+    """Fetch models that are missing, and print the folder of each.
 
     Only the files that gpt2 needs are fetched, into the Hugging Face cache that other programs share.
 

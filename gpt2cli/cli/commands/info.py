@@ -10,7 +10,7 @@ PACKAGES = ("numpy", "torch", "tokenizers", "safetensors", "huggingface_hub")
 
 
 def info(json: options.Json = False, debug: options.Debug = False) -> None:
-    """Show versions, the default device and backend, and the models on this machine.
+    """Show versions, devices and the models on this machine.
 
     `gpt2 info --json`
     """

@@ -38,7 +38,9 @@ def next_tokens(
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
 ) -> None:
-    """Print the likeliest next tokens after TEXT, or how likely given continuations are.
+    """Print the likeliest next tokens after TEXT.
+
+    With candidates, print how likely each of these continuations is instead.
 
     Without TEXT and --file, the text is read from stdin, without its final line end.
 

@@ -37,9 +37,11 @@ def score(
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
 ) -> None:
-    """Print how surprising each token of a text is; every byte counts, the last line end too.
+    """Print how surprising each token of a text is.
 
-    Rows of words also have `surprisal_corrected`: with the white space after a word, not before.
+    A FILE is a document, and every byte counts, the last line end too. `--split` ends documents at line ends
+    or at lines of `<|endoftext|>`. In `--pairs`, [brackets] mark regions. Without BOS, the first token has no
+    score. Rows of words also have `surprisal_corrected`: with the white space after a word, not before.
 
     `gpt2 score --text "The cat sat on the mat." --by word`
 

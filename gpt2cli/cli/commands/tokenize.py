@@ -37,12 +37,12 @@ def tokenize(
     color: options.Color = "auto",
     verbosity: options.QuietOptions,
 ) -> None:
-    r"""Print the token ids of text, one line per file, with every byte of it, the final line end too.
+    r"""Print the token ids of text, one line per file.
 
-    `--json` prints file, ids and count; `--pieces` adds pieces, `--count` drops ids. A piece has `\xNN` for a
-    byte that is not UTF-8 by itself. White space, commas or a JSON list separate the ids for `--decode`.
-    `--format` u16 and u32 are bare little-endian integers; npy is a NumPy file of 16 bits per id, or 32 if
-    the vocabulary is too large.
+    Every byte counts, the last line end too. `--json` prints file, ids and count; `--pieces` adds pieces,
+    `--count` drops ids. A piece has `\xNN` for a byte that is not UTF-8 by itself. White space, commas or
+    a JSON list separate the ids for `--decode`. `--format` u16 and u32 are bare little-endian integers; npy
+    is a NumPy file of 16 bits per id, or 32 if the vocabulary is too large.
 
     Files of any size are read and written block by block. If bytes that are not UTF-8 come late in a file,
     the ids before them are already printed, but `-o` FILE is only written if all went well.

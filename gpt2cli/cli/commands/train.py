@@ -23,11 +23,12 @@ STOPPING = b"\nStopping after this step; Ctrl-C again ends at once.\n"
 
 @takes_groups
 def train(request: TrainingOptions, verbosity: options.QuietOptions, color: options.Color = "auto") -> None:
-    """Train a new model on TEXT, or fine-tune one with --from, and print its folder.
+    """Train a new model on TEXT, or fine-tune one with --from.
 
-    DIR has the best model and DIR/last the newest; `gpt2 generate -m DIR` and transformers open both. Ctrl-C
-    saves and stops, and --resume continues exactly. Behind `torchrun --nproc-per-node N --no-python`, N
-    processes share the work. Token files need --tokenizer unless GPT-2's made them.
+    The command prints DIR, which has the best model; DIR/last has the newest. `gpt2 generate -m DIR` and
+    transformers open both. Ctrl-C saves and stops, and --resume continues exactly. Behind
+    `torchrun --nproc-per-node N --no-python`, N processes share the work. Token files need --tokenizer unless
+    GPT-2's made them.
 
     `gpt2 train poems.txt --from gpt2 -o poems`
 

@@ -21,7 +21,7 @@ from gpt2cli.errors import UsageError
 if TYPE_CHECKING:
     from gpt2cli.cli.output.rows import Format
 
-FORMAT, SELECTION = "Format", "Instead of rows"
+INPUT, FORMAT, SELECTION = "Input and rows", "Format", "Instead of rows"
 FORMATS: tuple[Format, ...] = ("tsv", "csv", "json", "jsonl")
 FORMAT_FLAGS = [f"--{name}" for name in FORMATS]
 # Files with these suffixes are pictures.
@@ -35,6 +35,7 @@ EXCLUSIVE = (
     *conflicts_of("--view", ("--pairs", "--filter", "--protocol", *FORMAT_FLAGS)),
 )
 
+_input = partial(typer.Option, rich_help_panel=INPUT)
 _format = partial(flag, rich_help_panel=FORMAT)
 _selection = partial(typer.Option, rich_help_panel=SELECTION)
 
@@ -47,9 +48,7 @@ class SourceOptions:
         list[str] | None,
         typer.Argument(metavar="FILE", show_default=False, help="Files to score; - or none is stdin."),
     ] = None
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="TEXT", help="Score TEXT instead of files.")
-    ] = None
+    text: Annotated[str | None, _input("--text", metavar="TEXT", help="Score TEXT instead of files.")] = None
 
     @property
     def names(self) -> Sequence[str]:
@@ -80,15 +79,11 @@ class RowOptions:
 
     by: Annotated[
         Literal["token", "word", "line", "document"] | None,
-        typer.Option("--by", show_default="token", help="What gets a row; a FILE is a document."),
+        _input("--by", show_default="token", help="What gets a row."),
     ] = None
     split: Annotated[
         Literal["line", "endoftext"] | None,
-        typer.Option(
-            "--split",
-            show_default="each FILE is one",
-            help="Split documents at line ends or at lines of <|endoftext|>.",
-        ),
+        _input("--split", show_default="a FILE", help="What ends a document."),
     ] = None
 
 
@@ -116,14 +111,14 @@ class SelectionOptions:
         flag(
             "--view",
             rich_help_panel=SELECTION,
-            help="Shade the text by surprisal, by token or by word; also for -o FILE.html, .svg or .png.",
+            help="Shade the text; so does -o FILE.html, .svg or .png.",
         ),
     ] = False
     pairs: Annotated[
         str | None,
         _selection(
             metavar="FILE",
-            help="Compare conditions: lines of item, condition and text, with tabs and [regions].",
+            help="Compare conditions: a TSV of item, condition, text.",
         ),
     ] = None
     keep: Annotated[

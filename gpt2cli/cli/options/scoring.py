@@ -19,44 +19,26 @@ SCORING = "Scoring"
 _scoring = partial(typer.Option, rich_help_panel=SCORING)
 _scoring_flag = partial(flag, rich_help_panel=SCORING)
 
-Unit = Annotated[Literal["bits", "nats"], _scoring("--unit", help="Unit of surprisal and entropy.")]
+Unit = Annotated[Literal["bits", "nats"], _scoring("--unit", metavar="UNIT", help="bits or nats.")]
 Bos = Annotated[
     bool | None,
     _scoring_flag(
         "--bos/--no-bos",
         show_default="bos",
-        help="Put the beginning-of-text token before each text; without it the first token has no score.",
+        help="Start texts with BOS.",
     ),
 ]
 Window = Annotated[
     int | None,
-    _scoring(
-        "--window",
-        min=1,
-        metavar="N",
-        show_default="the model's context",
-        help="Read at most N tokens at once.",
-    ),
+    _scoring("--window", metavar="N", show_default="context", help="Tokens read at once."),
 ]
 Stride = Annotated[
     int | None,
-    _scoring(
-        "--stride",
-        min=1,
-        metavar="N",
-        show_default="half of the window",
-        help="Move the window by N tokens.",
-    ),
+    _scoring("--stride", metavar="N", show_default="half a window", help="Window step."),
 ]
 BatchSize = Annotated[
     int | None,
-    _scoring(
-        "--batch-size",
-        min=1,
-        metavar="N",
-        show_default="1 on a CPU, else 8",
-        help="Windows in a batch.",
-    ),
+    _scoring("--batch-size", metavar="N", show_default="1 on a CPU, else 8", help="Windows at once."),
 ]
 
 
@@ -79,7 +61,9 @@ class ProtocolOptions(ScoringSettings):
     stride: Stride
     protocol: Annotated[
         Literal["hf", "lm-eval", "llama.cpp"] | None,
-        _scoring("--protocol", show_default=False, help="Measure perplexity as that tool does."),
+        _scoring(
+            "--protocol", metavar="TOOL", show_default=False, help="Perplexity as hf, lm-eval or llama.cpp."
+        ),
     ]
     batch_size: BatchSize
 
@@ -121,12 +105,12 @@ class NextOptions(NextSettings):
     """How the next token is predicted."""
 
     top: Annotated[int, typer.Option("--top", "-k", min=1, metavar="K", help="Print the K likeliest tokens.")]
-    unit: Annotated[Literal["bits", "nats"], _scoring("--unit", help="Unit of surprisal.")]
+    unit: Annotated[Literal["bits", "nats"], _scoring("--unit", metavar="UNIT", help="bits or nats.")]
     bos: Annotated[
         bool,
         _scoring_flag(
             "--bos/--no-bos",
-            help="Put the beginning-of-text token before TEXT, as `score` does and `generate` does not.",
+            help="Start TEXT with BOS, as `score` does.",
         ),
     ]
     truncate: Truncate
