@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from terminal import ESCAPE
 
@@ -39,6 +39,7 @@ def wrapped(pieces: list[str], width: int) -> str:
 
 
 @given(st.lists(SHORT_WORDS, min_size=1), st.integers(MARGIN, 90), st.integers(1, 7))
+@example(["\u0301", MARGIN * "a"], MARGIN, 1)
 def test_no_word_is_broken_that_fits_the_margin(words: list[str], width: int, size: int) -> None:
     text = " ".join(words)
     pieces = ["".join(part) for part in itertools.zip_longest(*[iter(text)] * size, fillvalue="")]

@@ -26,6 +26,8 @@ class WordWrap:
         self._columns = columns
         self._width = columns()
         self._column = 0
+        # Not the same as column 0, because a word can have no width.
+        self._line_is_empty = True
         # White space and the word after it, neither shown yet.
         self._gap = ""
         self._word = ""
@@ -74,6 +76,7 @@ class WordWrap:
         self._shown.append(line_end)
         self._width = self._columns()
         self._column = 0
+        self._line_is_empty = True
 
     def _show_word(self) -> None:
         """Show the word, on the next line if it does not fit and none of it has been shown."""
@@ -81,7 +84,7 @@ class WordWrap:
             return
         if self._may_move and self._needed() > self._width:
             self._gap = ""
-            if self._column:
+            if not self._line_is_empty:
                 self._start_line("\n")
         self._column = _advance(self._column, self._gap)
         self._shown += self._gap, self._word
@@ -90,6 +93,7 @@ class WordWrap:
                 # The terminal breaks the line here by itself.
                 self._start_line("")
             self._column += width
+        self._line_is_empty = False
         self._may_move = self._may_move and not self._widths
         self._gap = self._word = ""
         self._widths.clear()
