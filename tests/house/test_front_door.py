@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from backends import needs_kernels
 
 import gpt2cli
 from gpt2cli.generation.settings import CompletionSettings
@@ -175,3 +176,20 @@ def test_rows_make_a_table_with_one_call(model: gpt2cli.LanguageModel, library: 
     table = frames.DataFrame(model.score("The cat sat.", by="word"))
     assert list(table["text"]) == ["The", "cat", "sat."]
     assert {"surprisal", "entropy", "start", "end"} <= set(table.columns)
+
+
+@needs_kernels
+def test_a_model_can_be_loaded_in_8_bits() -> None:
+    model = gpt2cli.load("stories", quantize="int8", threads=1, offline=True)
+    assert repr(model) == "LanguageModel('stories', compiled, cpu, int8)"
+    assert len(model.generate(PROMPT, max_tokens=5, temperature=0).token_ids) == 5
+
+
+def test_a_model_trained_from_python_is_loaded_by_its_folder(tmp_path: Path) -> None:
+    poems = tmp_path / "poems.txt"
+    poems.write_text("Roses are red, violets are blue.\n" * 200)
+    result = gpt2cli.train(
+        poems, output=tmp_path / "poet", layers=1, heads=1, width=16, context=16, vocab=300, steps=4
+    )
+    assert (result.steps, result.outcome) == (4, "finished")
+    assert gpt2cli.load(str(result.folder)).generate("Roses", max_tokens=3).finish_reason == "length"

@@ -32,7 +32,8 @@ def generate(
 ) -> None:
     """Continue a PROMPT, printing text as it is generated.
 
-    Without PROMPT or --file, the prompt is read from stdin.
+    Without PROMPT or --file, the prompt is read from stdin. `--json` prints index, text, token_ids,
+    finish_reason, usage, seed, settings, timing and more for each sample.
 
     `gpt2 generate "Once upon a time" -n 200 --seed 7`
 
