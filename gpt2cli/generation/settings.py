@@ -14,7 +14,7 @@ Overflow = Literal["stop", "slide"]
 MAX_SEED = 2**64 - 1
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SamplingSettings:
     """Settings for sampling; temperature 0 always takes the likeliest token.
 
@@ -53,7 +53,7 @@ class TextBias(NamedTuple):
     logits: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CompletionSettings(SamplingSettings):
     """Settings for continuing a prompt as text.
 
@@ -98,7 +98,7 @@ class CompletionSettings(SamplingSettings):
         return [TextBias(*pair) for pair in pairs]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SampleSettings(CompletionSettings):
     """Settings for several samples, at most `batch_size` at once.
 

@@ -15,7 +15,7 @@ By = Literal["token", "word", "line", "document"]
 Split = Literal["line", "endoftext"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ScoringSettings:
     """How a text is scored.
 
@@ -62,7 +62,7 @@ class ScoringSettings:
         return by
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class NextSettings:
     """How the next token is predicted.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import sys
-import termios
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from io import BufferedReader
@@ -152,6 +150,9 @@ def _bytes_wait_on_stdin() -> bool:
     try:
         if not stat.S_ISFIFO(os.fstat(0).st_mode):
             return False
+        import fcntl
+        import termios
+
         # select would also report a pipe at end of file.
         waiting = fcntl.ioctl(0, termios.FIONREAD, bytes(4))
     except OSError:
