@@ -136,6 +136,14 @@ def test_rows_of_any_values_fit(rows: tuple[list[str], list[dict[str, Any]]], co
     assert len(lines) >= len(values)
 
 
+def test_padding_gives_way_to_a_number_that_outgrows_its_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setenv("COLUMNS", "44")
+    rows = [{"text": "", "surprisal": None, "entropy": None, "tokens": tokens} for tokens in (0, 1_000_000)]
+    RowOutput("tsv", written.append, aligned=True).write_rows({}, list(rows[0]), rows)
+    assert [line.decode() for line in written[-2:]] == [" " * 38 + "0\n", " " * 37 + "1000000\n"]
+
+
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=1), st.integers(1, 200))
 def test_more_room_never_shows_less(names: list[list[str]], room: int) -> None:
     widths = [len(name) for name in names[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -88,15 +89,18 @@ class AlignedRowWriter:
                 cells[index] = cut(cells[index], width)
             elif isinstance(values[index], float):
                 cells[index] = _narrow(values[index], width)
-        return self._line(cells)
+        return self._line(cells, self._room)
 
-    def _line(self, cells: Iterable[str]) -> str:
+    def _line(self, cells: Sequence[str], room: float = math.inf) -> str:
+        """Return the cells in their columns; padding gives way where the line would exceed the room."""
         line, stop = "", 0
+        needed = sum(map(cell_width, cells)) + len(GAP) * (len(cells) - 1)
         for cell, width in zip(cells, self._widths, strict=True):
             # A cell may extend into the next column and displaces only the cells after it.
             line = line and line + GAP
-            line += " " * (stop - cell_width(line)) + cell
+            line += " " * int(min(stop, room - needed) - cell_width(line)) + cell
             stop += width + len(GAP)
+            needed -= cell_width(cell) + len(GAP)
         return line.rstrip()
 
     def _print(self, lines: Iterable[str]) -> None:
