@@ -41,6 +41,13 @@ def save_checkpoint(directory: Path, seed: int = 0, **config: Any) -> GPT2LMHead
     return model
 
 
+def save_model_folder(directory: Path, vocab_size: int = 320, **config: Any) -> GPT2LMHeadModel:
+    """Save a random GPT-2 with its tokenizer and return the model."""
+    reference = save_checkpoint(directory, vocab_size=vocab_size, **config)
+    save_tokenizer(directory, vocab_size)
+    return reference
+
+
 def load_checkpoint(directory: Path, backend: str = "numpy", device: str = "cpu") -> Model[Any]:
     """Load a checkpoint that `save_checkpoint` or transformers saved."""
     files = find_model(str(directory))

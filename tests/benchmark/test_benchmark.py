@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from checkpoints import TINY, load_checkpoint, save_checkpoint, save_tokenizer
+from checkpoints import TINY, load_checkpoint, save_checkpoint, save_model_folder
 
 from gpt2cli.benchmark.bandwidth import bytes_per_token
 from gpt2cli.benchmark.comparison import Comparison
@@ -287,8 +287,7 @@ def test_settings_are_checked_before_any_work(tmp_path: Path) -> None:
 @pytest.fixture
 def conditions(tmp_path: Path) -> Conditions:
     folder = tmp_path / "model"
-    save_checkpoint(folder, vocab_size=320, n_positions=64)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder, n_positions=64)
     files = find_model(str(folder))
     assert files is not None
     config = ModelConfig.from_json(files.config)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from backends import needs_kernels
-from checkpoints import convert_model, save_checkpoint, save_tokenizer
+from checkpoints import convert_model, save_checkpoint, save_model_folder
 from conftest import Gpt2, obey_permissions, run_limited
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -54,8 +54,7 @@ def assets(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("conversion")
-    save_checkpoint(folder, vocab_size=320)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder)
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import COMMAND, Gpt2
 
 from gpt2cli import __version__
@@ -30,8 +30,7 @@ SHORT = (
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
-    save_checkpoint(folder, vocab_size=320, n_positions=CONTEXT)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder, n_positions=CONTEXT)
     return folder
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_checkpoint, save_model_folder
 from conftest import COMMAND, Gpt2
 from loopback_hub import LoopbackHub
 
@@ -28,8 +28,7 @@ DECOYS = ["tf_model.h5", "pytorch_model.bin", "flax_model.msgpack", "README.md",
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("download")
-    save_checkpoint(folder, vocab_size=320)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder)
     for name in DECOYS:
         (folder / name).write_bytes(b"decoy")
     return folder

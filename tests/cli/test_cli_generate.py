@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from backends import CPU_DEFAULT, needs_kernels
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import Gpt2
 
 from gpt2cli.ops.threads import THREAD_VARIABLES, available_cores
@@ -27,8 +27,7 @@ if sys.platform == "linux":
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generate")
-    save_checkpoint(folder, vocab_size=320, n_positions=CONTEXT)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder, n_positions=CONTEXT)
     return folder
 
 

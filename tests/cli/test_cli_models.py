@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import convert_model, save_checkpoint, save_tokenizer
+from checkpoints import convert_model, save_model_folder
 from conftest import COMMAND, Gpt2
 from loopback_hub import LoopbackHub
 
@@ -27,8 +27,7 @@ STORAGES: tuple[Storage, ...] = ("float16", "bfloat16")
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    save_checkpoint(folder, vocab_size=320)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder)
     return folder
 
 

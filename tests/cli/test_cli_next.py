@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import COMMAND, Gpt2
 
 from gpt2cli.checkpoint.config import ModelConfig
@@ -27,8 +27,7 @@ TEXT = "Once upon"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("next")
-    reference = save_checkpoint(folder, vocab_size=320, n_positions=CONTEXT)
-    save_tokenizer(folder, 320)
+    reference = save_model_folder(folder, n_positions=CONTEXT)
     return folder, reference
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import Gpt2
 
 LINES = [
@@ -19,8 +19,7 @@ LINES = [
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rank")
-    save_checkpoint(folder, vocab_size=320, n_positions=64)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder, n_positions=64)
     return folder
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import COMMAND, Gpt2
 from terminal import ESCAPE, show
 
@@ -34,8 +34,7 @@ METADATA = ("model", "revision", "unit", "bos", "window", "stride")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("score")
-    reference = save_checkpoint(folder, vocab_size=320, n_positions=CONTEXT)
-    save_tokenizer(folder, 320)
+    reference = save_model_folder(folder, n_positions=CONTEXT)
     return folder, reference
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import COMMAND, Gpt2
 from terminal import ESCAPE, Terminal, show, start
 
@@ -23,8 +23,7 @@ ENDLESS = ["-n", "100000000", "--overflow", "slide", "--ignore-eos"]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("terminal")
-    save_checkpoint(folder, vocab_size=320, n_positions=64)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder, n_positions=64)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import Gpt2, hidden
 
 INSTALL = b"pip install 'gpt2cli[torch]'"
@@ -25,8 +25,7 @@ COMMANDS = {
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("light")
-    save_checkpoint(folder, vocab_size=300)
-    save_tokenizer(folder, 300)
+    save_model_folder(folder, vocab_size=300)
     return folder
 
 
@@ -121,8 +120,7 @@ def test_what_needs_pytorch_says_how_to_install_it(
 def test_a_pickled_model_says_which_file_needs_pytorch(
     gpt2: Gpt2, without_torch: dict[str, str], tmp_path: Path
 ) -> None:
-    model = save_checkpoint(tmp_path, vocab_size=300)
-    save_tokenizer(tmp_path, 300)
+    model = save_model_folder(tmp_path, vocab_size=300)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     done = gpt2("generate", TEXT, "-m", tmp_path, env=without_torch)

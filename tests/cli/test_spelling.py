@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import Gpt2
 
 from gpt2cli.cli.command_table import Commands
@@ -76,8 +76,7 @@ def test_what_forbids_the_network_is_named_as_it_was_given(gpt2: Gpt2) -> None:
 
 
 def test_a_hint_may_be_about_a_flag_of_another_command(gpt2: Gpt2, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, vocab_size=300)
-    save_tokenizer(tmp_path, 300)
+    save_model_folder(tmp_path, vocab_size=300)
     (tmp_path / "model.safetensors").write_bytes(b"")
     result = gpt2("generate", "x", "-m", tmp_path)
     assert result.returncode == 1

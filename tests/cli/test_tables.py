@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import Gpt2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,8 +57,7 @@ def cached(environment: dict[str, str]) -> Path:
     repository = Path(environment["HF_HOME"]) / "hub" / "models--openai-community--gpt2"
     folder = repository / "snapshots" / REVISION
     folder.mkdir(parents=True)
-    save_checkpoint(folder, vocab_size=320)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(REVISION)
     return folder

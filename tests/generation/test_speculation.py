@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from backends import needs_kernels
-from checkpoints import load_checkpoint, save_checkpoint, save_tokenizer
+from checkpoints import load_checkpoint, save_model_folder
 from conftest import Gpt2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,8 +46,7 @@ SAMPLINGS = {
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speculation")
-    save_checkpoint(folder, n_positions=CONTEXT, vocab_size=300)
-    save_tokenizer(folder, 300)
+    save_model_folder(folder, n_positions=CONTEXT, vocab_size=300)
     return folder
 
 

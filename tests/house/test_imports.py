@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import typer
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 
 from gpt2cli.cli.app import app
 from gpt2cli.cli.command_table import COMMANDS
@@ -121,8 +121,7 @@ def test_a_command_loads_no_other() -> None:
 def test_a_command_on_the_cpu_runs_without_torch(
     environment: dict[str, str], tmp_path: Path, arguments: list[str]
 ) -> None:
-    save_checkpoint(tmp_path, vocab_size=300)
-    save_tokenizer(tmp_path, 300)
+    save_model_folder(tmp_path, vocab_size=300)
     words = [str(tmp_path) if word == "MODEL" else word for word in arguments]
     device = ["--device", "cpu"] if words[0] == "generate" else []
     assert not {"torch", "transformers", "huggingface_hub"} & loaded_by([*words, *device], environment)
@@ -131,8 +130,7 @@ def test_a_command_on_the_cpu_runs_without_torch(
 def test_a_few_tokens_after_a_short_prompt_load_nothing_that_they_do_not_need(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    save_checkpoint(tmp_path, vocab_size=300)
-    save_tokenizer(tmp_path, 300)
+    save_model_folder(tmp_path, vocab_size=300)
     arguments = ["generate", "-m", str(tmp_path), "-n", "2", "--device", "cpu", "Once upon a time"]
     loaded = loaded_by(arguments, environment)
     assert "numpy" in loaded

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_checkpoint, save_model_folder
 from conftest import COMMAND
 from filelock import FileLock
 from huggingface_hub import scan_cache_dir, try_to_load_from_cache
@@ -35,8 +35,7 @@ FILES = ["config.json", "tokenizer.json", "model.safetensors"]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub")
-    save_checkpoint(folder, vocab_size=320)
-    save_tokenizer(folder, 320)
+    save_model_folder(folder)
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from checkpoints import save_checkpoint, save_tokenizer
+from checkpoints import save_model_folder
 from conftest import Gpt2
 
 from gpt2cli.cli.spelling import spell
@@ -31,8 +31,7 @@ TEXT = "Once upon\na time 👍 there"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("report")
-    reference = save_checkpoint(folder, vocab_size=VOCABULARY, n_positions=CONTEXT)
-    save_tokenizer(folder, VOCABULARY)
+    reference = save_model_folder(folder, vocab_size=VOCABULARY, n_positions=CONTEXT)
     return folder, reference
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import load_checkpoint, save_checkpoint, save_tokenizer
+from checkpoints import load_checkpoint, save_model_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +28,7 @@ TRICKY = 'The cat  sat.\n\n\tNaïve 👍🏽 "quotes"\r\nand   end '
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("words")
-    reference = save_checkpoint(folder, vocab_size=VOCABULARY, n_positions=CONTEXT)
-    save_tokenizer(folder, VOCABULARY)
+    reference = save_model_folder(folder, vocab_size=VOCABULARY, n_positions=CONTEXT)
     return folder, reference
 
 
