@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
+
+from gpt2cli.errors import Error
 
 if TYPE_CHECKING:
     from gpt2cli.training.run.training_run import TrainingRun
@@ -31,9 +33,13 @@ def stop_signals(
             if on_stop:
                 on_stop()
 
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with ExitStack() as handlers:
+        for number in numbers:
+            handlers.callback(signal.signal, number, signal.signal(number, stop))
+        try:
+            yield caught
+        except Error:
+            if run.ranks.count > 1:
+                # torchrun ends the rest of a broken job by SIGTERM, perhaps before this process has said why.
+                handlers.pop_all()
+            raise
