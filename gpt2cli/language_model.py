@@ -106,7 +106,7 @@ class LanguageModel(LoadedModel):
         """
         from gpt2cli.scoring.report import score_rows
 
-        return score_rows(self, text, settings, settings.by)
+        return score_rows(self, text, settings)
 
     @_takes(NextSettings)
     def next(self, text: str, settings: NextSettings) -> list[NextText]:

@@ -34,20 +34,15 @@ class Document(NamedTuple):
     totals: Any
 
 
-def score_rows(
-    loaded: LoadedModel, text: str, settings: ScoringSettings | None = None, by: By | None = None
-) -> list[Row]:
+def score_rows(loaded: LoadedModel, text: str, settings: ScoringSettings) -> list[Row]:
     """Score a text and return a row for each token, word or line, or one for the whole text.
-
-    `by` of None means tokens, or the whole text under a protocol.
 
     Raises:
         UsageError: a setting does not fit the model, or `by` the protocol.
         InputError: the text is not Unicode.
         Error: the model produced NaN.
     """
-    settings = settings or ScoringSettings()
-    report = Report(open_scoring(loaded, settings), settings.rows_by(by))
+    report = Report(open_scoring(loaded, settings), settings.rows_by(settings.by))
     source = (None, Text(text))
     if report.by == "document":
         return [report.text_row(document) for document in report.sums([source])]

@@ -52,11 +52,10 @@ class ScoringSettings:
         """Return what gets a row; None means tokens, or documents under a protocol.
 
         Raises:
-            UsageError: the choice is unknown, or does not fit the protocol.
+            UsageError: the choice does not fit the protocol.
         """
         if by is None:
             return "document" if self.protocol else "token"
-        require_choice("by", by, get_args(By))
         if self.protocol and by != "document":
             raise UsageError("`protocol` measures documents only.", "Leave out `by`.")
         return by

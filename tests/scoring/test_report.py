@@ -69,7 +69,7 @@ def test_rows_are_those_of_the_command(
 ) -> None:
     command = ("score", "-m", made[0], "--threads", "1", "--json", "--by", by, "--text", TEXT)
     printed = json.loads(gpt2(*command).stdout)["rows"]
-    rows = [asdict(row) for row in score_rows(loaded, TEXT, by=by)]
+    rows = [asdict(row) for row in score_rows(loaded, TEXT, ScoringSettings(by=by))]
     assert len(rows) == len(printed) > 0
     for row, record in zip(rows, printed, strict=True):
         renamed = {by if name == "text" and by in ("token", "word") else name: row[name] for name in row}
@@ -87,10 +87,10 @@ def test_tokens_and_words_have_obvious_columns() -> None:
 
 def test_a_protocol_measures_the_whole_text(loaded: LoadedModel) -> None:
     (row,) = score_rows(loaded, TEXT, ScoringSettings(protocol="lm-eval"))
-    (same,) = score_rows(loaded, TEXT, ScoringSettings(window=CONTEXT, stride=CONTEXT), by="document")
+    (same,) = score_rows(loaded, TEXT, ScoringSettings(window=CONTEXT, stride=CONTEXT, by="document"))
     assert row.surprisal == pytest.approx(same.surprisal, abs=1e-4)
     with pytest.raises(UsageError, match="`protocol` measures documents only"):
-        score_rows(loaded, TEXT, ScoringSettings(protocol="hf"), by="word")
+        score_rows(loaded, TEXT, ScoringSettings(protocol="hf", by="word"))
 
 
 def test_next_tokens_are_pairs_of_a_text_and_its_probability(
@@ -139,7 +139,7 @@ def test_what_cannot_be_predicted_from_is_refused(loaded: LoadedModel) -> None:
     with pytest.raises(UsageError, match="`top` must be 1 or more"):
         NextSettings(top=0)
     with pytest.raises(UsageError, match="`by` must be token, word, line or document, not 'page'"):
-        score_rows(loaded, TEXT, by="page")  # type: ignore[arg-type]
+        ScoringSettings(by="page")  # type: ignore[arg-type]
 
 
 def test_a_model_without_a_bos_token_says_how_to_do_without() -> None:
