@@ -68,9 +68,9 @@ def _with_default_in_help(parameter: Parameter) -> Parameter:
     shown = "" if option is None else _shown_default(option, parameter.default)
     if option is None or not shown:
         return parameter
-    told = copy(option)
-    told.help, told.show_default = f"{option.help} [default: {shown}]", False
-    return parameter.replace(annotation=Annotated[get_args(parameter.annotation)[0], told])
+    shown_option = copy(option)
+    shown_option.help, shown_option.show_default = f"{option.help} [default: {shown}]", False
+    return parameter.replace(annotation=Annotated[get_args(parameter.annotation)[0], shown_option])
 
 
 def _shown_default(option: OptionInfo, default: Any) -> str:

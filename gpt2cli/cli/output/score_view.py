@@ -45,10 +45,10 @@ class View:
     @property
     def title(self) -> str:
         """The settings that make two pictures comparable."""
-        told = self.scoring.metadata
+        used = self.scoring.metadata
         return (
-            f"{told['model']}: surprisal of {'words' if self.words else 'tokens'}, "
-            f"{'with' if told['bos'] else 'without'} BOS, window {told['window']}, stride {told['stride']}"
+            f"{used['model']}: surprisal of {'words' if self.words else 'tokens'}, "
+            f"{'with' if used['bos'] else 'without'} BOS, window {used['window']}, stride {used['stride']}"
         )
 
 

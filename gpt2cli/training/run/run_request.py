@@ -1,4 +1,4 @@
-"""A request together with where to compute it, where to keep it, and whom to tell."""
+"""A training request with its device, its output folder and its listeners."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest(Request):
-    """A request and the run that answers it.
+    """A request and how to run it.
 
     Raises:
         UsageError: a value is out of its range, or resume and force are both true.

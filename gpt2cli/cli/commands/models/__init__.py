@@ -20,8 +20,8 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
     """List models: bundled, in the Hugging Face cache, and converted weights.
 
     `gpt2 generate -m` takes every NAME. Weights that `--quantize` and `--dtype` keep for the next start are
-    listed under the model that they were made from, with their type as KIND; an int8-head tells
-    `gpt2 generate` which tokens can matter.
+    listed under the model that they were made from, with their type as KIND; an int8-head
+    speeds up the choice of a token.
 
     `gpt2 models list --json`
     """

@@ -36,10 +36,10 @@ class AlignedRowWriter:
         self._room = terminal_columns()
         self._kept: list[int] | None = None
         self._widths: list[int] = []
-        told = [
+        words = [
             f"{name}={escaped(spell('', value))}" for name, value in metadata.items() if value is not None
         ]
-        self._print(comment_lines(told, self._room))
+        self._print(comment_lines(words, self._room))
 
     def add(self, record: Record) -> None:
         """Write a row, with control characters escaped."""
