@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from checkpoints import save_model_folder
 from conftest import COMMAND, Gpt2
+from terminal import show
 
 from gpt2cli import __version__
 from gpt2cli.benchmark.measurements import MEASURES
@@ -133,12 +132,8 @@ def test_markdown_is_a_table_with_numbers_to_the_right(gpt2: Gpt2, checkpoint: P
 
 @pytest.mark.slow
 def test_a_terminal_gets_numbers_to_the_right(checkpoint: Path, environment: dict[str, str]) -> None:
-    primary, secondary = pty.openpty()
-    command = [*COMMAND, "bench", "-m", str(checkpoint), *SHORT, "--only", "decode", "-q"]
-    subprocess.run(command, stdout=secondary, env=environment | {"TERM": "dumb"}, check=True)
-    os.close(secondary)
-    lines = os.read(primary, 1 << 16).decode().splitlines()
-    os.close(primary)
+    arguments = ["bench", "-m", str(checkpoint), *SHORT, "--only", "decode", "-q"]
+    lines = show(arguments, environment | {"TERM": "dumb"}, 80).splitlines()
     assert len(lines) == 6
     assert len({len(line.rstrip()) for line in lines}) == 1
 

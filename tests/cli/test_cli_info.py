@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from backends import CPU_DEFAULT, needs_kernels
-from conftest import COMMAND, Gpt2
+from conftest import Gpt2
+from terminal import show
 
 from gpt2cli import __version__
 from gpt2cli.ops.threads import THREAD_VARIABLES, available_cores
@@ -57,11 +55,7 @@ def test_a_pipe_gets_the_same_facts_as_lines(gpt2: Gpt2) -> None:
 
 
 def test_a_terminal_gets_a_table(environment: dict[str, str]) -> None:
-    parent, child = pty.openpty()
-    subprocess.run([*COMMAND, "info"], stdout=child, env=environment | {"TERM": "dumb"}, check=True)
-    os.close(child)
-    shown = os.read(parent, 65536).decode()
-    os.close(parent)
+    shown = show(["info"], environment | {"TERM": "dumb"}, 80)
     assert "\t" not in shown
     assert ["gpt2cli", __version__] in [line.split() for line in shown.splitlines()]
 

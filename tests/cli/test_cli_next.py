@@ -6,15 +6,14 @@ import csv
 import io
 import json
 import math
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from checkpoints import save_model_folder
-from conftest import COMMAND, Gpt2
+from conftest import Gpt2
+from terminal import show
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.hub.model_files import find_model
@@ -152,13 +151,8 @@ def test_a_text_beyond_the_context_is_refused_or_cut(following: Gpt2) -> None:
 def test_a_terminal_shows_bars_that_fit(
     made: tuple[Path, Any], environment: dict[str, str], columns: int
 ) -> None:
-    primary, secondary = os.openpty()
-    command = [*COMMAND, "next", TEXT, "-m", str(made[0]), "-q", "-k", "3", "--threads", "1"]
-    narrow = environment | {"COLUMNS": str(columns), "NO_COLOR": "1"}
-    subprocess.run(command, env=narrow, stdin=subprocess.DEVNULL, stdout=secondary, check=True)
-    os.close(secondary)
-    lines = os.read(primary, 1 << 16).decode().splitlines()
-    os.close(primary)
+    arguments = ["next", TEXT, "-m", str(made[0]), "-q", "-k", "3", "--threads", "1"]
+    lines = show(arguments, environment | {"NO_COLOR": "1"}, columns).splitlines()
     assert len(lines) == 3
     assert all("%" in line and len(line) <= columns for line in lines)
     # Beside a long token there may be no room for bars in 20 columns.

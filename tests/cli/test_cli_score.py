@@ -7,7 +7,6 @@ import io
 import json
 import math
 import operator
-import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -387,13 +386,8 @@ def test_what_cannot_be_done_is_refused_in_one_line(score: Gpt2, arguments: list
 def test_a_terminal_shows_aligned_columns_and_the_settings_once(
     made: tuple[Path, Any], environment: dict[str, str]
 ) -> None:
-    primary, secondary = os.openpty()
-    command = [*COMMAND, "score", "--text", "a\n👍", "-m", str(made[0]), "-q", "--threads", "1"]
-    wide = environment | {"COLUMNS": "400"}
-    subprocess.run(command, env=wide, stdin=subprocess.DEVNULL, stdout=secondary, check=True)
-    os.close(secondary)
-    settings, header, *rows = os.read(primary, 1 << 16).decode().splitlines()
-    os.close(primary)
+    arguments = ["score", "--text", "a\n👍", "-m", str(made[0]), "-q", "--threads", "1"]
+    settings, header, *rows = show(arguments, environment, 400).splitlines()
     assert settings.startswith("# model=")
     assert "unit=bits bos=true window=64 stride=32" in settings
     assert header.split()[:3] == ["index", "token", "id"]

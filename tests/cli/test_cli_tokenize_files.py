@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from bpe_oracles import TIKTOKEN
 from conftest import COMMAND, Gpt2
+from terminal import show
 
 TEXT = "".join(f"Line {n} of naïve text, 👍 it's {n * 7919 % 1000}!\n" for n in range(32_000))
 IDS = TIKTOKEN.encode_ordinary(TEXT)
@@ -280,18 +281,10 @@ def test_a_view_has_lines_between_tokens_or_shades_them(gpt2: Gpt2) -> None:
 def test_a_view_on_a_terminal_honours_no_color(
     environment: dict[str, str], no_color: str, is_shaded: bool
 ) -> None:
-    controller, terminal = pty.openpty()
-    subprocess.run(
-        [*COMMAND, "tokenize", "--view", "--text", "Hello world"],
-        stdout=terminal,
-        env=environment | {"NO_COLOR": no_color, "TERM": "xterm"},
-        check=True,
-    )
-    shown = os.read(controller, 1000)
-    os.close(controller)
-    os.close(terminal)
-    assert (b"\x1b[" in shown) == is_shaded
-    assert ("│".encode() in shown) != is_shaded
+    view = ["tokenize", "--view", "--text", "Hello world"]
+    shown = show(view, environment | {"NO_COLOR": no_color, "TERM": "xterm"}, 80)
+    assert ("\x1b[" in shown) == is_shaded
+    assert ("│" in shown) != is_shaded
 
 
 def test_a_view_in_an_html_file_is_a_page(gpt2: Gpt2, tmp_path: Path) -> None:
