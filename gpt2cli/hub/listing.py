@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from gpt2cli.hub.cache import cache_folder
+from gpt2cli.errors import CheckpointError
+from gpt2cli.hub import cache as hub_cache
 from gpt2cli.hub.converted_files import ConvertedFile, converted_files
-from gpt2cli.hub.model_files import CachedModel, bundled_model, cached_models
+from gpt2cli.hub.known_models import BUNDLED_MODEL, known_model
+from gpt2cli.hub.model_files import files_in_snapshot
+from gpt2cli.hub.model_source import BUNDLED_FOLDER, DEFAULT_REVISION
+
+
+class CachedModel(NamedTuple):
+    """A complete model on this machine; `size` is in bytes, and `find_model` accepts the name."""
+
+    name: str
+    repo: str | None
+    revision: str | None
+    path: Path
+    size: int
 
 
 @dataclass(frozen=True)
@@ -39,11 +52,35 @@ def list_models() -> list[ListedModel]:
     return [_whole(model) for model in models] + [_converted(file, by_path) for file in converted_files()]
 
 
+def cached_models() -> list[CachedModel]:
+    """Return the GPT-2 models that are complete in the Hugging Face cache, sorted by name."""
+    models = [
+        CachedModel(
+            name=_cached_name(folder, snapshot.name),
+            repo=hub_cache.repo_of(folder),
+            revision=snapshot.name,
+            path=snapshot,
+            size=hub_cache.folder_size(snapshot),
+        )
+        for folder in hub_cache.gpt2_folders()
+        for snapshot in hub_cache.snapshots(folder)
+        if _is_whole(hub_cache.repo_of(folder), snapshot)
+    ]
+    return sorted(models, key=lambda model: model.name)
+
+
+def bundled_model() -> CachedModel | None:
+    """Return the model that comes with the package, or None if this installation lacks it."""
+    if not _is_whole(BUNDLED_MODEL, BUNDLED_FOLDER):
+        return None
+    return CachedModel(BUNDLED_MODEL, None, None, BUNDLED_FOLDER, hub_cache.folder_size(BUNDLED_FOLDER))
+
+
 def cache_facts() -> dict[str, str | int | None]:
     """Return the cache's path, the number and size of its models, and the bundled model's name and size."""
     cached, bundled = cached_models(), bundled_model()
     return {
-        "cache": str(cache_folder()),
+        "cache": str(hub_cache.cache_folder()),
         "cached_models": len(cached),
         "cached_bytes": sum(model.size for model in cached),
         "bundled_model": bundled.name if bundled else None,
@@ -66,3 +103,20 @@ def _converted(file: ConvertedFile, models: Mapping[Path, CachedModel]) -> Liste
         file.path,
         file.size,
     )
+
+
+def _is_whole(name: str, folder: Path) -> bool:
+    try:
+        return files_in_snapshot(name, folder) is not None
+    except CheckpointError:
+        return False
+
+
+def _cached_name(folder: Path, commit: str) -> str:
+    repo = hub_cache.repo_of(folder)
+    known = known_model(repo)
+    base = known.name if known else repo
+    refs = sorted(ref for ref, target in hub_cache.read_refs(folder).items() if target == commit)
+    if DEFAULT_REVISION in refs:
+        return base
+    return f"{base}@{refs[0] if refs else commit}"

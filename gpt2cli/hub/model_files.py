@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.errors import CheckpointError, HubError, UsageError
+from gpt2cli.errors import HubError, UsageError
 from gpt2cli.hub import cache as hub_cache
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS, files_among, files_in, tokenizer_in
 from gpt2cli.hub.known_models import BUNDLED_MODEL, known_model
-from gpt2cli.hub.model_source import BUNDLED_FOLDER, DEFAULT_REVISION, ModelSource, model_source
+from gpt2cli.hub.model_source import ModelSource, model_source
 from gpt2cli.hub.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -31,16 +31,6 @@ class ModelFiles(NamedTuple):
     tokenizer: tuple[Path, ...]
 
 
-class CachedModel(NamedTuple):
-    """A complete model on this machine; `size` is in bytes, and `find_model` accepts the name."""
-
-    name: str
-    repo: str | None
-    revision: str | None
-    path: Path
-    size: int
-
-
 def find_model(name: str) -> ModelFiles | None:
     """Return the files of a model, or None if it is not complete on this machine; never use the network.
 
@@ -53,7 +43,7 @@ def find_model(name: str) -> ModelFiles | None:
         return _files_at(source.name, source.path)
     for repo in source.repos:
         snapshot = hub_cache.find_snapshot(repo, source.revision)
-        if snapshot and (files := _files_in_snapshot(source.name, snapshot)):
+        if snapshot and (files := files_in_snapshot(source.name, snapshot)):
             return files
     return None
 
@@ -88,28 +78,13 @@ def plan_download(name: str, *, offline: bool = False, force: bool = False) -> M
     return hub_client.absent_files(listing, _needed_files(source, listing.files), force)
 
 
-def cached_models() -> list[CachedModel]:
-    """Return the GPT-2 models that are complete in the Hugging Face cache, sorted by name."""
-    models = [
-        CachedModel(
-            name=_cached_name(folder, snapshot.name),
-            repo=hub_cache.repo_of(folder),
-            revision=snapshot.name,
-            path=snapshot,
-            size=hub_cache.folder_size(snapshot),
-        )
-        for folder in hub_cache.gpt2_folders()
-        for snapshot in hub_cache.snapshots(folder)
-        if _is_whole(hub_cache.repo_of(folder), snapshot)
-    ]
-    return sorted(models, key=lambda model: model.name)
-
-
-def bundled_model() -> CachedModel | None:
-    """Return the model that comes with the package, or None if this installation lacks it."""
-    if not _is_whole(BUNDLED_MODEL, BUNDLED_FOLDER):
+def files_in_snapshot(name: str, snapshot: Path) -> ModelFiles | None:
+    """Return the files of a model in a snapshot, or None if some are missing."""
+    files = files_in(snapshot)
+    # The bundled merges are OpenAI's. Other models of the same size may have another vocabulary.
+    if files.missing or not (files.tokenizer or known_model(name)):
         return None
-    return CachedModel(BUNDLED_MODEL, None, None, BUNDLED_FOLDER, hub_cache.folder_size(BUNDLED_FOLDER))
+    return ModelFiles(name, snapshot.name, files.config, files.weights, files.tokenizer)
 
 
 def cache_folders(name: str) -> list[Path]:
@@ -150,31 +125,6 @@ def _files_beside(name: str, weights: Path) -> ModelFiles:
     return ModelFiles(name, None, config, (weights,), tokenizer_in(weights.parent))
 
 
-def _files_in_snapshot(name: str, snapshot: Path) -> ModelFiles | None:
-    files = files_in(snapshot)
-    # The bundled merges are OpenAI's. Other models of the same size may have another vocabulary.
-    if files.missing or not (files.tokenizer or known_model(name)):
-        return None
-    return ModelFiles(name, snapshot.name, files.config, files.weights, files.tokenizer)
-
-
-def _is_whole(name: str, folder: Path) -> bool:
-    try:
-        return _files_in_snapshot(name, folder) is not None
-    except CheckpointError:
-        return False
-
-
-def _cached_name(folder: Path, commit: str) -> str:
-    repo = hub_cache.repo_of(folder)
-    known = known_model(repo)
-    base = known.name if known else repo
-    refs = sorted(ref for ref, target in hub_cache.read_refs(folder).items() if target == commit)
-    if DEFAULT_REVISION in refs:
-        return base
-    return f"{base}@{refs[0] if refs else commit}"
-
-
 def _find_unless_forced(source: ModelSource, name: str, force: bool) -> ModelFiles | None:
     if not force:
         return find_model(name)
@@ -194,7 +144,7 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
         # Check the config before downloading the weights of what may not be a GPT-2.
         ModelConfig.from_json(listing.snapshot / config)
         hub_client.fetch_files(listing, others, force, progress)
-    files = _files_in_snapshot(source.name, listing.snapshot)
+    files = files_in_snapshot(source.name, listing.snapshot)
     if files is None:
         raise HubError(f"{source.name} is incomplete: its weights index lists files that are missing.")
     hub_client.publish(listing)

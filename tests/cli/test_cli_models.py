@@ -17,7 +17,8 @@ from loopback_hub import LoopbackHub
 
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import converted_files
-from gpt2cli.hub.model_files import bundled_model, find_model
+from gpt2cli.hub.listing import bundled_model
+from gpt2cli.hub.model_files import find_model
 from gpt2cli.ops.operations import Storage
 
 REPO = "acme/tiny"

@@ -23,7 +23,7 @@ COMPUTE, MESSAGES = "Computing", "Messages"
 
 def model_names(incomplete: str) -> list[str]:
     """Return the model names that a shell can complete: known models, then models in the cache."""
-    from gpt2cli.hub.model_files import cached_models
+    from gpt2cli.hub.listing import cached_models
 
     names = [BUNDLED_MODEL, *(model.name for model in KNOWN_MODELS)]
     names += [model.name for model in cached_models() if model.name not in names]
