@@ -81,8 +81,12 @@ class ModelConfig:
         Raises:
             CheckpointError: the model is not a GPT-2, or a value is invalid.
         """
-        old_keys = _architecture(values.get("model_type", GPT2.model_type)).old_config_keys
-        today = {old_keys[key]: value for key, value in values.items() if key in old_keys} | dict(values)
+        architecture = _architecture(values.get("model_type", GPT2.model_type))
+        today = {
+            **_renamed(values, architecture.old_config_keys),
+            **values,
+            **_renamed(values, architecture.config_keys),
+        }
         known = {field.name for field in fields(cls)}
         kept = {name: value for name, value in today.items() if name in known}
         for name in ("bos_token_id", "eos_token_id"):
@@ -126,6 +130,10 @@ def _architecture(model_type: object) -> Architecture:
             f"config.json has model_type {model_type!r}.", "Only the GPT-2 architecture is supported."
         )
     return architecture
+
+
+def _renamed(values: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    return {keys[key]: value for key, value in values.items() if key in keys}
 
 
 def _is_count(value: object) -> bool:

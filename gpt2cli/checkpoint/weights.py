@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
-from gpt2cli.checkpoint.architectures import Architecture
+import numpy as np
+
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.foreign.misfit import find_misfit
+from gpt2cli.checkpoint.foreign.stored_names import SortedNames, StoredNames, few
 from gpt2cli.checkpoint.roles import HEAD, LAYERS, POSITION_EMBEDDING, TOKEN_EMBEDDING
 from gpt2cli.checkpoint.safetensors import read_safetensors
-from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.operations import StoredTensor
 from gpt2cli.ops.torch_extra import torch_needed_by
 
-FLOATS = {"F32", "F16", "BF16", "F64"}
+# Receives one line that the user should read.
+Note: TypeAlias = Callable[[str], None]
+# A head that was trained apart differs from the embedding in every row.
+COMPARED_ROWS = 64
 
 
-def load_weights(files: Sequence[Path], config: ModelConfig) -> dict[str, StoredTensor]:
-    """Return the weights of a checkpoint under their canonical names.
+def no_note(text: str) -> None:
+    """Receive a note and drop it."""
 
-    Safetensors files are memory-mapped: nothing is read or copied until it is used.
+
+def load_weights(files: Sequence[Path], config: ModelConfig, note: Note = no_note) -> dict[str, StoredTensor]:
+    """Return the weights of a checkpoint under their canonical names, and note what else is in the files.
+
+    Safetensors files are memory-mapped: nothing is read or copied until it is used. A tied head is returned
+    only if it differs from the embedding.
 
     Raises:
         CheckpointError: a file is damaged, or names or shapes differ from what the config asks for;
-            the message lists all of them.
+            the message names some of them.
         Error: a file is pickled, which needs PyTorch, and it is not installed.
     """
-    architecture, expected = config.architecture, expected_shapes(config)
-    names = {architecture.bare_name(name): name for name in (*expected, HEAD)}
-    found = {
-        name.removeprefix(architecture.prefix): tensor
-        for path in files
-        for name, tensor in _read_file(path).items()
-    }
-    stored = {names[name]: tensor for name, tensor in found.items() if name in names}
-    if HEAD not in expected:
-        # Some files repeat the tied head.
-        stored.pop(HEAD, None)
-    problems = list(_problems(stored, expected, architecture))
-    others = [name for name in found if name not in names and not re.fullmatch(architecture.buffers, name)]
-    problems += [f"{name} is unexpected" for name in others]
-    if problems:
-        raise _misfit(files, problems)
+    shapes = expected_shapes(config)
+    tensors = {name: tensor for path in files for name, tensor in read_tensors(path).items()}
+    names = StoredNames(config.architecture, (*shapes, HEAD)).sort(tensors)
+    stored = {canonical: tensors[name] for canonical, name in names.weights.items()}
+    if HEAD in stored and TOKEN_EMBEDDING not in stored and config.tie_word_embeddings:
+        stored[TOKEN_EMBEDDING] = stored.pop(HEAD)
+    elif config.tie_word_embeddings:
+        drop_repeated_head(stored)
+    where = few([str(path) for path in files], 1)
+    if HEAD in stored:
+        shapes[HEAD] = (config.vocab_size, config.n_embd)
+    if misfit := find_misfit(where, names, stored, shapes, config):
+        raise misfit
+    for text in _oddities(names, HEAD in stored and config.tie_word_embeddings):
+        note(f"{where}: {text}.")
     return stored
 
 
@@ -68,7 +77,20 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _read_file(path: Path) -> dict[str, StoredTensor]:
+def drop_repeated_head(weights: dict[str, StoredTensor]) -> None:
+    """Remove a head that is the embedding again."""
+    head, embedding = weights.get(HEAD), weights.get(TOKEN_EMBEDDING)
+    if head and embedding and _have_same_rows(head, embedding):
+        del weights[HEAD]
+
+
+def read_tensors(path: Path) -> dict[str, StoredTensor]:
+    """Return the tensors of a safetensors file, or of one that PyTorch pickled, under the names in it.
+
+    Raises:
+        CheckpointError: the file is damaged.
+        Error: it is pickled, and PyTorch is not installed.
+    """
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     # Only this old format needs PyTorch, which is slow to import.
@@ -78,31 +100,20 @@ def _read_file(path: Path) -> dict[str, StoredTensor]:
     return read_pickle(path)
 
 
-def _problems(
-    stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], architecture: Architecture
-) -> Iterator[str]:
-    for name, shape in expected.items():
-        problem = _problem(stored.get(name), shape)
-        if problem:
-            yield f"{architecture.bare_name(name)} {problem}"
+def _have_same_rows(first: StoredTensor, second: StoredTensor) -> bool:
+    if (first.dtype, first.shape) != (second.dtype, second.shape) or len(first.shape) != 2:
+        return False
+    rows = np.linspace(0, len(first.array) - 1, COMPARED_ROWS).astype(np.int64)
+    return first.array[rows].tobytes() == second.array[rows].tobytes()
 
 
-def _problem(tensor: StoredTensor | None, shape: tuple[int, ...]) -> str:
-    if tensor is None:
-        return "is missing"
-    if tensor.array.shape != shape:
-        return f"has shape {list(tensor.array.shape)}, not {list(shape)}"
-    if tensor.dtype not in FLOATS:
-        return f"is stored as {tensor.dtype}, which is not supported"
-    return ""
-
-
-def _misfit(files: Sequence[Path], problems: Sequence[str]) -> CheckpointError:
-    where = ", ".join(str(path) for path in files)
-    return CheckpointError(
-        f"{where} does not match its config.json: {'; '.join(problems)}.",
-        "Use the config.json that belongs to these weights.",
-    )
+def _oddities(names: SortedNames, has_own_head: bool) -> Iterator[str]:
+    if names.wrappers:
+        yield f"the prefix {few(names.wrappers)} is dropped from the names of the weights"
+    if names.extras:
+        yield f"{few(names.extras)} is left out, since a language model does not use it"
+    if has_own_head:
+        yield "the head differs from the embedding, so it is used although config.json ties them"
 
 
 def _pair(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

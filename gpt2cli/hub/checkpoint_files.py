@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpt2cli.errors import CheckpointError
+from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
+from gpt2cli.errors import CheckpointError, HubError
 
 CONFIG = "config.json"
 # The first of these that exists is used: safetensors load faster and cannot carry code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 class CheckpointFiles(NamedTuple):
@@ -41,6 +44,20 @@ def files_in(folder: Path) -> CheckpointFiles:
     return CheckpointFiles(config, weights, tokenizer_in(folder), tuple(missing))
 
 
+def adapter_in(folder: Path) -> AdapterFiles | None:
+    """Return the files of the adapter in a folder, or None if it has none or lacks its weights."""
+    config = folder / ADAPTER_CONFIG
+    weights = (path for name in ADAPTER_WEIGHTS if (path := folder / name).is_file())
+    return next((AdapterFiles(config, path) for path in weights if config.is_file()), None)
+
+
+def adapter_among(names: Collection[str]) -> list[str]:
+    """Return the names that make up an adapter, its config first, or an empty list."""
+    weights = [name for name in ADAPTER_WEIGHTS if name in names]
+    tokenizer = next((list(files) for files in TOKENIZERS if set(files) <= set(names)), [])
+    return [ADAPTER_CONFIG, *tokenizer, weights[0]] if ADAPTER_CONFIG in names and weights else []
+
+
 def tokenizer_in(folder: Path) -> tuple[Path, ...]:
     """Return the tokenizer's files in a folder, or an empty tuple if it has none."""
     sets = (tuple(folder / name for name in names) for names in TOKENIZERS)
@@ -64,6 +81,33 @@ def weights_index(weights: Path) -> Path | None:
     name = next((name for name in WEIGHTS if name.endswith(weights.suffix)), weights.name)
     index = weights.with_name(_index_of(name))
     return index if weights.name != name and index.is_file() else None
+
+
+def lacks_files(where: str | Path, missing: Sequence[str], names: Collection[str] | None = None) -> HubError:
+    """Return the error for a folder, or a repository with these names, that lacks files of a model."""
+    from gpt2cli.checkpoint.foreign.formats import find_foreign
+
+    names = [path.name for path in Path(where).iterdir()] if names is None else names
+    text, hint = f"{where} is not a complete model: it lacks {', '.join(missing)}.", ""
+    if " or ".join(WEIGHTS) in missing:
+        others = sorted(name for name in names if name.endswith(".safetensors"))
+        if ADAPTER_CONFIG in names:
+            text = f"{where} is an adapter without its weights: it lacks {' or '.join(ADAPTER_WEIGHTS)}."
+        elif found := find_foreign(names):
+            text = f"{where} holds {found.title} ({found.name}), which gpt2cli does not read."
+            hint = found.remedy
+        elif others:
+            hint = f"If {others[0]} is the model, name this file."
+    return HubError(text, hint)
+
+
+def unreadable_file(path: Path) -> HubError:
+    """Return the error for a file that does not hold weights in a format that is read."""
+    from gpt2cli.checkpoint.foreign.formats import find_foreign
+
+    if found := find_foreign([path.name]):
+        return HubError(f"{path} holds {found.title}, which gpt2cli does not read.", found.remedy)
+    return HubError(f"{path} is not a .safetensors file.")
 
 
 def _weights_in(folder: Path) -> tuple[Path, ...]:

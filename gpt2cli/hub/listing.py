@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from gpt2cli.errors import CheckpointError
+from gpt2cli.checkpoint.foreign.adapter import read_adapter_settings
+from gpt2cli.errors import CheckpointError, HubError
 from gpt2cli.hub import cache as hub_cache
+from gpt2cli.hub.checkpoint_files import adapter_in
 from gpt2cli.hub.converted_files import ConvertedFile, converted_files
 from gpt2cli.hub.known_models import BUNDLED_MODEL, known_model
-from gpt2cli.hub.model_files import files_in_snapshot
+from gpt2cli.hub.model_files import files_in_snapshot, find_model
 from gpt2cli.hub.model_source import BUNDLED_FOLDER, DEFAULT_REVISION
 
 
@@ -107,8 +109,11 @@ def _converted(file: ConvertedFile, models: Mapping[Path, CachedModel]) -> Liste
 
 def _is_whole(name: str, folder: Path) -> bool:
     try:
-        return files_in_snapshot(name, folder) is not None
-    except CheckpointError:
+        if files_in_snapshot(name, folder):
+            return True
+        adapter = adapter_in(folder)
+        return adapter is not None and find_model(read_adapter_settings(adapter.config).base) is not None
+    except (CheckpointError, HubError):
         return False
 
 

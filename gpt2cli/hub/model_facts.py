@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.roles import role_of
-from gpt2cli.checkpoint.weights import expected_shapes, load_weights
+from gpt2cli.checkpoint.roles import HEAD, role_of
+from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_files import ModelFiles
 
@@ -55,7 +55,7 @@ class ModelFacts:
             "bytes": self.size,
             "license": self.license,
             "revision": self.files.revision,
-            "path": str(self.files.config.parent),
+            "path": str(self.files.folder),
         }
 
 
@@ -65,8 +65,9 @@ def describe_model(files: ModelFiles) -> ModelFacts:
     Raises:
         CheckpointError: its files are damaged or do not fit together.
     """
-    config = ModelConfig.from_json(files.config)
-    stored = {tensor.dtype for tensor in load_weights(files.weights, config).values()}
+    weights = files.read_weights()
+    config = replace(files.read_config(), tie_word_embeddings=HEAD not in weights)
+    stored = {tensor.dtype for tensor in weights.values()}
     return ModelFacts(
         files,
         config,

@@ -3,42 +3,102 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.foreign.adapter import AdapterFiles, read_adapter_settings
 from gpt2cli.errors import HubError, UsageError
 from gpt2cli.hub import cache as hub_cache
-from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS, files_among, files_in, tokenizer_in
+from gpt2cli.hub.adapter_files import LocalAdapter, find_base, local_adapter
+from gpt2cli.hub.checkpoint_files import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    WEIGHTS,
+    adapter_among,
+    adapter_in,
+    files_among,
+    files_in,
+    lacks_files,
+    tokenizer_in,
+    unreadable_file,
+)
 from gpt2cli.hub.known_models import BUNDLED_MODEL, known_model
 from gpt2cli.hub.model_source import ModelSource, model_source
 from gpt2cli.hub.reporter import Reporter
 
 if TYPE_CHECKING:
+    from gpt2cli.checkpoint.weights import Note
     from gpt2cli.hub.client import Listing
+    from gpt2cli.ops.operations import StoredTensor
 
 TRUE = ("1", "ON", "YES", "TRUE")
 
 
 class ModelFiles(NamedTuple):
-    """The files of one model; `tokenizer` is empty if the bundled GPT-2 merges take its place."""
+    """The files of one model; `tokenizer` is empty if the bundled GPT-2 merges take its place.
+
+    Of a model that is an adapter, config and weights are those of its base.
+    """
 
     name: str
     revision: str | None
     config: Path
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
+    adapter: AdapterFiles | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the model is in."""
+        return (self.adapter or self).config.parent
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """All files that decide the weights."""
+        return (self.adapter.weights, self.adapter.config, *self.weights) if self.adapter else self.weights
+
+    def read_config(self) -> ModelConfig:
+        """Read the config.
+
+        Raises:
+            CheckpointError: it is damaged, or describes another architecture.
+        """
+        config = ModelConfig.from_json(self.config)
+        if not self.adapter:
+            return config
+        from gpt2cli.checkpoint.foreign.merging import adapted_config
+
+        return adapted_config(config, self.adapter)
+
+    def read_weights(self, note: Note | None = None) -> dict[str, StoredTensor]:
+        """Read the weights, with the adapter merged; `note` receives what the user should know of them.
+
+        Raises:
+            CheckpointError: the files are damaged or do not fit together.
+        """
+        from gpt2cli.checkpoint.weights import load_weights, no_note
+
+        stored = load_weights(self.weights, ModelConfig.from_json(self.config), note or no_note)
+        if not self.adapter:
+            return stored
+        from gpt2cli.checkpoint.foreign.merging import merge_adapter
+
+        return merge_adapter(stored, self.read_config(), self.adapter, note or no_note)
 
 
 def find_model(name: str) -> ModelFiles | None:
     """Return the files of a model, or None if it is not complete on this machine; never use the network.
 
     Raises:
-        HubError: the name is unknown, or its path is not a complete model.
-        CheckpointError: the index of sharded weights is damaged.
+        HubError: the name is unknown, its path is not a complete model, or it is an adapter without its base.
+        CheckpointError: the index of sharded weights is damaged, or an adapter is not supported.
     """
     source = model_source(name)
+    if adapter := local_adapter(source):
+        return _with_base(source, adapter, find_model)
     if source.path is not None:
         return _files_at(source.name, source.path)
     for repo in source.repos:
@@ -59,6 +119,8 @@ def fetch_model(
         CheckpointError: the repository has another architecture.
     """
     source = model_source(name)
+    if not force and (adapter := local_adapter(source)):
+        return _with_base(source, adapter, partial(fetch_model, offline=offline, reporter=reporter))
     files = _find_unless_forced(source, name, force)
     return files or _download(source, offline, force, reporter or Reporter())
 
@@ -70,6 +132,8 @@ def plan_download(name: str, *, offline: bool = False, force: bool = False) -> M
         UsageError, HubError: as `fetch_model` does.
     """
     source = model_source(name)
+    if not force and (adapter := local_adapter(source)):
+        return plan_download(read_adapter_settings(adapter.files.config).base, offline=offline)
     if _find_unless_forced(source, name, force):
         return {}
     listing = _list_repository(source, offline)
@@ -112,17 +176,26 @@ def _files_at(name: str, path: Path) -> ModelFiles:
         raise HubError("This installation lacks the bundled model stories.", "Install gpt2cli again.")
     files = files_in(path)
     if files.missing:
-        raise HubError(f"{path} is not a complete model: it lacks {', '.join(files.missing)}.")
-    return ModelFiles(name, None, files.config, files.weights, files.tokenizer)
+        raise lacks_files(path, files.missing)
+    # As transformers does, an adapter beside a whole model is taken for one of this model.
+    return ModelFiles(name, None, files.config, files.weights, files.tokenizer, adapter_in(path))
 
 
 def _files_beside(name: str, weights: Path) -> ModelFiles:
     if weights.suffix not in {Path(known).suffix for known in WEIGHTS}:
-        raise HubError(f"{weights} is not a .safetensors file.")
+        raise unreadable_file(weights)
     config = weights.with_name(CONFIG)
     if not config.is_file():
         raise HubError(f"{weights} has no config.json next to it.")
     return ModelFiles(name, None, config, (weights,), tokenizer_in(weights.parent))
+
+
+def _with_base(
+    source: ModelSource, adapter: LocalAdapter, open_model: Callable[[str], ModelFiles | None]
+) -> ModelFiles:
+    base = find_base(source, adapter.files, open_model)
+    tokenizer = tokenizer_in(adapter.files.config.parent) or base.tokenizer
+    return ModelFiles(source.name, adapter.revision, base.config, base.weights, tokenizer, adapter.files)
 
 
 def _find_unless_forced(source: ModelSource, name: str, force: bool) -> ModelFiles | None:
@@ -142,8 +215,14 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
     with reporter.fetching(source.spelling) as progress:
         hub_client.fetch_files(listing, [config], force, progress)
         # Check the config before downloading the weights of what may not be a GPT-2.
-        ModelConfig.from_json(listing.snapshot / config)
+        if config == ADAPTER_CONFIG:
+            read_adapter_settings(listing.snapshot / config)
+        else:
+            ModelConfig.from_json(listing.snapshot / config)
         hub_client.fetch_files(listing, others, force, progress)
+    if config == ADAPTER_CONFIG:
+        hub_client.publish(listing)
+        return fetch_model(source.spelling, offline=offline, reporter=reporter)
     files = files_in_snapshot(source.name, listing.snapshot)
     if files is None:
         raise HubError(f"{source.name} is incomplete: its weights index lists files that are missing.")
@@ -166,6 +245,8 @@ def _list_repository(source: ModelSource, offline: bool) -> Listing:
 
 def _needed_files(source: ModelSource, names: Collection[str]) -> list[str]:
     needed, missing = files_among(names)
+    if missing and (adapter := adapter_among(names)):
+        return adapter
     if missing:
-        raise HubError(f"{source.spelling} lacks {', '.join(missing)}.", "It is not a usable GPT-2.")
+        raise lacks_files(source.spelling, missing, names)
     return needed

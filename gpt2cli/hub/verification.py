@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
 from gpt2cli.hub.checkpoint_files import weights_index
@@ -41,7 +40,8 @@ def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
     """Yield the check of each file: its hash if known, its format, and whether all files fit together."""
     sound = True
     index = weights_index(files.weights[0])
-    for path in (files.config, *files.tokenizer, *([index] if index else []), *files.weights):
+    adapter = [files.adapter.config, files.adapter.weights] if files.adapter else []
+    for path in (*adapter, files.config, *files.tokenizer, *([index] if index else []), *files.weights):
         problem = _problem(path)
         sound = sound and not problem
         if path == files.weights[-1] and sound:
@@ -82,10 +82,8 @@ def _malformation(path: Path) -> str:
 
 
 def _misfit(files: ModelFiles) -> str:
-    from gpt2cli.checkpoint.weights import load_weights
-
     try:
-        load_weights(files.weights, ModelConfig.from_json(files.config))
+        files.read_weights()
     except CheckpointError as error:
         return error.message.rstrip(".")
     return ""

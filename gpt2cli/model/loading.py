@@ -72,12 +72,10 @@ def load(
 
     start = time.perf_counter()
     with reporter.working(f"Loading {files.name}"):
-        model = load_model(files, ops, screened=for_decoding)
+        model = load_model(files, ops, screened=for_decoding, reporter=reporter)
         reporter.finish("weights")
         tokenizer = load_tokenizer(files, model.config)
         reporter.finish("tokenizer")
-    if model.not_kept:
-        reporter.note(f"The converted weights could not be saved: {model.not_kept}.")
     loaded = LoadedModel(files, tokenizer, model, time.perf_counter() - start)
     if for_decoding and one_thread_suits(compute, loaded):
         set_blas_threads(1)

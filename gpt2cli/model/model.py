@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.roles import TABLES
-from gpt2cli.checkpoint.weights import load_weights
+from gpt2cli.checkpoint.roles import HEAD, TABLES
+from gpt2cli.hub.reporter import Reporter
 from gpt2cli.model.parts import Parts, arrange
 from gpt2cli.ops.operations import A, Ops
 
@@ -18,46 +18,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model(Generic[A]):
-    """Everything a forward pass needs: the weights by canonical name, and the same weights as `parts`.
-
-    `not_kept` says why converted weights could not be saved for the next start, or is empty.
-    """
+    """Everything a forward pass needs: the weights by canonical name, and the same weights as `parts`."""
 
     config: ModelConfig
     weights: Mapping[str, A]
     ops: Ops[A]
-    not_kept: str = ""
     parts: Parts[A] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", arrange(self.weights, self.config.n_layer))
 
 
-def load_model(files: ModelFiles, ops: Ops[A], screened: bool = False) -> Model[A]:
+def load_model(
+    files: ModelFiles, ops: Ops[A], screened: bool = False, reporter: Reporter | None = None
+) -> Model[A]:
     """Open a checkpoint on a backend; on numpy, float32 weights are used directly from the mapped file.
 
     A screened head, if the backend supports it, is faster when only the highest logits of a row are needed.
+    The config says whether the head is tied in truth.
 
     Raises:
         CheckpointError: the files are damaged or inconsistent.
     """
-    config = ModelConfig.from_json(files.config)
-    stored = load_weights(files.weights, config)
-    problem = ""
+    reporter = reporter or Reporter()
+    stored = files.read_weights(reporter.note)
+    config = replace(files.read_config(), tie_word_embeddings=HEAD not in stored)
     screens = screened and ops.uses_screens
     if ops.storage or screens:
         # These modules import the kernels, which may be missing.
         from gpt2cli.checkpoint.conversion import convert, screen_head
         from gpt2cli.hub.converted_files import conversion_place
 
-        place = conversion_place(files.weights)
+        place = conversion_place(files.sources)
         if ops.storage:
             conversion = convert(stored, place, config, ops.storage)
             stored |= conversion.weights
-            problem = conversion.problem
+            if conversion.problem:
+                reporter.note(f"The converted weights could not be saved: {conversion.problem}.")
         if screens:
             stored |= screen_head(stored, place, config, ops.storage)
     weights = {
         name: ops.table(tensor) if name in TABLES else ops.weight(tensor) for name, tensor in stored.items()
     }
-    return Model(config, weights, ops, problem)
+    return Model(config, weights, ops)

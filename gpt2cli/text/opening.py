@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.hub.reporter import Reporter
@@ -20,4 +19,4 @@ def open_tokenizer(name: str | None, *, offline: bool = False, reporter: Reporte
     if name is None or known_model(name.partition("@")[0]):
         return bundled_tokenizer()
     files = fetch_model(name, offline=offline, reporter=reporter)
-    return load_tokenizer(files, ModelConfig.from_json(files.config))
+    return load_tokenizer(files, files.read_config())

@@ -12,6 +12,7 @@ from backends import needs_kernels
 from checkpoints import save_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from notes import Notes
 from samplers import SamplerSettings
 
 from gpt2cli.checkpoint import conversion
@@ -20,6 +21,7 @@ from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import converted_files
 from gpt2cli.hub.model_files import find_model
+from gpt2cli.hub.reporter import Reporter
 from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.backend import kernels_are_built, open_backend
 from gpt2cli.ops.numpy_ops import widen
@@ -218,10 +220,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def model(folder: Path, dtype: str, is_screened: bool) -> Model[Any]:
+def model(folder: Path, dtype: str, is_screened: bool, reporter: Reporter | None = None) -> Model[Any]:
     files = find_model(str(folder))
     assert files is not None
-    return load_model(files, open_backend("cpu", "compiled", dtype, threads=1), is_screened)
+    return load_model(files, open_backend("cpu", "compiled", dtype, threads=1), is_screened, reporter)
 
 
 SAMPLINGS = {
@@ -374,7 +376,8 @@ def test_no_screen_is_made_for_a_small_head_or_one_in_8_bits_or_unless_it_is_ask
 def test_a_screen_that_cannot_be_kept_serves_all_the_same(checkpoint: Path, assets: Path) -> None:
     assets.parent.mkdir(parents=True, exist_ok=True)
     assets.write_text("a file where a folder should be")
-    loaded = model(checkpoint, "float32", True)
+    notes = Notes()
+    loaded = model(checkpoint, "float32", True, notes)
     assert head_of(loaded).screen is not None
     # It was not asked for, so its lack is no news.
-    assert not loaded.not_kept
+    assert not notes.lines

@@ -69,7 +69,7 @@ def _ctranslate2(name: str, precision: str, conditions: Conditions, checkpoint: 
 
 def _llama_cpp(conditions: Conditions, _: Path) -> list[Engine]:
     _require_cpu(conditions)
-    folder = conditions.files.config.parent
+    folder = conditions.files.folder
     files = conditions.gguf_files or sorted(folder.glob("*.gguf"))
     if not files:
         raise Error(f"there is no .gguf file in {folder}.", "Convert the model, or use `gguf` FILE.")

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from gpt2cli.checkpoint.roles import HEAD
+from gpt2cli.checkpoint.saving import save_model
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.tokenizer import Tokenizer
 
 
 def share_checkpoint(files: ModelFiles, tokenizer: Tokenizer, folder: Path) -> None:
-    """Create a folder with links to a model's files under their usual names, and with its tokenizer."""
+    """Create a folder with links to a model's files under their usual names, and with its tokenizer.
+
+    Weights that are not in these files as they are computed with, such as a merged adapter, are written.
+    """
     folder.mkdir()
+    notes: list[str] = []
+    weights = files.read_weights(notes.append)
+    if files.adapter or notes:
+        config = replace(files.read_config(), tie_word_embeddings=HEAD not in weights)
+        arrays = {name: tensor.array for name, tensor in weights.items()}
+        save_model(folder, config, arrays, tokenizer.to_json())
+        return
     (folder / CONFIG).symlink_to(files.config.resolve())
     for path in files.weights:
         shown = WEIGHTS[0] if len(files.weights) == 1 and path.suffix == ".safetensors" else path.name

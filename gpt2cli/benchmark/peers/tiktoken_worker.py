@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import Any
 
 from gpt2cli.benchmark.workload import HELD_OUT, tokenized_text
-from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import Error
 from gpt2cli.hub.model_files import find_model
@@ -25,7 +24,7 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
     """
     files = find_model(task["model"])
     assert files is not None, "the model was here when the benchmark began"
-    tokenizer = load_tokenizer(files, ModelConfig.from_json(files.config))
+    tokenizer = load_tokenizer(files, files.read_config())
     spelled = {tokenizer.token_bytes(token_id): token_id for token_id in range(tokenizer.vocab_size)}
     encoding = import_module("tiktoken").Encoding(
         name=task["model"],

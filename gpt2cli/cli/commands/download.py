@@ -46,4 +46,4 @@ def download(
         return
     for name in models:
         files = fetch_model(name, offline=offline, force=force, reporter=verbosity.messages())
-        write_stdout(fsencode(files.config.parent) + b"\n")
+        write_stdout(fsencode(files.folder) + b"\n")

@@ -55,7 +55,12 @@ def prepare(
     settings = request.settings(config, train.size, suitable_precision(ops.device_name))
     require_length(train.size, valid.size, not held_out, settings.context, texts.names)
     settings, memory = _fit(request, config, settings, place, ops.device_name)
-    weights = load_model(parent, ops).weights if parent else initial_weights(config, settings.seed)
+    if parent:
+        model = load_model(parent, ops, reporter=reporter)
+        # Only now is it known whether the head is tied.
+        config, weights = model.config, model.weights
+    else:
+        weights = initial_weights(config, settings.seed)
     parameters = sum(weight.numel() for weight in weights.values())
     reporter.note(
         f"{documents:,} document{'s' * (documents != 1)}, {train.size + valid.size:,} tokens, "
@@ -73,7 +78,7 @@ def _find_parent(request: Request, folder: RunFolder, offline: bool, reporter: R
     if request.parent is None:
         return None
     files = fetch_model(os.fspath(request.parent), offline=offline, reporter=reporter)
-    if files.config.parent.resolve() == folder.path.resolve():
+    if files.folder.resolve() == folder.path.resolve():
         raise UsageError("`parent` and `output` name the same folder.", "Name another with `output`.")
     return files
 
@@ -84,7 +89,7 @@ def _choose_model(
     if parent:
         from gpt2cli.text.tokenizer import load_tokenizer
 
-        config = ModelConfig.from_json(parent.config)
+        config = parent.read_config()
         return load_tokenizer(parent, config), config
     if request.tokenizer:
         from gpt2cli.text.opening import open_tokenizer

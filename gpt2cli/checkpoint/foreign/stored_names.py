@@ -1,0 +1,97 @@
+"""The names that files give to weights: with wrappers' prefixes, and beside parts of other models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gpt2cli.checkpoint.architectures import SHELLS, WRAPPERS, Architecture
+
+LISTED = 4
+
+
+class StoredName(NamedTuple):
+    """A name without the prefix of its family, which `inside` says that it had; `wrapper` was before that."""
+
+    bare: str
+    inside: bool
+    wrapper: str
+
+
+@dataclass
+class SortedNames:
+    """The names in files: those of weights by canonical name, and all others.
+
+    `extras` are what the parts beside the language model are called, `unknown` the names of weights that it
+    should not have, and `repeated` bare names that stand in the files twice.
+    """
+
+    weights: dict[str, str] = field(default_factory=dict)
+    wrappers: list[str] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    layers: int = 0
+
+
+class StoredNames:
+    """The names that the files of a model may give to its weights."""
+
+    def __init__(self, architecture: Architecture, names: Iterable[str]) -> None:
+        self.canonical = {architecture.bare_name(name): name for name in names}
+        self._architecture = architecture
+        self._parts = {bare.partition(".")[0] for bare in self.canonical}
+
+    def unwrap(self, name: str, kind: str = "") -> StoredName:
+        """Return a name without wrappers and family prefix; `kind` is what it lacks to be a weight's name."""
+        parts = name.split(".")
+        left = [part for part in parts if part in SHELLS]
+        parts = [part for part in parts if part not in SHELLS]
+        while self._bare(parts) + kind not in self.canonical and parts[0] in WRAPPERS and len(parts) > 1:
+            left.append(parts.pop(0))
+        inside = ".".join(parts).startswith(self._architecture.prefix)
+        return StoredName(self._bare(parts), inside, "".join(f"{part}." for part in left))
+
+    def sort(self, names: Iterable[str]) -> SortedNames:
+        """Return the names in files by what they are."""
+        found = SortedNames()
+        wrappers, extras = {}, {}
+        for name in names:
+            bare, inside, wrapper = self.unwrap(name)
+            layer = self._architecture.layer_in(bare)
+            if re.fullmatch(self._architecture.buffers, bare):
+                continue
+            if extra := self._extra(bare, inside):
+                extras[extra] = True
+                continue
+            found.layers = max(found.layers, 0 if layer is None else layer + 1)
+            canonical = self.canonical.get(bare)
+            if canonical is None:
+                found.unknown.append(bare)
+            elif canonical in found.weights:
+                found.repeated.append(bare)
+            else:
+                found.weights[canonical] = name
+                wrappers[wrapper] = True
+        found.wrappers = [wrapper for wrapper in wrappers if wrapper]
+        found.extras = list(extras)
+        return found
+
+    def _extra(self, bare: str, inside: bool) -> str:
+        """Return what the part of another model is called that a name stands in, or nothing."""
+        if known := re.fullmatch(self._architecture.extras, bare):
+            return known[1]
+        part = bare.partition(".")[0]
+        return "" if inside or part in self._parts else part
+
+    def _bare(self, parts: list[str]) -> str:
+        return ".".join(parts).removeprefix(self._architecture.prefix)
+
+
+def few(names: Iterable[str], listed: int = LISTED) -> str:
+    """Return the first names in one line, and how many more there are."""
+    shown = [name if name.isprintable() else ascii(name)[1:-1] for name in names]
+    more = len(shown) - listed
+    return ", ".join(shown[:listed]) + (f" and {more:,} more" if more > 0 else "")
