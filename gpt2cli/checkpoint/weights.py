@@ -111,7 +111,7 @@ def _oddities(names: SortedNames, has_own_head: bool) -> Iterator[str]:
     if names.wrappers:
         yield f"the prefix {few(names.wrappers)} is dropped from the names of the weights"
     if names.extras:
-        yield f"{few(names.extras)} is left out, since a language model does not use it"
+        yield f"leaving out {few(names.extras)}, which a language model does not use"
     if has_own_head:
         yield "the head differs from the embedding, so it is used although config.json ties them"
 

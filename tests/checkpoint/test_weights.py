@@ -197,28 +197,100 @@ def open_files() -> int:
     return len(list(Path("/dev/fd").iterdir()))
 
 
-def test_all_that_does_not_fit_is_listed_at_once(path: Path) -> None:
-    tensors = random_tensors()
-    del tensors["h.0.ln_1.bias"]
-    del tensors["ln_f.weight"]
-    tensors["wpe.weight"] = torch.zeros(4, 6)
-    tensors["h.1.mlp.c_fc.bias"] = torch.zeros(24, dtype=torch.int8)
-    tensors["score.weight"] = torch.zeros(2, 6)
-    # What a file calls its weights is up to its family, not to this package.
-    tensors["final_norm.bias"] = tensors.pop("ln_f.bias")
-    save_file(tensors, path)
+def refusal(path: Path, tensors: Tensors, config: ModelConfig = CONFIG) -> str:
+    """Return the error for a file with these tensors, as it is shown."""
+    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, path)
     with pytest.raises(CheckpointError) as caught:
-        load_weights([path], CONFIG)
-    for complaint in (
-        f"{path} does not match its config.json",
-        "h.0.ln_1.bias is missing",
-        "ln_f.weight is missing",
-        "wpe.weight has shape [4, 6], not [5, 6]",
-        "h.1.mlp.c_fc.bias is stored as I8",
-        "score.weight is unexpected",
-        "final_norm.bias is unexpected",
-    ):
-        assert complaint in caught.value.message
+        load_weights([path], config)
+    return str(caught.value)
+
+
+def test_what_does_not_fit_is_named_at_once(path: Path) -> None:
+    tensors = random_tensors()
+    del tensors["ln_f.weight"]
+    tensors["h.1.ln_1.bias"] = torch.zeros(7)
+    # What a file calls its weights is up to its family, not to this package.
+    tensors["h.0.attention_norm.bias"] = tensors.pop("h.0.ln_1.bias")
+    assert refusal(path, tensors) == (
+        f"{path} does not match its config.json: h.1.ln_1.bias has shape [7], not [6], "
+        "h.0.ln_1.bias is missing, ln_f.weight is missing, h.0.attention_norm.bias is unexpected. "
+        "Use the config.json that belongs to these weights."
+    )
+
+
+def test_of_many_problems_a_few_are_named(path: Path) -> None:
+    tensors = {name: tensor for name, tensor in random_tensors().items() if not name.endswith("bias")}
+    message = refusal(path, tensors)
+    assert message.count("is missing") == 4
+    assert "and 9 more" in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    ("size", "value", "found"),
+    [
+        ("n_layer", 5, 2),
+        ("n_layer", 1, 2),
+        ("vocab_size", 50257, 11),
+        ("n_positions", 1024, 5),
+        ("n_embd", 12, 6),
+        ("n_inner", 10, 24),
+    ],
+)
+def test_a_size_that_differs_is_named_instead_of_the_weights(
+    path: Path, size: str, value: int, found: int
+) -> None:
+    message = refusal(path, random_tensors(), replace(CONFIG, **{size: value}))
+    assert message.partition(": ")[2] == (
+        f"{size} is {value} there and {found} in the weights. "
+        "Use the config.json that belongs to these weights."
+    )
+
+
+def test_weights_of_another_architecture_are_recognized(path: Path) -> None:
+    tensors = {f"model.layers.{number}.mlp.up.weight": torch.zeros(2, 2) for number in range(30)}
+    assert refusal(path, tensors | {"model.norm.weight": torch.zeros(2)}) == (
+        f"{path} has no weights of a gpt2 model: it has model.layers.0.mlp.up.weight, model.norm.weight. "
+        "They may belong to another architecture, whose names differ."
+    )
+
+
+def test_transposed_matrices_are_recognized(path: Path) -> None:
+    tensors = {
+        name: tensor.T if tensor.ndim == 2 and ".c_" in name else tensor
+        for name, tensor in random_tensors().items()
+    }
+    assert "They are transposed, as nn.Linear stores them" in refusal(path, tensors)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
+def test_quantized_weights_are_recognized(path: Path, kind: torch.dtype) -> None:
+    tensors = random_tensors()
+    name = "h.1.mlp.c_fc.weight"
+    message = refusal(path, tensors | {name: torch.zeros_like(tensors[name], dtype=kind)})
+    assert f"{name} is stored as {'I8' if kind == torch.int8 else 'U8'}, which is not supported" in message
+    assert message.endswith("Save them in float32, float16 or bfloat16, without quantization.")
+
+
+def test_an_adapter_that_is_not_merged_is_recognized(path: Path) -> None:
+    tensors = random_tensors()
+    weight = tensors.pop("h.0.attn.c_attn.weight")
+    factors = {
+        "h.0.attn.c_attn.base_layer.weight": weight,
+        "h.0.attn.c_attn.lora_A.default.weight": torch.zeros(2, 6),
+        "h.0.attn.c_attn.lora_B.default.weight": torch.zeros(18, 2),
+    }
+    wrapped = {f"base_model.model.{name}": tensor for name, tensor in prefixed(tensors | factors).items()}
+    assert "A LoRA adapter is not merged into them" in refusal(path, wrapped)
+
+
+def test_a_weight_under_two_names_is_refused(path: Path) -> None:
+    tensors = random_tensors()
+    assert "ln_f.bias is stored twice" in refusal(path, tensors | {"module.ln_f.bias": torch.zeros(6)})
+
+
+def test_control_characters_in_names_are_shown_and_not_obeyed(path: Path) -> None:
+    assert "h.0.\\x1b[2J is unexpected" in refusal(path, random_tensors() | {"h.0.\x1b[2J": torch.zeros(1)})
 
 
 def test_a_file_that_was_cut_short_tells_its_bytes(path: Path) -> None:

@@ -119,9 +119,8 @@ def merge_adapter(
     merged |= adapter.whole
     problems = list(adapter.problems(shapes))
     if HEAD in merged and merged[HEAD].shape != shapes[HEAD]:
-        problems.append(
-            f"it has {shapes[HEAD][0]:,} embeddings for a head of {merged[HEAD].shape[0]:,} tokens"
-        )
+        tokens = merged[HEAD].shape[0]
+        problems.append(f"the embedding has {config.vocab_size:,} tokens and the head {tokens:,}")
     if problems:
         raise CheckpointError(
             f"{files.weights} does not fit its base model {settings.base}: {few(problems)}.",
@@ -129,7 +128,7 @@ def merge_adapter(
         )
     if adapter.names.extras:
         extras = few(adapter.names.extras)
-        note(f"{files.weights}: {extras} is left out, since a language model does not use it.")
+        note(f"{files.weights}: leaving out {extras}, which a language model does not use.")
     for name, factors in adapter.factors.items():
         merged[name] = _sum(merged[name], factors.product(name, settings))
         if BIAS in factors.arrays:

@@ -37,7 +37,7 @@ def find_misfit(
     if len(missing) == len(shapes):
         return CheckpointError(
             f"{where} has no weights of a {config.model_type} model: "
-            f"it has {few([*names.unknown, *names.extras]) or 'none'}.",
+            f"it has {few([*names.unknown, *names.extras.values()]) or 'none'}.",
             "They may belong to another architecture, whose names differ.",
         )
     problems = list(_other_sizes(names, stored, config)) or [

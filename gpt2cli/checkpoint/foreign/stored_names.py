@@ -24,13 +24,13 @@ class StoredName(NamedTuple):
 class SortedNames:
     """The names in files: those of weights by canonical name, and all others.
 
-    `extras` are what the parts beside the language model are called, `unknown` the names of weights that it
-    should not have, and `repeated` bare names that stand in the files twice.
+    `extras` has a name in each part beside the language model, by what the part is called, `unknown` bare names
+    that no weight of the model has, and `repeated` those that two weights have.
     """
 
     weights: dict[str, str] = field(default_factory=dict)
     wrappers: list[str] = field(default_factory=list)
-    extras: list[str] = field(default_factory=list)
+    extras: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     layers: int = 0
@@ -57,14 +57,14 @@ class StoredNames:
     def sort(self, names: Iterable[str]) -> SortedNames:
         """Return the names in files by what they are."""
         found = SortedNames()
-        wrappers, extras = {}, {}
+        wrappers: dict[str, bool] = {}
         for name in names:
             bare, inside, wrapper = self.unwrap(name)
             layer = self._architecture.layer_in(bare)
             if re.fullmatch(self._architecture.buffers, bare):
                 continue
             if extra := self._extra(bare, inside):
-                extras[extra] = True
+                found.extras.setdefault(extra, name)
                 continue
             found.layers = max(found.layers, 0 if layer is None else layer + 1)
             canonical = self.canonical.get(bare)
@@ -76,7 +76,6 @@ class StoredNames:
                 found.weights[canonical] = name
                 wrappers[wrapper] = True
         found.wrappers = [wrapper for wrapper in wrappers if wrapper]
-        found.extras = list(extras)
         return found
 
     def _extra(self, bare: str, inside: bool) -> str:
