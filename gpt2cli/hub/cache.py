@@ -130,14 +130,24 @@ def _folder(name: str) -> Path:
 
 
 def _holds_gpt2(folder: Path) -> bool:
-    return known_model(repo_of(folder)) is not None or any(
-        find_architecture(_model_type(snapshot / "config.json")) for snapshot in snapshots(folder)
-    )
+    return known_model(repo_of(folder)) is not None or any(map(_is_gpt2, snapshots(folder)))
 
 
-def _model_type(config: Path) -> str | None:
+def _is_gpt2(folder: Path) -> bool:
+    """Return whether a folder has the config of a GPT-2, or of an adapter of one."""
+    if find_architecture(_read_value(folder / "config.json", "model_type")):
+        return True
+    base = _read_value(folder / "adapter_config.json", "base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        return False
+    places = [Path(base), *snapshots(repo_folder(base))]
+    types = (_read_value(place / "config.json", "model_type") for place in places)
+    return known_model(base) is not None or any(map(find_architecture, types))
+
+
+def _read_value(path: Path, key: str) -> object:
     try:
-        values = json.loads(config.read_bytes())
+        values = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return values.get("model_type") if isinstance(values, dict) else None
+    return values.get(key) if isinstance(values, dict) else None

@@ -37,6 +37,51 @@ def test_transformers_reads_what_is_written() -> None:
     assert ModelConfig.from_dict(theirs.to_dict()) == ours
 
 
+SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner")
+READ_ALIKE = (
+    *(*SIZES, "activation_function", "layer_norm_epsilon", "scale_attn_weights"),
+    *("scale_attn_by_inverse_layer_idx", "tie_word_embeddings"),
+)
+# As transformers, its older versions, OpenAI, Megatron and others have written them.
+STYLES: dict[str, dict[str, Any]] = {
+    "standard names": {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+    },
+    "both names": {"n_embd": 768, "hidden_size": 48, "n_head": 12, "num_attention_heads": 4},
+    "both names the other way": {"hidden_size": 48, "n_embd": 768, "num_attention_heads": 4, "n_head": 12},
+    "an old context beside the current one": {"n_ctx": 1024, "n_positions": 2048},
+    "an old context beside the standard name": {"n_ctx": 1024, "max_position_embeddings": 2048},
+    "Mistral": {"reorder_and_upcast_attn": True, "scale_attn_by_inverse_layer_idx": True, "n_ctx": 1024},
+    "unscaled": {"scale_attn_weights": False},
+    "Megatron": {"activation_function": "gelu", "n_inner": 3000, "layer_norm_epsilon": 1e-6},
+    "null inner width": {"n_inner": None},
+    "other makers' keys": {
+        "hidden_act": "relu",
+        "layer_norm_eps": 1e-3,
+        "n_vocab": 7,
+        "intermediate_size": 9,
+    },
+    "dropout and summaries": {"attn_pdrop": 0.0, "summary_type": "cls_index", "task_specific_params": {}},
+    "types": {"torch_dtype": "float16", "dtype": "float16", "use_cache": False, "pruned_heads": {}},
+    "untied": {"tie_word_embeddings": False},
+    "ids": {"pad_token_id": 0, "num_labels": 3, "id2label": {"0": "no"}},
+    "whole numbers as floats": {"layer_norm_epsilon": 0},
+    "another class": {"architectures": ["GPT2ForSequenceClassification"], "add_cross_attention": True},
+    **{name: {"activation_function": name} for name in ("relu", "silu", "gelu_fast", "quick_gelu", "tanh")},
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_config_of_any_style_means_what_it_means_to_transformers(tmp_path: Path, style: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "gpt2", **STYLES[style]}))
+    ours, theirs = ModelConfig.from_json(path), GPT2Config.from_pretrained(tmp_path)
+    assert [getattr(ours, name) for name in READ_ALIKE] == [getattr(theirs, name) for name in READ_ALIKE]
+
+
 def test_the_old_name_of_the_context_is_read() -> None:
     assert ModelConfig.from_dict({"n_ctx": 33}).n_positions == 33
     assert ModelConfig.from_dict({"n_ctx": 33, "n_positions": 44}).n_positions == 44

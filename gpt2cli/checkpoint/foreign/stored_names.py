@@ -24,8 +24,8 @@ class StoredName(NamedTuple):
 class SortedNames:
     """The names in files: those of weights by canonical name, and all others.
 
-    `extras` has a name in each part beside the language model, by what the part is called, `unknown` bare names
-    that no weight of the model has, and `repeated` those that two weights have.
+    `extras` has a name in each part beside the language model, by what the part is called. `unknown` are bare
+    names that no weight of the model has, and `repeated` those that two weights have.
     """
 
     weights: dict[str, str] = field(default_factory=dict)
