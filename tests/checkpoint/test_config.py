@@ -68,7 +68,6 @@ STYLES: dict[str, dict[str, Any]] = {
     "types": {"torch_dtype": "float16", "dtype": "float16", "use_cache": False, "pruned_heads": {}},
     "untied": {"tie_word_embeddings": False},
     "ids": {"pad_token_id": 0, "num_labels": 3, "id2label": {"0": "no"}},
-    "whole numbers as floats": {"layer_norm_epsilon": 0},
     "another class": {"architectures": ["GPT2ForSequenceClassification"], "add_cross_attention": True},
     **{name: {"activation_function": name} for name in ("relu", "silu", "gelu_fast", "quick_gelu", "tanh")},
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.foreign.stored_names import SortedNames, few
-from gpt2cli.checkpoint.roles import LAYERS, POSITION_EMBEDDING, TOKEN_EMBEDDING
+from gpt2cli.checkpoint.roles import LAYERS, POSITION_EMBEDDING, TOKEN_EMBEDDING, layer_of
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.operations import StoredTensor
 
@@ -65,7 +65,11 @@ def _other_sizes(
 ) -> Iterator[str]:
     """Yield each size of the config that the weights have otherwise, which explains many other problems."""
     sizes = {size: (place, getattr(config, size)) for size, place in SIZES.items()}
-    named = {"n_layer": (names.layers, config.n_layer)}
+    layers = [layer_of(name) for name in stored]
+    layers += [config.architecture.layer_in(name) for name in names.unknown]
+    named = {
+        "n_layer": (1 + max((layer for layer in layers if layer is not None), default=-1), config.n_layer)
+    }
     for size, ((name, axis), expected) in {**sizes, "n_inner": (INNER, config.inner_width)}.items():
         shape = stored[name].shape if name in stored else ()
         # The inner width follows from the width if config.json is silent.

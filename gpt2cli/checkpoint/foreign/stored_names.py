@@ -33,7 +33,6 @@ class SortedNames:
     extras: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
-    layers: int = 0
 
 
 class StoredNames:
@@ -46,6 +45,9 @@ class StoredNames:
 
     def unwrap(self, name: str, kind: str = "") -> StoredName:
         """Return a name without wrappers and family prefix; `kind` is what it lacks to be a weight's name."""
+        bare = name.removeprefix(self._architecture.prefix)
+        if bare + kind in self.canonical:
+            return StoredName(bare, bare != name, "")
         parts = name.split(".")
         left = [part for part in parts if part in SHELLS]
         parts = [part for part in parts if part not in SHELLS]
@@ -60,21 +62,18 @@ class StoredNames:
         wrappers: dict[str, bool] = {}
         for name in names:
             bare, inside, wrapper = self.unwrap(name)
-            layer = self._architecture.layer_in(bare)
-            if re.fullmatch(self._architecture.buffers, bare):
-                continue
-            if extra := self._extra(bare, inside):
-                found.extras.setdefault(extra, name)
-                continue
-            found.layers = max(found.layers, 0 if layer is None else layer + 1)
             canonical = self.canonical.get(bare)
-            if canonical is None:
-                found.unknown.append(bare)
-            elif canonical in found.weights:
+            if canonical in found.weights:
                 found.repeated.append(bare)
-            else:
+            elif canonical:
                 found.weights[canonical] = name
                 wrappers[wrapper] = True
+            elif re.fullmatch(self._architecture.buffers, bare):
+                continue
+            elif extra := self._extra(bare, inside):
+                found.extras.setdefault(extra, name)
+            else:
+                found.unknown.append(bare)
         found.wrappers = [wrapper for wrapper in wrappers if wrapper]
         return found
 
