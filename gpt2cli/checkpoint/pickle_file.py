@@ -37,6 +37,8 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     # PyTorch before 1.6 did not write zip archives, and nothing else can be mapped.
     mappable = zipfile.is_zipfile(path)
     tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
+    if not all(isinstance(name, str) for name in tensors):
+        raise TypeError("a name of a tensor is not a text")
     return tensors
 
 

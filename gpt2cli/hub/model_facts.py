@@ -74,7 +74,7 @@ def describe_model(files: ModelFiles) -> ModelFacts:
         count_parameters(config),
         ", ".join(sorted(DTYPES[dtype] for dtype in stored)),
         _license(files),
-        sum(path.stat().st_size for path in files.weights),
+        sum(path.stat().st_size for path in files.weights_files),
     )
 
 

@@ -56,9 +56,14 @@ class ModelFiles(NamedTuple):
         return (self.adapter or self).config.parent
 
     @property
+    def weights_files(self) -> tuple[Path, ...]:
+        """The files of weights, an adapter's first."""
+        return (self.adapter.weights, *self.weights) if self.adapter else self.weights
+
+    @property
     def sources(self) -> tuple[Path, ...]:
-        """All files that decide the weights."""
-        return (self.adapter.weights, self.adapter.config, *self.weights) if self.adapter else self.weights
+        """All files that decide the weights, the one that the model is named after first."""
+        return (*self.weights_files, self.adapter.config) if self.adapter else self.weights
 
     def read_config(self) -> ModelConfig:
         """Read the config.

@@ -38,7 +38,7 @@ class LoadedModel:
     @property
     def files_size(self) -> int:
         """The size of the weight files in bytes."""
-        return sum(path.stat().st_size for path in self.files.weights)
+        return sum(path.stat().st_size for path in self.files.weights_files)
 
 
 def load(

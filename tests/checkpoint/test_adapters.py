@@ -184,7 +184,7 @@ def test_an_adapter_trained_for_classification_leaves_its_head_out(
 
 
 # What PEFT is asked for, and whether the head is another matrix than the embedding afterwards.
-PEFT_CASES = {
+PEFT_CASES: dict[str, tuple[dict[str, Any], bool]] = {
     "all linear layers": ({"target_modules": "all-linear"}, False),
     "one layer": ({"target_modules": ["c_attn", "c_fc"], "layers_to_transform": [1]}, False),
     "ranks": ({"target_modules": ["c_attn"], "rank_pattern": {"h.1.attn.c_attn": 3}}, False),

@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_named_at_once(path: Path) -> None:
     assert refusal(path, tensors) == (
         f"{path} does not match its config.json: h.1.ln_1.bias has shape [7], not [6], "
         "h.0.ln_1.bias is missing, ln_f.weight is missing, h.0.attention_norm.bias is unexpected. "
-        "Use the config.json that belongs to these weights."
+        "Use the config.json that belongs to these weights, or correct this one."
     )
 
 
@@ -240,10 +240,10 @@ def test_of_many_problems_a_few_are_named(path: Path) -> None:
 def test_a_size_that_differs_is_named_instead_of_the_weights(
     path: Path, size: str, value: int, found: int
 ) -> None:
-    message = refusal(path, random_tensors(), replace(CONFIG, **{size: value}))
+    message = refusal(path, random_tensors(), ModelConfig.from_dict({**CONFIG.to_dict(), size: value}))
     assert message.partition(": ")[2] == (
         f"{size} is {value} there and {found} in the weights. "
-        "Use the config.json that belongs to these weights."
+        "Use the config.json that belongs to these weights, or correct this one."
     )
 
 
@@ -420,7 +420,9 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path: Path, plain: b
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"step": 3}, {"state": {"x": torch.zeros(1)}}, torch.zeros(2)])
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"step": 3}, {0: torch.zeros(2)}, {"state": {"x": torch.zeros(1)}}, torch.zeros(2)]
+)
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "pytorch_model.bin"
     torch.save(content, path)

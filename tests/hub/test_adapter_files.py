@@ -93,6 +93,18 @@ def test_the_weights_file_of_an_adapter_and_a_tokenizer_of_its_own_are_taken(
     assert files.tokenizer == (folder / "tokenizer.json",)
 
 
+def test_an_adapter_with_a_value_head_beside_it_is_found_as_trl_saves_it(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = save_adapter(tmp_path / "adapter", str(checkpoint))
+    # As trl does: the head stands alone under the name of a whole model's weights.
+    torch.save({"v_head.summary.weight": torch.zeros(1, 24)}, folder / "pytorch_model.bin")
+    files = find_model(str(folder))
+    assert files is not None
+    assert files.adapter is not None
+    assert files.weights == (checkpoint / "model.safetensors",)
+
+
 def test_an_adapter_beside_a_whole_model_is_merged_into_it_as_by_transformers(
     checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ SIZES = {
 }
 INNER = (f"{LAYERS}0.mlp_in.weight", 1)
 UNMERGED = re.compile(r"\.lora_|\.base_layer\.")
-OTHER_CONFIG = "Use the config.json that belongs to these weights."
+OTHER_CONFIG = "Use the config.json that belongs to these weights, or correct this one."
 
 
 def find_misfit(
