@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.roles import HEAD, role_of
+from gpt2cli.checkpoint.roles import role_of
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_files import ModelFiles
@@ -65,8 +65,7 @@ def describe_model(files: ModelFiles) -> ModelFacts:
     Raises:
         CheckpointError: its files are damaged or do not fit together.
     """
-    weights = files.read_weights()
-    config = replace(files.read_config(), tie_word_embeddings=HEAD not in weights)
+    config, weights = files.read_checkpoint()
     stored = {tensor.dtype for tensor in weights.values()}
     return ModelFacts(
         files,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.foreign.adapter import AdapterFiles, read_adapter_settings
+from gpt2cli.checkpoint.roles import HEAD
 from gpt2cli.errors import HubError, UsageError
 from gpt2cli.hub import cache as hub_cache
 from gpt2cli.hub.adapter_files import LocalAdapter, find_base, local_adapter
@@ -78,20 +80,25 @@ class ModelFiles(NamedTuple):
 
         return adapted_config(config, self.adapter)
 
-    def read_weights(self, note: Note | None = None) -> dict[str, StoredTensor]:
-        """Read the weights, with the adapter merged; `note` receives what the user should know of them.
+    def read_checkpoint(self, note: Note | None = None) -> tuple[ModelConfig, dict[str, StoredTensor]]:
+        """Read the weights, with the adapter merged, and the config, which tells whether their head is tied.
+
+        `note` receives what the user should know of the weights.
 
         Raises:
             CheckpointError: the files are damaged or do not fit together.
         """
         from gpt2cli.checkpoint.weights import load_weights, no_note
 
-        stored = load_weights(self.weights, ModelConfig.from_json(self.config), note or no_note)
-        if not self.adapter:
-            return stored
-        from gpt2cli.checkpoint.foreign.merging import merge_adapter
+        note = note or no_note
+        config = ModelConfig.from_json(self.config)
+        weights = load_weights(self.weights, config, note)
+        if self.adapter:
+            from gpt2cli.checkpoint.foreign.merging import merge_adapter
 
-        return merge_adapter(stored, self.read_config(), self.adapter, note or no_note)
+            config = self.read_config()
+            weights = merge_adapter(weights, config, self.adapter, note)
+        return replace(config, tie_word_embeddings=HEAD not in weights), weights
 
 
 def find_model(name: str) -> ModelFiles | None:

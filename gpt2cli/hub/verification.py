@@ -83,7 +83,7 @@ def _malformation(path: Path) -> str:
 
 def _misfit(files: ModelFiles) -> str:
     try:
-        files.read_weights()
+        files.read_checkpoint()
     except CheckpointError as error:
         return error.message.rstrip(".")
     return ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.roles import HEAD, TABLES
+from gpt2cli.checkpoint.roles import TABLES
 from gpt2cli.hub.reporter import Reporter
 from gpt2cli.model.parts import Parts, arrange
 from gpt2cli.ops.operations import A, Ops
@@ -35,14 +35,12 @@ def load_model(
     """Open a checkpoint on a backend; on numpy, float32 weights are used directly from the mapped file.
 
     A screened head, if the backend supports it, is faster when only the highest logits of a row are needed.
-    The config says whether the head is tied in truth.
 
     Raises:
         CheckpointError: the files are damaged or inconsistent.
     """
     reporter = reporter or Reporter()
-    stored = files.read_weights(reporter.note)
-    config = replace(files.read_config(), tie_word_embeddings=HEAD not in stored)
+    config, stored = files.read_checkpoint(reporter.note)
     screens = screened and ops.uses_screens
     if ops.storage or screens:
         # These modules import the kernels, which may be missing.

@@ -254,7 +254,7 @@ def test_adapted_matrices_alone_are_held_in_memory(tmp_path: Path, base: GPT2LMH
     assert files is not None
     plain = find_model(str(tmp_path / "base"))
     assert plain is not None
-    stored, before = files.read_weights(), plain.read_weights()
+    (_, stored), (_, before) = files.read_checkpoint(), plain.read_checkpoint()
     assert stored.keys() == before.keys()
     changed = {name for name in stored if not np.array_equal(stored[name].array, before[name].array)}
     assert changed == {f"layers.{layer}.attention_qkv.weight" for layer in range(3)}
@@ -310,9 +310,16 @@ QKV = "base_model.model.transformer.h.0.attn.c_attn"
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({f"{QKV}.lora_A.weight": torch.zeros(4, 9)}, "do not make [24, 72]"),
-        ({f"{QKV}.lora_B.weight": torch.zeros(72, 5)}, "do not make [24, 72]"),
-        ({f"{QKV}.lora_B.weight": torch.zeros(72)}, "do not make [24, 72]"),
+        ({f"{QKV}.lora_A.weight": torch.zeros(4, 9)}, "do not fit [24, 72]"),
+        ({f"{QKV}.lora_B.weight": torch.zeros(72, 5)}, "do not fit [24, 72]"),
+        ({f"{QKV}.lora_B.weight": torch.zeros(72)}, "do not fit [24, 72]"),
+        ({f"{QKV}.lora_A.weight": torch.zeros(())}, "do not fit [24, 72]"),
+        (
+            {f"{QKV}.lora_A.weight": torch.zeros(0, 24), f"{QKV}.lora_B.weight": torch.zeros(72, 0)},
+            "do not fit [24, 72]",
+        ),
+        ({f"{QKV}.lora_B.bias": torch.zeros(1)}, "do not fit [24, 72]"),
+        ({"base_model.model.transformer.wte.weight": torch.zeros(())}, "wte.weight has shape []"),
         ({f"{QKV}.lora_A.weight": torch.zeros(4, 24, dtype=torch.int8)}, "lora_A.weight is not a float"),
         ({f"{QKV}.lora_magnitude_vector": torch.zeros(72)}, "lora_magnitude_vector is not in it"),
         ({f"{QKV.replace('0', '7')}.lora_A.weight": torch.zeros(4, 24)}, "h.7.attn.c_attn is not in it"),

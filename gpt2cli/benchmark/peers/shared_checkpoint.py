@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
-from gpt2cli.checkpoint.roles import HEAD
 from gpt2cli.checkpoint.saving import save_model
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS
 from gpt2cli.hub.model_files import ModelFiles
@@ -20,9 +18,8 @@ def share_checkpoint(files: ModelFiles, tokenizer: Tokenizer, folder: Path) -> N
     """
     folder.mkdir()
     notes: list[str] = []
-    weights = files.read_weights(notes.append)
+    config, weights = files.read_checkpoint(notes.append)
     if files.adapter or notes:
-        config = replace(files.read_config(), tie_word_embeddings=HEAD not in weights)
         arrays = {name: tensor.array for name, tensor in weights.items()}
         save_model(folder, config, arrays, tokenizer.to_json())
         return

@@ -42,12 +42,14 @@ class _Factors:
         return product if name == HEAD else product.T
 
     def fit(self, name: str, shape: tuple[int, ...]) -> bool:
-        """Return whether there are two factors, of a product with the shape of the weight."""
-        if not self.arrays.keys() >= {"A", "B"}:
+        """Return whether the product has the shape of the weight, and a bias its width."""
+        shapes = {part: array.shape for part, array in self.arrays.items()}
+        down, up = shapes.get("A", ()), shapes.get("B", ())
+        if len(down) != 2 or len(up) != 2 or not 0 < down[0] == up[1]:
             return False
-        down, up = self.arrays["A"].shape, self.arrays["B"].shape
-        ends = (up[0], down[-1]) if name == HEAD else (down[-1], up[0])
-        return len(down) == len(up) == 2 and down[0] == up[1] and ends == shape
+        ends = (up[0], down[1]) if name == HEAD else (down[1], up[0])
+        has_bias = name not in (HEAD, TOKEN_EMBEDDING)
+        return ends == shape and shapes.get(BIAS, up[:1]) == up[:1] and (has_bias or BIAS not in shapes)
 
 
 class _Adapter:
@@ -73,7 +75,7 @@ class _Adapter:
                 yield f"{self.names.weights[name]} has shape {list(tensor.shape)}, not {list(shapes[name])}"
         for name, factors in self.factors.items():
             if not factors.fit(name, shapes[name]):
-                yield f"lora_A and lora_B of {factors.module} do not make {list(shapes[name])}"
+                yield f"lora_A and lora_B of {factors.module} do not fit {list(shapes[name])}"
 
     def _take(self, names: StoredNames, match: re.Match[str], tensor: StoredTensor) -> None:
         module, letter, kind = match.groups()
@@ -94,9 +96,8 @@ def adapted_config(config: ModelConfig, adapter: AdapterFiles) -> ModelConfig:
     """
     names = StoredNames(config.architecture, (TOKEN_EMBEDDING,))
     found = names.sort(tensors := read_tensors(adapter.weights))
-    if TOKEN_EMBEDDING not in found.weights:
-        return config
-    return replace(config, vocab_size=tensors[found.weights[TOKEN_EMBEDDING]].shape[0])
+    embedding = tensors.get(found.weights.get(TOKEN_EMBEDDING, ""))
+    return replace(config, vocab_size=embedding.shape[0]) if embedding and embedding.shape else config
 
 
 def merge_adapter(
