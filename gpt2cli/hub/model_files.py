@@ -96,6 +96,8 @@ class ModelFiles(NamedTuple):
         if self.adapter:
             from gpt2cli.checkpoint.foreign.merging import merge_adapter
 
+            if self.adapter.config.parent == self.config.parent:
+                note(f"{self.adapter.weights}: merging this LoRA adapter into the model beside it.")
             config = self.read_config()
             weights = merge_adapter(weights, config, self.adapter, note)
         return replace(config, tie_word_embeddings=HEAD not in weights), weights

@@ -200,6 +200,7 @@ PEFT_CASES: dict[str, tuple[dict[str, Any], bool]] = {
     "head adapted": ({"target_modules": ["c_attn", "lm_head"]}, True),
     "embedding adapted": ({"target_modules": ["c_attn", "wte"]}, True),
     "more tokens": ({"target_modules": ["c_attn"]}, False),
+    "more tokens in an adapted embedding": ({"target_modules": ["c_attn", "wte"]}, True),
 }
 
 
@@ -209,7 +210,7 @@ def test_logits_are_those_of_peft(tmp_path: Path, base: GPT2LMHeadModel, case: s
     peft = pytest.importorskip("peft")
     settings, has_own_head = PEFT_CASES[case]
     parent = GPT2LMHeadModel.from_pretrained(tmp_path / "base")
-    if case == "more tokens":
+    if "more tokens" in case:
         parent.resize_token_embeddings(140)
     adapted = peft.get_peft_model(parent, peft.LoraConfig(task_type="CAUSAL_LM", **settings)).eval()
     torch.manual_seed(1)
@@ -320,6 +321,7 @@ QKV = "base_model.model.transformer.h.0.attn.c_attn"
         ),
         ({f"{QKV}.lora_B.bias": torch.zeros(1)}, "do not fit [24, 72]"),
         ({"base_model.model.transformer.wte.weight": torch.zeros(())}, "wte.weight has shape []"),
+        ({"base_model.model.lm_head.weight": torch.zeros(())}, "lm_head.weight has shape []"),
         ({f"{QKV}.lora_A.weight": torch.zeros(4, 24, dtype=torch.int8)}, "lora_A.weight is not a float"),
         ({f"{QKV}.lora_magnitude_vector": torch.zeros(72)}, "lora_magnitude_vector is not in it"),
         ({f"{QKV.replace('0', '7')}.lora_A.weight": torch.zeros(4, 24)}, "h.7.attn.c_attn is not in it"),

@@ -289,6 +289,13 @@ def test_a_weight_under_two_names_is_refused(path: Path) -> None:
     assert "ln_f.bias is stored twice" in refusal(path, tensors | {"module.ln_f.bias": torch.zeros(6)})
 
 
+@pytest.mark.parametrize("shape", [(), (0, 6), (0,), (4, 6)], ids=str)
+def test_an_embedding_or_a_head_of_another_shape_is_named(path: Path, shape: tuple[int, ...]) -> None:
+    heads = {"lm_head.weight": torch.zeros(shape), "wte.weight": torch.zeros(shape)}
+    message = refusal(path, random_tensors() | heads)
+    assert "vocab_size is 11 there" in message or f"wte.weight has shape {[*shape]}" in message
+
+
 def test_control_characters_in_names_are_shown_and_not_obeyed(path: Path) -> None:
     assert "h.0.\\x1b[2J is unexpected" in refusal(path, random_tensors() | {"h.0.\x1b[2J": torch.zeros(1)})
 

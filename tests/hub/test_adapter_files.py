@@ -115,6 +115,11 @@ def test_an_adapter_beside_a_whole_model_is_merged_into_it_as_by_transformers(
     assert files is not None
     assert files.adapter is not None
     assert files.weights == (folder / "model.safetensors",)
+    notes: list[str] = []
+    files.read_checkpoint(notes.append)
+    assert notes == [
+        f"{folder / 'adapter_model.safetensors'}: merging this LoRA adapter into the model beside it."
+    ]
     alone = find_model(str(folder / "model.safetensors"))
     assert alone is not None
     assert alone.adapter is None

@@ -56,8 +56,7 @@ class _Adapter:
     """The tensors of an adapter: whole weights by canonical name, and factors by the weight they change."""
 
     def __init__(self, names: StoredNames, tensors: Tensors) -> None:
-        # PEFT gives a weight this name while its module is adapted.
-        plain = {name.replace(".base_layer.", "."): tensor for name, tensor in tensors.items()}
+        plain = _plainly_named(tensors)
         self.foreign = [name for name, tensor in plain.items() if tensor.dtype not in FLOATS]
         self.names: SortedNames = names.sort(name for name in plain if not LORA_NAME.fullmatch(name))
         self.whole = {canonical: plain[name] for canonical, name in self.names.weights.items()}
@@ -94,8 +93,8 @@ def adapted_config(config: ModelConfig, adapter: AdapterFiles) -> ModelConfig:
     Raises:
         CheckpointError: the adapter's weights are damaged.
     """
-    names = StoredNames(config.architecture, (TOKEN_EMBEDDING,))
-    found = names.sort(tensors := read_tensors(adapter.weights))
+    tensors = _plainly_named(read_tensors(adapter.weights))
+    found = StoredNames(config.architecture, (TOKEN_EMBEDDING,)).sort(tensors)
     embedding = tensors.get(found.weights.get(TOKEN_EMBEDDING, ""))
     return replace(config, vocab_size=embedding.shape[0]) if embedding and embedding.shape else config
 
@@ -119,7 +118,7 @@ def merge_adapter(
         merged.setdefault(HEAD, base[TOKEN_EMBEDDING])
     merged |= adapter.whole
     problems = list(adapter.problems(shapes))
-    if HEAD in merged and merged[HEAD].shape != shapes[HEAD]:
+    if HEAD in merged and HEAD not in adapter.whole and merged[HEAD].shape != shapes[HEAD]:
         tokens = merged[HEAD].shape[0]
         problems.append(f"the embedding has {config.vocab_size:,} tokens and the head {tokens:,}")
     if problems:
@@ -138,6 +137,11 @@ def merge_adapter(
             merged[bias] = _sum(merged[bias], settings.scale(factors.module, rank) * factors.arrays[BIAS])
     drop_repeated_head(merged)
     return merged
+
+
+def _plainly_named(tensors: Tensors) -> Tensors:
+    """Return the tensors of an adapter without what PEFT puts into the name of a weight that is adapted."""
+    return {name.replace(".base_layer.", "."): tensor for name, tensor in tensors.items()}
 
 
 def _sum(tensor: StoredTensor, addition: Array) -> StoredTensor:
