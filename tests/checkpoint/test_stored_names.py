@@ -225,7 +225,7 @@ def test_every_command_that_opens_weights_notes_what_is_left_out_once(gpt2: Gpt2
     text = tmp_path / "text.txt"
     text.write_text("Once upon a time there was a lark. " * 40)
     # One thread waits for no other on a busy machine.
-    small = ("--steps", "1", "--context", "16", "--batch-size", "2", "--threads", "1")
+    small = ("--steps", "1", "--context", "16", "--batch-tokens", "32", "--threads", "1")
     for command in (
         ("score", "-m", folder, text),
         ("next", "-m", folder, "Once"),

@@ -212,7 +212,7 @@ def test_training_can_begin_from_an_adapter(gpt2: Gpt2, checkpoint: Path, tmp_pa
     text = tmp_path / "text.txt"
     text.write_text("Once upon a time there was a lark. " * 40)
     # One thread waits for no other on a busy machine.
-    small = ("--steps", "1", "--context", "16", "--batch-size", "2", "--threads", "1")
+    small = ("--steps", "1", "--context", "16", "--batch-tokens", "32", "--threads", "1")
     result = gpt2("train", text, "--from", folder, "-o", tmp_path / "run", "--learning-rate", "1e-30", *small)
     assert result.returncode == 0, result.stderr
     assert gpt2(*GENERATE, "-m", tmp_path / "run").stdout == gpt2(*GENERATE, "-m", folder).stdout
