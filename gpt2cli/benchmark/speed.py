@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,6 +19,7 @@ from gpt2cli.benchmark.peers.catalog import find_peers
 from gpt2cli.benchmark.report import report_speed, run_facts
 from gpt2cli.benchmark.settings import SpeedSettings, with_threads
 from gpt2cli.benchmark.workload import fit_workload
+from gpt2cli.checkpoint.ending_signals import undone_if_killed
 from gpt2cli.hub.reporter import Reporter
 from gpt2cli.model.loading import LoadedModel, one_thread_suits
 from gpt2cli.ops.compute import Compute
@@ -45,7 +48,7 @@ def measure_speed(
     # A process must compute as it would by default, where decoding with a small model takes one thread.
     own_compute = replace(compute, threads=1 if one_thread_suits(compute, loaded) else conditions.threads)
     own = own_engine(conditions, own_compute, lambda tokens: generate(own_compute, tokens))
-    with TemporaryDirectory(prefix="gpt2-bench-") as folder:
+    with TemporaryDirectory(prefix="gpt2-bench-") as folder, undone_if_killed(partial(rmtree, folder)):
         peers, missing = _find_peers(settings.peers, conditions, Path(folder), reporter)
         comparison = Comparison([own, *peers], settings.rounds, conditions.environment)
         _take_turns(comparison, settings.rounds, reporter)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from gpt2cli.checkpoint.ending_signals import undone_if_killed
 from gpt2cli.errors import Error
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -64,11 +65,16 @@ def _launch(
             )
         finally:
             os.close(writer)
-        try:
-            written = report.read()
-            process.wait()
-        except BaseException:
+
+        def kill() -> None:
             os.killpg(process.pid, signal.SIGKILL)
+
+        try:
+            with undone_if_killed(kill):
+                written = report.read()
+                process.wait()
+        except BaseException:
+            kill()
             process.wait()
             raise
     return written

@@ -17,6 +17,7 @@ from gpt2cli.checkpoint.roles import HEAD, TOKEN_EMBEDDING, is_layer_matrix
 from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
 from gpt2cli.checkpoint.safetensors_header import read_metadata
 from gpt2cli.checkpoint.weights import expected_shapes
+from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.numpy_ops import widen
 from gpt2cli.ops.operations import Storage, StoredTensor
@@ -90,6 +91,8 @@ def _convert_once(
         kept.TYPE: kind,
         kept.HEAD: TOKEN_EMBEDDING if config.tie_word_embeddings else HEAD,
     }
+    if path is None:
+        return Conversion(_described(dict(_converted(sources, storage)), shapes, storage), place.problem)
     weights = _read(path, notes, shapes, storage)
     if weights is not None:
         return Conversion(weights)
@@ -125,9 +128,9 @@ def _read(
 def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Another process may be writing the same file.
-    own = path.with_name(f"{path.name}.{os.getpid()}")
-    write_safetensors(own, arrays, notes)
-    own.replace(path)
+    with removed_unless_renamed(path.with_name(f"{path.name}.{os.getpid()}")) as own:
+        write_safetensors(own, arrays, notes)
+        own.replace(path)
 
 
 def _converted(sources: Mapping[str, StoredTensor], storage: Storage) -> Iterator[tuple[str, Array]]:

@@ -13,14 +13,16 @@ SOURCE, LAYOUT, TYPE, HEAD, MODEL = "source", "layout", "type", "head", "model"
 class ConversionPlace(NamedTuple):
     """A checkpoint's place among the kept conversions.
 
-    `source` changes with the checkpoint's files, and `model` is the path that identifies them.
+    `source` changes with the checkpoint's files, and `model` is the path that identifies them. Without a
+    folder nothing is kept, and `problem` says why.
     """
 
-    folder: Path
+    folder: Path | None
     name: str
     source: str
     model: Path
+    problem: str = ""
 
-    def path(self, kind: str) -> Path:
-        """Return the file for a kind of conversion, whether or not it exists."""
-        return self.folder / f"{self.name}.{kind}{SUFFIX}"
+    def path(self, kind: str) -> Path | None:
+        """Return the file for a kind of conversion, whether or not it exists; None without a folder."""
+        return None if self.folder is None else self.folder / f"{self.name}.{kind}{SUFFIX}"

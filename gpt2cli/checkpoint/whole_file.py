@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from gpt2cli.checkpoint.ending_signals import undone_if_killed
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
@@ -16,19 +18,31 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written or the disk is full; the error names the file.
     """
-    aside = path.with_name(f".{path.name}.tmp")
     try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        _sync_folder(path.parent)
+        with removed_unless_renamed(path.with_name(f".{path.name}.tmp")) as aside:
+            with aside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+            _sync_folder(path.parent)
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
-    finally:
-        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def removed_unless_renamed(path: Path) -> Iterator[Path]:
+    """Yield a path, and remove the file there when the block ends, even by a signal that ends the process."""
+
+    def remove() -> None:
+        path.unlink(missing_ok=True)
+
+    with undone_if_killed(remove):
+        try:
+            yield path
+        finally:
+            remove()
 
 
 def _sync_folder(folder: Path) -> None:

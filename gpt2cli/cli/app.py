@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from gpt2cli import __version__
 from gpt2cli.cli.command_table import Commands
 from gpt2cli.cli.options import shared as options
-from gpt2cli.errors import Error
+from gpt2cli.errors import Error, UsageError
 
 INTERRUPTED = 130
 
@@ -26,6 +26,22 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"commands": Commands()})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the command; --install-completion is carried out here.
+
+        Raises:
+            UsageError: there is no home folder to install a completion in.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except RuntimeError as error:
+            if "home directory" not in str(error):
+                raise
+            raise UsageError(
+                "There is no home folder to install the completion in.",
+                "Set HOME, or write it to a file: gpt2 --show-completion > FILE.",
+            ) from error
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the first word names.

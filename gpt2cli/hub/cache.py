@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gpt2cli.checkpoint.architectures import find_architecture
+from gpt2cli.checkpoint.whole_file import removed_unless_renamed
+from gpt2cli.errors import HubError
 from gpt2cli.hub.known_models import known_model
 
 PREFIX = "models--"
@@ -20,18 +22,30 @@ HASH_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
 
 def cache_folder() -> Path:
-    """Return the folder of all repositories, which huggingface_hub derives from the environment."""
+    """Return the folder of all repositories, which huggingface_hub derives from the environment.
+
+    Raises:
+        HubError: it is in a home folder, and there is none.
+    """
     legacy = os.environ.get("HUGGINGFACE_HUB_CACHE", f"{_home()}/hub")
     return _folder(os.environ.get("HF_HUB_CACHE", legacy))
 
 
 def assets_folder() -> Path:
-    """Return the folder for files derived from models, inside the assets folder of huggingface_hub."""
+    """Return the folder for files derived from models, inside the assets folder of huggingface_hub.
+
+    Raises:
+        HubError: it is in a home folder, and there is none.
+    """
     return _folder(os.environ.get("HF_ASSETS_CACHE", f"{_home()}/assets")) / "gpt2cli"
 
 
 def repo_folder(repo: str) -> Path:
-    """Return a repository's folder in the cache, whether or not it exists."""
+    """Return a repository's folder in the cache, whether or not it exists.
+
+    Raises:
+        HubError: there is no home folder for the cache.
+    """
     return cache_folder() / (PREFIX + repo.replace("/", SEPARATOR))
 
 
@@ -42,13 +56,20 @@ def repo_of(folder: Path) -> str:
 
 def find_snapshot(repo: str, revision: str) -> Path | None:
     """Return the folder of a branch, tag or full commit hash, or None; some of its files may be missing."""
-    folder = repo_folder(repo)
+    try:
+        folder = repo_folder(repo)
+    except HubError:
+        return None
     try:
         commit = (folder / "refs" / revision).read_text("ascii", "replace").strip()
     except OSError:
         commit = revision
     snapshot = folder / "snapshots" / commit
-    return snapshot if commit and snapshot.is_dir() else None
+    try:
+        return snapshot if commit and snapshot.is_dir() else None
+    # In a container, HOME may be another user's.
+    except PermissionError:
+        return None
 
 
 def write_ref(repo: str, revision: str, commit: str) -> None:
@@ -57,9 +78,9 @@ def write_ref(repo: str, revision: str, commit: str) -> None:
         return
     path = repo_folder(repo) / "refs" / revision
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    aside.write_text(commit)
-    aside.replace(path)
+    with removed_unless_renamed(path.with_name(f"{path.name}.{os.getpid()}.tmp")) as aside:
+        aside.write_text(commit)
+        aside.replace(path)
 
 
 def read_refs(folder: Path) -> dict[str, str]:
@@ -107,7 +128,15 @@ def matches_hash(path: Path, expected: str) -> bool:
 
 def gpt2_folders() -> list[Path]:
     """Return the cache folders that contain a GPT-2, or part of one."""
-    return [folder for folder in sorted(cache_folder().glob(f"{PREFIX}*")) if _holds_gpt2(folder)]
+    return [folder for folder in entries(cache_folder, f"{PREFIX}*") if _holds_gpt2(folder)]
+
+
+def entries(folder: Callable[[], Path], pattern: str) -> list[Path]:
+    """Return the sorted entries of a cache's folder; there are none without a home folder."""
+    try:
+        return sorted(folder().glob(pattern))
+    except HubError:
+        return []
 
 
 def folder_size(folder: Path) -> int:
@@ -126,7 +155,11 @@ def _home() -> str:
 
 
 def _folder(name: str) -> Path:
-    return Path(os.path.expandvars(name)).expanduser().absolute()
+    path = Path(os.path.expandvars(name))
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise HubError(f"{path}: there is no home folder.", "Set HF_HOME to a folder.") from None
 
 
 def _holds_gpt2(folder: Path) -> bool:

@@ -65,7 +65,9 @@ def list_repository(repo: str, revision: str) -> Listing:
 
 def absent_files(listing: Listing, names: Collection[str], force: bool) -> dict[str, int]:
     """Return the named files that must be downloaded, with their sizes in bytes."""
-    return {name: listing.files[name] for name in names if force or not (listing.snapshot / name).is_file()}
+    snapshot = hub_cache.find_snapshot(listing.repo, listing.commit)
+    here = [name for name in names if snapshot and not force and (snapshot / name).is_file()]
+    return {name: listing.files[name] for name in names if name not in here}
 
 
 def require_space(listing: Listing, names: Collection[str], force: bool) -> None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from gpt2cli.checkpoint.conversion_place import MODEL, SUFFIX, TYPE, ConversionPlace
 from gpt2cli.checkpoint.safetensors_header import read_metadata
-from gpt2cli.errors import CheckpointError
-from gpt2cli.hub.cache import assets_folder
+from gpt2cli.errors import CheckpointError, HubError
+from gpt2cli.hub.cache import assets_folder, entries
 from gpt2cli.hub.checkpoint_files import WEIGHTS
 
 HEADER_BYTES = 1 << 16
@@ -31,7 +31,7 @@ class ConvertedFile(NamedTuple):
 def converted_files() -> list[ConvertedFile]:
     """Return the kept files that are complete, sorted by path."""
     found = []
-    for path in sorted(assets_folder().glob(f"*{SUFFIX}")):
+    for path in entries(assets_folder, f"*{SUFFIX}"):
         try:
             notes, size = read_metadata(path), path.stat().st_size
         # Another process may have just removed it.
@@ -44,7 +44,7 @@ def converted_files() -> list[ConvertedFile]:
 
 def all_kept_files() -> list[Path]:
     """Return every file that a conversion left, including interrupted ones."""
-    return sorted(path for path in assets_folder().glob("*") if path.is_file())
+    return [path for path in entries(assets_folder, "*") if path.is_file()]
 
 
 def conversion_place(weights: Sequence[Path]) -> ConversionPlace:
@@ -56,7 +56,11 @@ def conversion_place(weights: Sequence[Path]) -> ConversionPlace:
     model = _model_path(weights)
     places = "\0".join(str(path.absolute()) for path in weights)
     name = f"{_readable_name(model)}-{_checksum(places)}"
-    return ConversionPlace(assets_folder(), name, _identity(weights), model)
+    try:
+        folder, problem = assets_folder(), ""
+    except HubError as error:
+        folder, problem = None, error.message.rstrip(".")
+    return ConversionPlace(folder, name, _identity(weights), model, problem)
 
 
 def _model_path(weights: Sequence[Path]) -> Path:

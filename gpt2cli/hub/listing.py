@@ -79,10 +79,17 @@ def bundled_model() -> CachedModel | None:
 
 
 def cache_facts() -> dict[str, str | int | None]:
-    """Return the cache's path, the number and size of its models, and the bundled model's name and size."""
+    """Return the cache's path, the number and size of its models, and the bundled model's name and size.
+
+    The path is None without a home folder.
+    """
     cached, bundled = cached_models(), bundled_model()
+    try:
+        cache = str(hub_cache.cache_folder())
+    except HubError:
+        cache = None
     return {
-        "cache": str(hub_cache.cache_folder()),
+        "cache": cache,
         "cached_models": len(cached),
         "cached_bytes": sum(model.size for model in cached),
         "bundled_model": bundled.name if bundled else None,

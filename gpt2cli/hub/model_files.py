@@ -150,7 +150,8 @@ def plan_download(name: str, *, offline: bool = False, force: bool = False) -> M
         return plan_download(read_adapter_settings(adapter.files.config).base, offline=offline)
     if _find_unless_forced(source, name, force):
         return {}
-    listing = _list_repository(source, offline)
+    _require_downloads(source, offline)
+    listing = _list_repository(source)
     from gpt2cli.hub import client as hub_client
 
     return hub_client.absent_files(listing, _needed_files(source, listing.files), force)
@@ -221,7 +222,10 @@ def _find_unless_forced(source: ModelSource, name: str, force: bool) -> ModelFil
 
 
 def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporter) -> ModelFiles:
-    listing = _list_repository(source, offline)
+    _require_downloads(source, offline)
+    # Without a home folder for the cache, nothing is fetched.
+    hub_cache.cache_folder()
+    listing = _list_repository(source)
     config, *others = _needed_files(source, listing.files)
     from gpt2cli.hub import client as hub_client
 
@@ -244,13 +248,16 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
     return files
 
 
-def _list_repository(source: ModelSource, offline: bool) -> Listing:
+def _require_downloads(source: ModelSource, offline: bool) -> None:
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     if offline or value.upper() in TRUE:
         raise HubError(
             f"{source.spelling} is not on this machine, and downloads are off.",
             f"Run gpt2 download {source.spelling} without `offline` and HF_HUB_OFFLINE.",
         )
+
+
+def _list_repository(source: ModelSource) -> Listing:
     # Importing the client takes a tenth of a second or more.
     from gpt2cli.hub import client as hub_client
 

@@ -42,12 +42,20 @@ def model_source(name: str) -> ModelSource:
     if known:
         # Before repositories had owners, a cache folder was named after the model alone.
         return ModelSource(known.name, repos=(known.repo, known.name), revision=revision)
-    path = Path(name).expanduser()
+    path = _path(name)
     if name and path.exists():
         return ModelSource(name, path=path)
     if REPOSITORY.fullmatch(base) and ".." not in name and not _looks_like_path(name):
         return ModelSource(base, repos=(base,), revision=revision)
     raise _unknown(name)
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    # There is no such user, or this one has no home folder.
+    except RuntimeError:
+        return Path(name)
 
 
 def _looks_like_path(name: str) -> bool:

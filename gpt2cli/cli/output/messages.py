@@ -75,10 +75,14 @@ class Messages(Reporter):
         if not self.on_terminal:
             yield
             return
-        with ExitStack() as shown:
+        from gpt2cli.cli.output.terminal.reset import cursor_shown_if_killed
+
+        drawn_on: list[Console] = []
+        with ExitStack() as shown, cursor_shown_if_killed(drawn_on):
 
             def show() -> None:
-                shown.enter_context(stderr_console(self.color).status(text))
+                drawn_on.append(stderr_console(self.color))
+                shown.enter_context(drawn_on[0].status(text))
 
             timer = Timer(SPINNER_DELAY, show)
             timer.start()

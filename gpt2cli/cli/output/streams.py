@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import InputError
 
 Write = Callable[[bytes], object]
@@ -45,13 +46,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         with path.open("wb") as file:
             yield file
         return
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with removed_unless_renamed(path.with_name(f".{path.name}.{os.getpid()}.tmp")) as aside:
         with aside.open("wb") as file:
             yield file
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -61,6 +59,12 @@ def open_output(path: Path | None) -> Iterator[Write]:
     Raises:
         OSError: writing failed.
     """
+    if path is None and stdout_is_terminal():
+        from gpt2cli.cli.output.terminal.reset import plain_if_cut_off
+
+        with plain_if_cut_off(write_stdout) as write:
+            yield write
+        return
     if path is None:
         yield write_stdout
         return

@@ -43,13 +43,19 @@ def byte_progress(messages: Messages, total: int | None) -> Iterator[Watched]:
 def _bar(color: str, total: int | None) -> Iterator[Callable[[int], None]]:
     from rich import progress
 
-    with progress.Progress(
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(compact=True),
-        console=stderr_console(color),
-        transient=True,
-    ) as shown:
+    from gpt2cli.cli.output.terminal.reset import cursor_shown_if_killed
+
+    console = stderr_console(color)
+    with (
+        cursor_shown_if_killed([console]),
+        progress.Progress(
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        ) as shown,
+    ):
         task = shown.add_task("", total=total)
         yield lambda read: shown.update(task, completed=read)

@@ -18,14 +18,19 @@ def bars(console: Console) -> Iterator[Progress]:
     """Yield a function that shows one progress bar per file."""
     from rich import progress as rich_progress
 
-    with rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(),
-        rich_progress.TimeRemainingColumn(compact=True),
-        console=console,
-    ) as shown:
+    from gpt2cli.cli.output.terminal.reset import cursor_shown_if_killed
+
+    with (
+        cursor_shown_if_killed([console]),
+        rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.DownloadColumn(),
+            rich_progress.TransferSpeedColumn(),
+            rich_progress.TimeRemainingColumn(compact=True),
+            console=console,
+        ) as shown,
+    ):
         tasks: dict[str, rich_progress.TaskID] = {}
 
         def update(file: str, done: int, size: int) -> None:

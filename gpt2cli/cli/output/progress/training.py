@@ -105,15 +105,21 @@ def training_display(settings: TrainingSettings, first: int, messages: Messages)
         return
     from rich import progress
 
-    with progress.Progress(
-        progress.MofNCompleteColumn(),
-        progress.BarColumn(None),
-        progress.TextColumn("{task.fields[loss]} {task.fields[curve]}"),
-        progress.TextColumn("{task.fields[speed]}"),
-        progress.TextColumn("{task.fields[left]}"),
-        console=stderr_console(messages.color),
-        expand=True,
-    ) as bar:
+    from gpt2cli.cli.output.terminal.reset import cursor_shown_if_killed
+
+    console = stderr_console(messages.color)
+    with (
+        cursor_shown_if_killed([console]),
+        progress.Progress(
+            progress.MofNCompleteColumn(),
+            progress.BarColumn(None),
+            progress.TextColumn("{task.fields[loss]} {task.fields[curve]}"),
+            progress.TextColumn("{task.fields[speed]}"),
+            progress.TextColumn("{task.fields[left]}"),
+            console=console,
+            expand=True,
+        ) as bar,
+    ):
         task = bar.add_task("", total=settings.steps, completed=first, loss="", curve="", speed="", left="")
         yield BarDisplay(settings, first, messages, bar, task)
 

@@ -1,0 +1,197 @@
+"""Signals that end a command: nothing is left behind, and the process dies of the signal itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from checkpoints import save_model_folder
+from conftest import COMMAND
+from terminal import Terminal, start
+
+ENDLESS = ["-n", "100000000", "--overflow", "slide", "--ignore-eos"]
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signals")
+    save_model_folder(folder, n_positions=64)
+    return folder
+
+
+def wait_for_file(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has put a first file into a folder."""
+    while not any(folder.iterdir()):
+        assert process.poll() is None
+
+
+def fill(pipe: int) -> None:
+    """Write to a pipe, whose reader then waits for more."""
+    os.write(pipe, b"Once upon a time\n" * 50)
+
+
+COMMANDS = [
+    pytest.param(["generate", "hello", *ENDLESS], id="generate"),
+    pytest.param(["score", "-"], id="score"),
+    pytest.param(["rank", "--by", "line", "-"], id="rank", marks=pytest.mark.skip),
+    pytest.param(["tokenize", "-"], id="tokenize"),
+    pytest.param(["tokenize", "--json", "--pieces", "-"], id="tokenize pieces"),
+    pytest.param(["tokenize", "--format", "u16", "-"], id="tokenize binary"),
+]
+
+
+@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_a_signal_leaves_nothing_of_an_output_file(
+    checkpoint: Path,
+    environment: dict[str, str],
+    tmp_path: Path,
+    arguments: Sequence[str],
+    number: signal.Signals,
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    reader, writer = os.pipe()
+    process = start(
+        [*arguments, "-m", str(checkpoint), "-o", str(folder / "out.txt")],
+        environment,
+        stdin=reader,
+        stderr=subprocess.PIPE,
+    )
+    fill(writer)
+    wait_for_file(folder, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    os.close(reader)
+    os.close(writer)
+    assert process.returncode == -number
+    assert list(folder.iterdir()) == []
+    assert errors == b""
+
+
+@pytest.mark.slow
+def test_timeout_leaves_nothing_of_an_output_file(
+    checkpoint: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    command = ["generate", "hello", "-m", str(checkpoint), *ENDLESS, "-o", str(folder / "out.txt")]
+    done = subprocess.run(
+        ["timeout", "--preserve-status", "3", *COMMAND, *command], env=environment, check=False, timeout=60
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert list(folder.iterdir()) == []
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(
+    checkpoint: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        ["nohup", *COMMAND, "tokenize", "--count", "-o", str(folder / "out.txt"), "-"],
+        env=environment,
+        stdin=reader,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(reader)
+    wait_for_file(folder, process)
+    process.send_signal(signal.SIGHUP)
+    os.write(writer, b"hello")
+    os.close(writer)
+    assert process.wait(60) == 0
+    assert (folder / "out.txt").read_bytes() == b"1\n"
+
+
+def test_a_signal_that_comes_twice_leaves_nothing(
+    checkpoint: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    process = start(
+        ["generate", "hello", "-m", str(checkpoint), *ENDLESS, "-o", str(folder / "out.txt")], environment
+    )
+    wait_for_file(folder, process)
+    # The kernel and the shell both send it when a terminal closes.
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == -signal.SIGHUP
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_shows_the_cursor_that_a_spinner_hid(
+    environment: dict[str, str], number: signal.Signals
+) -> None:
+    code = (
+        "import sys; from gpt2cli.cli.output import messages; messages.SPINNER_DELAY = 0.0\n"
+        "with messages.Messages().working('Loading'): sys.stdin.read()"
+    )
+    reader, writer = os.pipe()
+    terminal = Terminal()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment | {"TERM": "xterm"},
+        stdin=reader,
+        stderr=terminal.slave,
+    )
+    shown = b""
+    while b"Loading" not in shown and (data := terminal.read()):
+        shown += data
+    process.send_signal(number)
+    assert process.wait(60) == -number
+    shown += terminal.read_all()
+    os.close(reader)
+    os.close(writer)
+    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 1
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"Loading")
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_the_style_of_a_terminal(environment: dict[str, str], number: signal.Signals) -> None:
+    reader, writer = os.pipe()
+    terminal = Terminal()
+    process = start(
+        ["tokenize", "--view", "--color", "always", "-"],
+        environment | {"TERM": "xterm"},
+        stdin=reader,
+        stdout=terminal.slave,
+        stderr=subprocess.PIPE,
+    )
+    os.write(writer, b"Once upon a time\n" * 5000)
+    shown = b""
+    while b"\x1b[38" not in shown and (data := terminal.read()):
+        shown += data
+    process.send_signal(number)
+    shown += terminal.read_all()
+    _, errors = process.communicate(timeout=60)
+    os.close(reader)
+    os.close(writer)
+    assert (process.returncode, errors) == (-number, b"")
+    assert shown.rstrip(b"\n").endswith(b"\x1b[0m")
+
+
+def test_a_signal_on_a_stopped_terminal_ends_the_process(environment: dict[str, str]) -> None:
+    reader, writer = os.pipe()
+    terminal = Terminal()
+    process = start(
+        ["tokenize", "--view", "--color", "always", "-"],
+        environment | {"TERM": "xterm"},
+        stdin=reader,
+        stdout=terminal.slave,
+    )
+    os.close(reader)
+    # Nobody reads the terminal, as after Ctrl-S, so that the process soon waits for room in it.
+    with os.fdopen(writer, "wb") as pipe:
+        pipe.write(b"Once upon a time\n" * 20_000)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == -signal.SIGTERM
+    terminal.read_all()
