@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -25,46 +26,50 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return an empty folder for an output file."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
 def wait_for_file(folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Wait until a process has put a first file into a folder."""
     while not any(folder.iterdir()):
         assert process.poll() is None
+        os.sched_yield()
 
 
-def fill(pipe: int) -> None:
-    """Write to a pipe, whose reader then waits for more."""
-    os.write(pipe, b"Once upon a time\n" * 50)
-
-
-COMMANDS = [
-    pytest.param(["generate", "hello", *ENDLESS], id="generate"),
-    pytest.param(["score", "-"], id="score"),
-    pytest.param(["rank", "--by", "line", "-"], id="rank", marks=pytest.mark.skip),
-    pytest.param(["tokenize", "-"], id="tokenize"),
-    pytest.param(["tokenize", "--json", "--pieces", "-"], id="tokenize pieces"),
-    pytest.param(["tokenize", "--format", "u16", "-"], id="tokenize binary"),
-]
+COMMANDS = {
+    "generate": ["generate", "hello", *ENDLESS],
+    "score": ["score", "TEXT"],
+    "tokenize": ["tokenize", "TEXT", "-"],
+    "pieces": ["tokenize", "--json", "--pieces", "TEXT", "-"],
+    "binary": ["tokenize", "--format", "u16", "TEXT", "-"],
+}
 
 
 @pytest.mark.parametrize("number", ENDING)
-@pytest.mark.parametrize("arguments", COMMANDS)
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
 def test_a_signal_leaves_nothing_of_an_output_file(
     checkpoint: Path,
     environment: dict[str, str],
     tmp_path: Path,
+    folder: Path,
     arguments: Sequence[str],
     number: signal.Signals,
 ) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
+    text = tmp_path / "text"
+    text.write_text("Once upon a time\n" * 200_000)
     reader, writer = os.pipe()
+    words = [str(text) if word == "TEXT" else word for word in arguments]
     process = start(
-        [*arguments, "-m", str(checkpoint), "-o", str(folder / "out.txt")],
+        [*words, "-m", str(checkpoint), "-o", str(folder / "out.txt")],
         environment,
         stdin=reader,
         stderr=subprocess.PIPE,
     )
-    fill(writer)
     wait_for_file(folder, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -77,10 +82,8 @@ def test_a_signal_leaves_nothing_of_an_output_file(
 
 @pytest.mark.slow
 def test_timeout_leaves_nothing_of_an_output_file(
-    checkpoint: Path, environment: dict[str, str], tmp_path: Path
+    checkpoint: Path, environment: dict[str, str], folder: Path
 ) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
     command = ["generate", "hello", "-m", str(checkpoint), *ENDLESS, "-o", str(folder / "out.txt")]
     done = subprocess.run(
         ["timeout", "--preserve-status", "3", *COMMAND, *command], env=environment, check=False, timeout=60
@@ -89,11 +92,7 @@ def test_timeout_leaves_nothing_of_an_output_file(
     assert list(folder.iterdir()) == []
 
 
-def test_under_nohup_a_closed_terminal_ends_nothing(
-    checkpoint: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
+def test_under_nohup_a_closed_terminal_ends_nothing(environment: dict[str, str], folder: Path) -> None:
     reader, writer = os.pipe()
     process = subprocess.Popen(
         ["nohup", *COMMAND, "tokenize", "--count", "-o", str(folder / "out.txt"), "-"],
@@ -108,14 +107,12 @@ def test_under_nohup_a_closed_terminal_ends_nothing(
     os.write(writer, b"hello")
     os.close(writer)
     assert process.wait(60) == 0
-    assert (folder / "out.txt").read_bytes() == b"1\n"
+    assert (folder / "out.txt").read_bytes() == b"1 -\n"
 
 
 def test_a_signal_that_comes_twice_leaves_nothing(
-    checkpoint: Path, environment: dict[str, str], tmp_path: Path
+    checkpoint: Path, environment: dict[str, str], folder: Path
 ) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
     process = start(
         ["generate", "hello", "-m", str(checkpoint), *ENDLESS, "-o", str(folder / "out.txt")], environment
     )
@@ -179,19 +176,19 @@ def test_a_signal_ends_the_style_of_a_terminal(environment: dict[str, str], numb
     assert shown.rstrip(b"\n").endswith(b"\x1b[0m")
 
 
-def test_a_signal_on_a_stopped_terminal_ends_the_process(environment: dict[str, str]) -> None:
-    reader, writer = os.pipe()
+def test_a_signal_on_a_stopped_terminal_ends_the_process(environment: dict[str, str], tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("Once upon a time\n" * 20_000)
     terminal = Terminal()
     process = start(
-        ["tokenize", "--view", "--color", "always", "-"],
+        ["tokenize", "--view", "--color", "always", str(text)],
         environment | {"TERM": "xterm"},
-        stdin=reader,
         stdout=terminal.slave,
     )
-    os.close(reader)
     # Nobody reads the terminal, as after Ctrl-S, so that the process soon waits for room in it.
-    with os.fdopen(writer, "wb") as pipe:
-        pipe.write(b"Once upon a time\n" * 20_000)
+    select.select([terminal.master], [], [])
+    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        os.sched_yield()
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == -signal.SIGTERM
     terminal.read_all()
