@@ -21,7 +21,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, HubError, UsageError
 from gpt2cli.hub.cache import cache_folder
 from gpt2cli.hub.checkpoint_files import WEIGHTS
-from gpt2cli.hub.client import explain
+from gpt2cli.hub.failures import explain
 from gpt2cli.hub.listing import cached_models
 from gpt2cli.hub.model_facts import count_parameters, describe_model
 from gpt2cli.hub.model_files import cache_folders, fetch_model, find_model
