@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +41,7 @@ class Fault:
     status: int | None = None
     code: str | None = None
     message: str | None = None
+    page: bytes = b""
     hangs: bool = False
     after: int | None = None
     stalls: bool = False
@@ -59,9 +61,12 @@ class Repository:
 
 
 class LoopbackHub:
-    """Serve repositories at `url` inside a `with` block, and keep all `requests`."""
+    """Serve repositories at `url` inside a `with` block, and keep all `requests`.
 
-    def __init__(self) -> None:
+    With a certificate, a PEM file that has its key too, the hub speaks TLS.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
         self.requests: list[Request] = []
         self.repositories: dict[str, Repository] = {}
         self.declared_sizes: dict[str, int] = {}
@@ -77,6 +82,14 @@ class LoopbackHub:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self.scheme = "http"
+        if certificate:
+            self.scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     def __enter__(self) -> LoopbackHub:
@@ -96,7 +109,7 @@ class LoopbackHub:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def paths(self) -> list[str]:
@@ -119,6 +132,10 @@ class LoopbackHub:
     ) -> None:
         """Answer paths that contain `where` and `repo` with an error."""
         self.faults.append(Fault(where, ALWAYS, repo, status=status, code=code, message=message))
+
+    def show_page(self, where: str) -> None:
+        """Answer paths that contain `where` with a web page, as the login page of a network does."""
+        self.faults.append(Fault(where, ALWAYS, status=200, page=b"<!doctype html><p>Log in</p>"))
 
     def hang(self, where: str) -> None:
         """Never answer paths that contain `where`."""
@@ -168,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault and fault.status is not None:
-            self._refuse(fault.status, fault.code, message=fault.message)
+            self._refuse(fault.status, fault.code, message=fault.message, page=fault.page)
             return
         if found := API.fullmatch(path):
             self._list(found["repo"], found["what"], found["revision"])
@@ -235,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _redirect(self, path: str, file: Path, commit: str) -> None:
         self.send_response(302)
         # Another name of this host is another host to the client, as the Hub's storage is.
-        self.send_header("Location", f"http://localhost:{self.hub.port}/cdn{path}")
+        self.send_header("Location", f"{self.hub.scheme}://localhost:{self.hub.port}/cdn{path}")
         self.send_header("X-Repo-Commit", commit)
         self.send_header("X-Linked-Etag", f'"{etag(file)}"')
         self.send_header("X-Linked-Size", str(file.stat().st_size))
@@ -280,7 +297,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _refuse(
-        self, status: int, code: str | None, commit: str | None = None, message: str | None = None
+        self,
+        status: int,
+        code: str | None,
+        commit: str | None = None,
+        message: str | None = None,
+        page: bytes = b"",
     ) -> None:
         self.send_response(status)
         if code:
@@ -289,5 +311,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Error-Message", message)
         if commit:
             self.send_header("X-Repo-Commit", commit)
-        self.send_header("Content-Length", "0")
+        if page:
+            self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
         self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(page)

@@ -28,6 +28,9 @@ QUIET = {
     "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
     "HF_HUB_VERBOSITY": "critical",
 }
+OWN_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+# Where a network inspects connections, these are often set, for requests and for curl.
+OTHER_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 @dataclass(frozen=True)
@@ -173,9 +176,30 @@ def _require_hash(listing: Listing, path: Path) -> None:
 def _quiet() -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    _trust_what_requests_does()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _trust_what_requests_does() -> None:
+    """Have the client trust the certificates that the variables of requests and curl name.
+
+    Its own variables take precedence.
+
+    Raises:
+        HubError: one of its own names what does not exist.
+    """
+    for name in OWN_CERTIFICATES:
+        if value := os.environ.get(name):
+            if not Path(value).exists():
+                raise HubError(f"{name} is {value}, which does not exist.", "Correct it, or unset it.")
+            return
+    for name in OTHER_CERTIFICATES:
+        path = Path(os.environ.get(name, ""))
+        if os.environ.get(name) and path.exists():
+            os.environ["SSL_CERT_DIR" if path.is_dir() else "SSL_CERT_FILE"] = str(path)
+            return
 
 
 @contextmanager

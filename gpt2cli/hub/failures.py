@@ -12,6 +12,11 @@ from gpt2cli.hub import cache as hub_cache
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+LOGIN_NEEDED = 407
+# OpenSSL's codes for a certificate whose time has not begun or is over, or that is for another host.
+OUT_OF_TIME = (9, 10)
+WRONG_HOST = (62, 64)
+LONGEST_REASON = 200
 
 
 def explain(error: Exception, repo: str, revision: str) -> HubError:
@@ -19,7 +24,12 @@ def explain(error: Exception, repo: str, revision: str) -> HubError:
 
     The exception classes differ between releases of the client. Their attributes and causes do not.
     """
-    for cause in _causes(error):
+    causes = list(_causes(error))
+    # The innermost cause says most: the client wraps a refused certificate in a failed connection.
+    for cause in reversed(causes):
+        if explained := _explain_connection(cause):
+            return explained
+    for cause in causes:
         response = getattr(cause, "response", None)
         if response is not None:
             return _explain_response(response, repo, revision)
@@ -28,12 +38,71 @@ def explain(error: Exception, repo: str, revision: str) -> HubError:
     return HubError(f"Fetching {repo} failed: {_first_line(error)}.")
 
 
+def _explain_connection(cause: BaseException) -> HubError | None:
+    """Explain what keeps a connection to the Hub from being made, if it has a particular reason."""
+    kinds = _kinds(cause)
+    if "SSLCertVerificationError" in kinds:
+        return _explain_certificate(cause)
+    if "SSLError" in kinds:
+        return _explain_tls(cause)
+    if "ProxyError" in kinds:
+        status = str(cause).split(" ", 1)[0]
+        return _explain_proxy(int(status) if status.isdigit() else 0, str(cause))
+    if "UnsupportedProtocol" in kinds:
+        return HubError(f"HF_ENDPOINT is {_host()}, which is no web address.", "It begins with https://.")
+    if kinds & {"ImportError", "ValueError"} and "proxy" in str(cause).lower():
+        socks = " A SOCKS proxy needs the package socksio." if "ImportError" in kinds else ""
+        return HubError(
+            f"The proxy{_of_proxy()} cannot be used.{socks}", "Set HTTPS_PROXY to http://HOST:PORT."
+        )
+    return None
+
+
+def _explain_certificate(cause: BaseException) -> HubError:
+    reason = str(getattr(cause, "verify_message", "") or _first_line(cause)).rstrip(".")
+    code = getattr(cause, "verify_code", None)
+    hint = (
+        "If this network inspects connections, set SSL_CERT_FILE to a file with its CA certificates; "
+        "REQUESTS_CA_BUNDLE is read too."
+    )
+    if code in OUT_OF_TIME:
+        hint = "Check the clock of this machine."
+    if code in WRONG_HOST:
+        hint = "A login page of this network may answer in its place; check HF_ENDPOINT too."
+    return HubError(f"The certificate of {_host()} is not trusted: {reason}.", hint)
+
+
+def _explain_tls(cause: BaseException) -> HubError:
+    reason = str(getattr(cause, "reason", None) or _first_line(cause)).replace("_", " ").lower()
+    # What is wrong with a file is found before there is a connection.
+    if getattr(cause, "library", None) in ("X509", "PEM"):
+        file = os.environ.get("SSL_CERT_FILE")
+        return HubError(f"SSL_CERT_FILE is {file}, which cannot be read: {reason}.", "It takes a PEM file.")
+    return HubError(
+        f"{_host()} cannot be reached by TLS: {reason}.",
+        "Check HTTPS_PROXY, HF_ENDPOINT, and what else stands between here and the Hub.",
+    )
+
+
+def _explain_proxy(status: int, reason: str) -> HubError:
+    if status == LOGIN_NEEDED:
+        return HubError(
+            f"The proxy{_of_proxy()} asks for a login (status 407).",
+            "Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT.",
+        )
+    return HubError(
+        f"The proxy{_of_proxy()} refuses to connect to {_host()}: {_printable(reason)}.",
+        "Ask who runs it, or set HF_ENDPOINT to a mirror that it allows.",
+    )
+
+
 def _explain_response(response: Any, repo: str, revision: str) -> HubError:
     status: int = response.status_code
     code = response.headers.get("X-Error-Code", "")
-    if "credentials" in response.headers.get("X-Error-Message", ""):
+    reason = response.headers.get("X-Error-Message", "")
+    if "credentials" in reason:
         return HubError("The Hub does not accept this HF_TOKEN.", "Unset it, or create a new one.")
-    if code == "GatedRepo" or status == 403:
+    if code == "GatedRepo":
         return HubError(
             f"{repo} is gated.", f"Accept its terms at https://huggingface.co/{repo} and set HF_TOKEN."
         )
@@ -41,6 +110,10 @@ def _explain_response(response: Any, repo: str, revision: str) -> HubError:
         return HubError(f"{repo} has no revision {revision}.", "Use a branch, a tag or a full commit hash.")
     if code == "EntryNotFound":
         return HubError(f"A file of {repo} disappeared between listing and download.", "Try again.")
+    if status == LOGIN_NEEDED:
+        return _explain_proxy(status, "")
+    if status == 403:
+        return _explain_refusal(repo, reason)
     if status in (401, 404):
         return HubError(
             f"There is no model {repo} on the Hub, or it is private.",
@@ -53,10 +126,20 @@ def _explain_response(response: Any, repo: str, revision: str) -> HubError:
     return HubError(f"The Hub refused to send {repo} (status {status}).")
 
 
+def _explain_refusal(repo: str, reason: str) -> HubError:
+    # The Hub says why. A proxy or a filter has no such header.
+    if reason:
+        return HubError(f"The Hub refuses access to {repo}: {_printable(reason)}.", "Check HF_TOKEN.")
+    return HubError(
+        f"Access to {_host()} is forbidden (status 403), and not by the Hub.",
+        "A proxy or a filter of this network may block it: ask who runs it, or set HF_ENDPOINT to a mirror.",
+    )
+
+
 def _explain_failure(cause: BaseException, repo: str) -> HubError | None:
-    kinds = {kind.__name__ for kind in type(cause).__mro__}
+    kinds = _kinds(cause)
     number = getattr(cause, "errno", None)
-    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    host = _host()
     if kinds & {"TimeoutException", "TimeoutError"}:
         return HubError(
             f"{host} did not answer in time.", "Try again, or raise HF_HUB_DOWNLOAD_TIMEOUT (in seconds)."
@@ -64,7 +147,10 @@ def _explain_failure(cause: BaseException, repo: str) -> HubError | None:
     if kinds & {"RemoteProtocolError", "ReadError"} or "Consistency check" in str(cause):
         return HubError(f"The connection dropped while {repo} was being fetched.", "Try again.")
     if kinds & {"TransportError", "ConnectionError"}:
-        return HubError(f"{host} cannot be reached.", "Check the network. Downloaded models work without it.")
+        through = f" and the proxy{_of_proxy()}" if _of_proxy() else ""
+        return HubError(
+            f"{host} cannot be reached.", f"Check the network{through}. Downloaded models work without it."
+        )
     if number in FULL:
         return HubError(f"The disk of {hub_cache.cache_folder()} is full.", "Free some space and try again.")
     if number in FORBIDDEN:
@@ -72,8 +158,34 @@ def _explain_failure(cause: BaseException, repo: str) -> HubError | None:
             f"The cache {hub_cache.cache_folder()} cannot be written.", "Set HF_HOME to another folder."
         )
     if kinds & {"FileMetadataError", "JSONDecodeError"}:
+        if str(getattr(cause, "doc", "")).lstrip().startswith("<"):
+            return HubError(
+                f"{host} answered with a web page.",
+                "A login page or a filter of this network may have sent it: open the address in a browser.",
+            )
         return HubError(f"{host} does not respond like the Hub.", "Check HF_ENDPOINT and the network.")
     return None
+
+
+def _host() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+def _of_proxy() -> str:
+    """Return the proxy between here and the Hub after a space, without its password, or nothing."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    host = urlsplit(_host())
+    proxies = getproxies()
+    proxy = proxies.get(host.scheme) or proxies.get("all")
+    if not proxy or (host.hostname and proxy_bypass(host.hostname)):
+        return ""
+    return f" {_printable(proxy.rpartition('@')[2].removeprefix('http://'))}"
+
+
+def _kinds(cause: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(cause).__mro__}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -83,5 +195,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(".:")
+
+
+def _printable(text: str) -> str:
+    """Return what a server said as a short text without control characters."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown[:LONGEST_REASON].strip().rstrip(".")
