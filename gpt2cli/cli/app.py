@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from gpt2cli import __version__
 from gpt2cli.cli.command_table import Commands
 from gpt2cli.cli.options import shared as options
-from gpt2cli.errors import Error, UsageError
+from gpt2cli.errors import Error
 
 INTERRUPTED = 130
 
@@ -26,22 +26,6 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"commands": Commands()})
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options before the command; --install-completion is carried out here.
-
-        Raises:
-            UsageError: there is no home folder to install a completion in.
-        """
-        try:
-            return super().parse_args(ctx, args)
-        except RuntimeError as error:
-            if "home directory" not in str(error):
-                raise
-            raise UsageError(
-                "There is no home folder to install the completion in.",
-                "Set HOME, or write it to a file: gpt2 --show-completion > FILE.",
-            ) from error
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the first word names.
@@ -144,11 +128,10 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return f"Error: {spell(str(error))}", error.exit_code
     if isinstance(error, typer.TyperException):
         return _explain_usage(error), error.exit_code
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"Error: {where}{error.strerror or error}.", 1
-    if isinstance(error, MemoryError):
-        return "Error: out of memory. Try a smaller model or batch.", 1
+    from gpt2cli.cli.machine_errors import explain_machine_error
+
+    if explained := explain_machine_error(error):
+        return f"Error: {explained}", 1
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"Error: {what}. This is a bug; --debug shows where.", 1
 

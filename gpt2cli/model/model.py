@@ -52,10 +52,7 @@ def load_model(
             conversion = convert(stored, place, config, ops.storage)
             stored |= conversion.weights
             if conversion.problem:
-                reporter.note(
-                    f"The converted weights could not be saved: {conversion.problem}. "
-                    "HF_HOME chooses another folder."
-                )
+                reporter.note(f"The converted weights could not be saved: {conversion.problem}.")
         if screens:
             stored |= screen_head(stored, place, config, ops.storage)
     weights = {

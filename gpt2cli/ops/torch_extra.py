@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 from gpt2cli.errors import Error
 
@@ -18,13 +19,20 @@ def torch_is_installed() -> bool:
 
 
 def require_torch(user: str) -> None:
-    """Check that PyTorch is installed, without importing it; `user` is what needs it, such as "Training".
+    """Check that PyTorch can be imported, without doing so; `user` is what needs it, such as "Training".
 
     Raises:
-        Error: it is not installed.
+        Error: it is not installed, or the current folder is gone.
     """
     if not torch_is_installed():
         raise Error(f"{user} needs PyTorch, which is not installed.", f"Install it: {INSTALL_TORCH}")
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        # There MKL ends the process in words of its own.
+        raise Error(
+            f"{user} needs PyTorch, and the current folder no longer exists.", "Change to one that does."
+        ) from None
 
 
 @contextmanager

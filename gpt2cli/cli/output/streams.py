@@ -46,10 +46,28 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         with path.open("wb") as file:
             yield file
         return
-    with removed_unless_renamed(path.with_name(f".{path.name}.{os.getpid()}.tmp")) as aside:
-        with aside.open("wb") as file:
-            yield file
-        aside.replace(path)
+    try:
+        with removed_unless_renamed(path.with_name(f".{path.name}.{os.getpid()}.tmp")) as aside:
+            with aside.open("wb") as file:
+                yield file
+            aside.replace(path)
+    except OSError as error:
+        # Users know the file by this name alone. An error without a name comes from a write.
+        if error.filename in (None, str(aside)) and not isinstance(error, BrokenPipeError):
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def open_stdout() -> Iterator[Write]:
+    """Yield a function that writes bytes to stdout; a terminal is left without style, even by a signal."""
+    if not stdout_is_terminal():
+        yield write_stdout
+        return
+    from gpt2cli.cli.output.terminal.reset import plain_if_cut_off
+
+    with plain_if_cut_off(write_stdout) as write:
+        yield write
 
 
 @contextmanager
@@ -59,14 +77,9 @@ def open_output(path: Path | None) -> Iterator[Write]:
     Raises:
         OSError: writing failed.
     """
-    if path is None and stdout_is_terminal():
-        from gpt2cli.cli.output.terminal.reset import plain_if_cut_off
-
-        with plain_if_cut_off(write_stdout) as write:
-            yield write
-        return
     if path is None:
-        yield write_stdout
+        with open_stdout() as write:
+            yield write
         return
     with atomic_file(path) as file:
         yield file.write
