@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TypeAlias
 
+Handler: TypeAlias = signal.Handlers | Callable[[int, FrameType | None], None]
 # What `kill` and `timeout` send, and what a closed terminal sends. Ctrl-C raises KeyboardInterrupt instead.
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 _undone_first: list[Callable[[], object]] = []
@@ -21,24 +23,22 @@ def undone_if_killed(undo: Callable[[], object]) -> Iterator[None]:
     A signal that is ignored, as under nohup, or that the program handles itself, stays so. Outside the block
     nothing is handled, because a handler would have to wait for the end of a long call into a library.
     """
-    handled = _handle_defaults()
     _undone_first.append(undo)
+    _change_handlers(signal.SIG_DFL, _undo_and_die)
     try:
         yield
     finally:
         _undone_first.remove(undo)
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
+        if not _undone_first:
+            _change_handlers(_undo_and_die, signal.SIG_DFL)
 
 
-def _handle_defaults() -> list[signal.Signals]:
-    """Handle the signals that would end the process, and return them; only the main thread may."""
-    if threading.current_thread() is not threading.main_thread():
-        return []
-    handled = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
-    for number in handled:
-        signal.signal(number, _undo_and_die)
-    return handled
+def _change_handlers(before: Handler, after: Handler) -> None:
+    # Python lets only the main thread do so. It then handles signals for the blocks of all threads.
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            if signal.getsignal(number) is before:
+                signal.signal(number, after)
 
 
 def _undo_and_die(number: int, frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from checkpoints import save_model_folder
 from conftest import COMMAND
+from loopback_hub import LoopbackHub
 from terminal import Terminal, start
 
 ENDLESS = ["-n", "100000000", "--overflow", "slide", "--ignore-eos"]
@@ -150,6 +151,28 @@ def test_a_signal_shows_the_cursor_that_a_spinner_hid(
     os.close(writer)
     assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 1
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"Loading")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_a_download_shows_the_cursor_and_keeps_what_came(
+    checkpoint: Path, environment: dict[str, str], number: signal.Signals
+) -> None:
+    terminal = Terminal()
+    with LoopbackHub() as hub:
+        hub.add("acme/tiny", checkpoint)
+        hub.stall("model.safetensors", after=5000)
+        process = start(
+            ["download", "acme/tiny"],
+            environment | {"HF_ENDPOINT": hub.url, "TERM": "xterm"},
+            stderr=terminal.slave,
+            stdout=subprocess.DEVNULL,
+        )
+        assert hub.stalled.wait(60)
+        process.send_signal(number)
+        assert process.wait(60) == -number
+    shown = terminal.read_all()
+    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 1
+    assert list(Path(environment["HF_HOME"]).rglob("*.incomplete"))
 
 
 @pytest.mark.parametrize("number", ENDING)

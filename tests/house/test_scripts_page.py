@@ -18,12 +18,13 @@ PAGE = (DOCS / "scripts.md").read_text()
 CELL = re.compile(r"(?<!\\)\|")
 CODE = re.compile(r"`([^`]+)`")
 VARIABLE = re.compile(
-    r"""["'](GPT2_\w+|HF_\w+|HUGGINGFACE_\w+|TRANSFORMERS_\w+|XDG_\w+|NO_COLOR|\w+_THREADS|LLAMA_CPP_BIN)["']"""
+    r"""["'](GPT2_\w+|HF_\w+|HUGGINGFACE_\w+|TRANSFORMERS_\w+|XDG_\w+|SSL_CERT_\w+|\w+_CA_BUNDLE|"""
+    r"""NO_COLOR|\w+_THREADS|LLAMA_CPP_BIN)["']"""
 )
 # Set by the program, for the libraries that it uses.
 OWN = re.compile(r"HF_HUB_(DISABLE_\w+|VERBOSITY)")
 # Read by the Hub's client.
-FOREIGN = {"HF_TOKEN", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"}
+FOREIGN = {"HTTPS_PROXY", "HF_TOKEN", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"}
 
 
 def tables(heading: str) -> list[list[list[str]]]:
