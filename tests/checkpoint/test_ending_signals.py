@@ -18,7 +18,7 @@ import os, signal, sys, threading
 from functools import partial
 from pathlib import Path
 from gpt2cli.checkpoint.ending_signals import undone_if_killed
-from gpt2cli.checkpoint.whole_file import whole_file
+from gpt2cli.checkpoint.whole_file import removed_unless_renamed, whole_file
 path, number = Path(sys.argv[1]), int(sys.argv[2])
 kill = partial(os.kill, os.getpid(), number)
 say = partial(os.write, 1)
@@ -37,6 +37,17 @@ def run(code: str, path: Path, number: signal.Signals) -> tuple[int, str]:
 def test_a_file_that_a_signal_cuts_off_is_not_left(tmp_path: Path, number: signal.Signals) -> None:
     code = "with whole_file(path) as file: say(b'%d' % len(os.listdir(path.parent))); kill()"
     assert run(code, tmp_path / "file", number) == (-number, "1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_file_that_has_not_its_final_name_is_not_left(tmp_path: Path) -> None:
+    code = """
+with removed_unless_renamed(path) as own:
+    with whole_file(own): pass
+    say(b"%d" % len(os.listdir(path.parent)))
+    kill()
+"""
+    assert run(code, tmp_path / "file", signal.SIGTERM) == (-signal.SIGTERM, "1")
     assert list(tmp_path.iterdir()) == []
 
 
