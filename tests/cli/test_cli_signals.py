@@ -199,6 +199,7 @@ def test_a_signal_ends_the_style_of_a_terminal(environment: dict[str, str], numb
     assert shown.rstrip(b"\n").endswith(b"\x1b[0m")
 
 
+@pytest.mark.slow
 def test_a_signal_on_a_stopped_terminal_ends_the_process(environment: dict[str, str], tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("Once upon a time\n" * 20_000)
