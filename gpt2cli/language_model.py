@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+from gpt2cli.errors import UsageError
 from gpt2cli.generation.settings import CompletionSettings, SampleSettings
 from gpt2cli.hub.reporter import Reporter
 from gpt2cli.model import loading
@@ -65,8 +66,10 @@ class LanguageModel(LoadedModel):
         """Continue a prompt and yield each piece of the text as soon as it is final.
 
         Raises:
-            UsageError, InputError: as `generate` does.
+            UsageError, InputError: as `generate` does; UsageError also for `best_of`, which is known last.
         """
+        if settings.best_of:
+            raise UsageError("`best_of` cannot be streamed.", "Use generate or samples.")
         run = self.continuation(prompt, settings)
         return (piece.text for batch in run.batches() for piece in batch if piece.text)
 
@@ -74,7 +77,8 @@ class LanguageModel(LoadedModel):
     def samples(self, prompt: str | None, settings: SampleSettings) -> list[GeneratedText]:
         """Continue a prompt `num_samples` times, at most `batch_size` of them at once.
 
-        A sample depends on the seed and its number, not on how many samples are made.
+        A sample depends on the seed and its number, not on how many samples are made. With `best_of`, they
+        are the likeliest, the best first.
 
         Raises:
             UsageError, InputError: as `generate` does.

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from gpt2cli import __version__
+from gpt2cli.cli.arguments import reject_dashed_text
 from gpt2cli.cli.command_table import Commands
 from gpt2cli.cli.options import shared as options
 from gpt2cli.errors import Error
@@ -26,6 +27,15 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"commands": Commands()})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words before the command.
+
+        Raises:
+            UsageError: the first word is a text that looks like an option.
+        """
+        reject_dashed_text(self, "gpt2 generate", args[:1])
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the first word names.

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from gpt2cli.cli.arguments import reject_dashed_text, reject_repeats
+
 # In the order of use. Each command's function is in the module of the command's name. A few functions have
 # another name because Python has taken the command's.
 COMMANDS = {
@@ -27,7 +29,19 @@ COMMANDS = {
 
 
 class Command(TyperCommand):
-    """A command whose help lists --help in the panel of its last option."""
+    """A command that checks its words, and whose help lists --help in the panel of its last option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of a command line.
+
+        Raises:
+            UsageError: a text looks like an option, or an option was given again that is used once.
+        """
+        if not ctx.resilient_parsing:
+            reject_dashed_text(self, ctx.command_path, args)
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            reject_repeats(given)
+        return super().parse_args(ctx, args)
 
     def get_help_option(self, ctx: Any) -> Any:
         """Return the option --help."""

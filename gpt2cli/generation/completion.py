@@ -7,13 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gpt2cli.generation.engine import FinishReason, Generation, Token
+from gpt2cli.generation.settings import CompletionSettings
 from gpt2cli.generation.speculation import Drafts
 from gpt2cli.text.text_stream import TextStream
 from gpt2cli.text.tokenizer import Tokenizer
 
 
 class Piece(NamedTuple):
-    """A piece of a sample's text that is final; `finish_reason` is set on the last piece."""
+    """A piece of a sample's text that is final; `finish_reason` is set on the last piece.
+
+    Of the best of several samples, `sample` counts the best.
+    """
 
     sample: int
     text: str
@@ -29,18 +33,24 @@ class Timing(NamedTuple):
 
 
 class Completion:
-    """The tokens and text of one sample; the text ends before a stop string, the tokens may not."""
+    """The tokens and text of one sample; the text ends at a stop, the tokens may not."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, settings: CompletionSettings) -> None:
         self.text = ""
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
         self.drafts: Drafts | None = None
-        self._stream = TextStream(tokenizer.token_bytes, stop)
+        self._stream = TextStream(
+            tokenizer.token_bytes,
+            settings.stop,
+            stop_at=settings.stop_at,
+            keep_stop=settings.keep_stop,
+            min_tokens=settings.min_tokens,
+        )
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string was found."""
+        """Whether a stop was found."""
         return self._stream.stopped
 
     @property
@@ -53,6 +63,12 @@ class Completion:
                 "accepted_draft_tokens": self.drafts.accepted,
             }
         return usage
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """The mean log-probability of the tokens, in nats; None without tokens or their log-probabilities."""
+        logprobs = [token.logprob for token in self.tokens if token.logprob is not None]
+        return sum(logprobs) / len(logprobs) if logprobs else None
 
     def push(self, token: Token) -> str:
         """Add a token and return the text that is now final."""

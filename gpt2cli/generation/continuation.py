@@ -48,6 +48,36 @@ class Batch:
         """Yield the texts of all samples as they grow."""
         return stream_text(self._generation, self.completions)
 
+    @property
+    def drawn(self) -> Mapping[int, Completion]:
+        """All samples that were generated, by number."""
+        return self.completions
+
+
+class BestOf:
+    """The likeliest samples of some batches; iterating generates all of them and fills `completions`.
+
+    The samples have their own numbers and are in order of their log-probability per token, as `best_of` of
+    the OpenAI completions API has it.
+    """
+
+    def __init__(self, batches: Iterator[Batch], count: int) -> None:
+        self.completions: dict[int, Completion] = {}
+        self.drawn: dict[int, Completion] = {}
+        self._batches = batches
+        self._count = count
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the best samples' texts whole, once all samples are complete."""
+        for batch in self._batches:
+            for _ in batch:
+                pass
+            self.drawn |= batch.completions
+        ranked = sorted(self.drawn.items(), key=lambda entry: _likelihood(entry[1]), reverse=True)
+        self.completions |= ranked[: self._count]
+        for place, completion in enumerate(self.completions.values()):
+            yield Piece(place, completion.text, completion.finish_reason)
+
 
 class Continuation:
     """One or more continuations of a text, which is read once; a text of None starts from the BOS token.
@@ -67,16 +97,23 @@ class Continuation:
     ) -> None:
         self.loaded = loaded
         self.settings = settings
+        self.text = text
         self.prompt = encode_prompt(loaded, text, settings)
         self.seed = choose_seed() if settings.seed is None else settings.seed
         self._num_samples = num_samples
         self._batch_size = batch_size
-        self._sampler = Sampler(settings, self.seed, _sequence_biases(settings, loaded.tokenizer))
+        self._sampler = Sampler(
+            settings,
+            self.seed,
+            _sequence_biases(settings, loaded.tokenizer),
+            min_tokens=settings.min_tokens,
+            end_ids=[] if loaded.tokenizer.eos_id is None else [loaded.tokenizer.eos_id],
+        )
         self._generation_settings = GenerationSettings(
             settings.max_tokens,
             loaded.tokenizer.eos_id,
             settings.overflow == "slide",
-            settings.logprobs,
+            0 if settings.logprobs is None and settings.best_of else settings.logprobs,
             settings.speculate,
         )
         self._prefilled: Prefilled[Any] | None = None
@@ -90,15 +127,22 @@ class Continuation:
             self._prefilled = prefill(self.loaded.model, ids, settings.max_tokens, top)
         return time.perf_counter() - start
 
-    def batches(self) -> Iterator[Batch]:
-        """Yield the batches of samples in order; iterate each batch before taking the next."""
+    def batches(self) -> Iterator[Batch | BestOf]:
+        """Yield the batches of samples in order; iterate each batch before taking the next.
+
+        With `best_of`, the likeliest samples of all batches are the only batch.
+        """
+        if self.settings.best_of:
+            yield BestOf(self._drawn(self.settings.best_of), self._num_samples)
+        else:
+            yield from self._drawn(self._num_samples)
+
+    def _drawn(self, count: int) -> Iterator[Batch]:
         self.prefill()
         assert self._prefilled is not None
-        for first in range(0, self._num_samples, self._batch_size):
-            samples = range(first, min(first + self._batch_size, self._num_samples))
-            completions = {
-                sample: Completion(self.loaded.tokenizer, self.settings.stop) for sample in samples
-            }
+        for first in range(0, count, self._batch_size):
+            samples = range(first, min(first + self._batch_size, count))
+            completions = {sample: Completion(self.loaded.tokenizer, self.settings) for sample in samples}
             generation = Generation(
                 self.loaded.model, self._prefilled, self._sampler, self._generation_settings, samples
             )
@@ -127,6 +171,8 @@ class Continuation:
             prompt_tokens=len(self.prompt.ids),
             prompt_truncated=self.prompt.truncated,
             logprobs=None if self.settings.logprobs is None else table,
+            prompt=self.text,
+            mean_logprob=completion.mean_logprob,
         )
 
 
@@ -141,6 +187,11 @@ def encode_prompt(loaded: LoadedModel, text: str | None, settings: CompletionSet
     ids = _beginning(tokenizer) if text is None else tokenizer.encode(text, settings.special)
     context = loaded.model.config.n_positions
     return Prompt(*fit_prompt(ids, context, settings.max_tokens, settings.truncate))
+
+
+def _likelihood(completion: Completion) -> float:
+    mean = completion.mean_logprob
+    return -math.inf if mean is None else mean
 
 
 def choose_seed() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,8 @@ def fit_prompt(
     if truncate is None:
         raise UsageError(
             f"The prompt has {len(ids):,} tokens and the model's context holds {context:,}.",
-            "Shorten it, or set `truncate` to left (keeps the end) or right (keeps the beginning).",
+            "Shorten it, or set `truncate` to left (keeps the end) or right (keeps the beginning). "
+            "gpt2 tokenize counts and cuts as this model does if its `model` names it.",
         )
     kept = max(context + 1 - max_tokens, context // 2, 1)
     kept = min(kept, context)
@@ -191,6 +192,7 @@ def _token(sample: int, chosen: int, scores: Scores, count: int | None) -> Token
     if count is None:
         return Token(sample, chosen)
     logprobs = log_softmax(scores)
-    order: np.ndarray[Any, np.dtype[np.int64]] = np.argsort(-logprobs, kind="stable")[:count]
-    top = tuple((int(token), float(logprobs[token])) for token in order)
+    # Sorting takes longer than the rest.
+    order: Sequence[int] = np.argsort(-logprobs, kind="stable")[:count].tolist() if count else ()
+    top = tuple((token, float(logprobs[token])) for token in order)
     return Token(sample, chosen, float(logprobs[chosen]), top)

@@ -13,7 +13,8 @@ class GeneratedText:
     """One sample: its text, tokens and seed.
 
     `token_ids` may extend past the text, which ends before a stop string. `logprobs` has the fields of the
-    OpenAI completions API, in nats, or is None if not requested.
+    OpenAI completions API, in nats, and `mean_logprob` is their mean over `token_ids`; both are None if not
+    requested, and so is the mean of no tokens. `prompt` is None if there was none.
     """
 
     text: str
@@ -24,3 +25,5 @@ class GeneratedText:
     prompt_tokens: int
     prompt_truncated: bool
     logprobs: dict[str, Any] | None = None
+    prompt: str | None = None
+    mean_logprob: float | None = None

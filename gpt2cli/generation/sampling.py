@@ -37,8 +37,16 @@ class SequenceBias(NamedTuple):
 class Sampler:
     """Choose tokens; a draw depends only on seed, sample and step, never on the batch."""
 
-    def __init__(self, settings: SamplingSettings, seed: int, biases: Sequence[SequenceBias] = ()) -> None:
-        """Create a sampler.
+    def __init__(
+        self,
+        settings: SamplingSettings,
+        seed: int,
+        biases: Sequence[SequenceBias] = (),
+        *,
+        min_tokens: int = 0,
+        end_ids: Sequence[int] = (),
+    ) -> None:
+        """Create a sampler that never chooses an end id before `min_tokens` others.
 
         Raises:
             ValueError: a bias has no ids.
@@ -48,6 +56,8 @@ class Sampler:
         self.settings = settings
         self.seed = seed
         self.biases = tuple(biases)
+        self.min_tokens = min_tokens
+        self.end_ids = tuple(end_ids) if min_tokens else ()
 
     def top_needed(self, count: int) -> int | None:
         """Return how many of the highest logits the choice after `count` ids needs, or None for all."""
@@ -63,7 +73,7 @@ class Sampler:
         if kept == 0 or min(penalties) < 0 or any(entry.bias > 0.0 for entry in self.biases):
             return None
         # For each token that becomes less likely, another one may move up.
-        return kept + len(self.biases) + (count if any(penalties) else 0)
+        return kept + len(self.biases) + len(self.end_ids) + (count if any(penalties) else 0)
 
     def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:
         """Return the id that follows `ids`, given its logits of shape (vocabulary,).
@@ -99,6 +109,8 @@ class Sampler:
             scores, ids[prompt_length:], settings.presence_penalty, settings.frequency_penalty
         )
         scores = add_biases(scores, ids, self.biases)
+        if len(ids) - prompt_length < self.min_tokens:
+            scores = ban(scores, self.end_ids)
         return ban_repeated_ngrams(scores, ids, settings.no_repeat_ngram)
 
 
@@ -136,6 +148,15 @@ def add_biases(scores: Scores, ids: Sequence[int], biases: Sequence[SequenceBias
         if not before or list(ids[-len(before) :]) == before:
             biased[last] += np.float32(entry.bias)
     return biased
+
+
+def ban(scores: Scores, ids: Sequence[int]) -> Scores:
+    """Ban ids."""
+    if not ids:
+        return scores
+    banned = scores.copy()
+    banned[list(ids)] = NEVER
+    return banned
 
 
 def ban_repeated_ngrams(scores: Scores, ids: Sequence[int], size: int) -> Scores:

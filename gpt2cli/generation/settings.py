@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from gpt2cli.errors import UsageError
 
 Truncation = Literal["left", "right"]
 Overflow = Literal["stop", "slide"]
+StopAt = Literal["sentence", "line", "paragraph"]
 MAX_SEED = 2**64 - 1
 
 
@@ -57,19 +58,25 @@ class TextBias(NamedTuple):
 class CompletionSettings(SamplingSettings):
     """Settings for continuing a prompt as text.
 
-    `stop` strings end a sample and are not part of it. `truncate` is the side on which a prompt that exceeds
+    `stop` strings end a sample, and so does the end of its first sentence, line or paragraph with `stop_at`.
+    The sample does not contain the stop string or line end unless `keep_stop`. Neither an end token nor a
+    stop ends it before `min_tokens` tokens. `truncate` is the side on which a prompt that exceeds
     the context is cut; None rejects such a prompt. At the end of the context, `overflow` either stops or
     slides: it keeps the newer half and continues. `bias` and `ban` match texts exactly, spaces included. A
     `seed` of None is chosen at random. `special` parses special tokens in the prompt. `logprobs` requests
     log-probabilities in nats, and those of this many likeliest tokens at each position. `speculate` drafts
-    tokens from earlier text.
+    tokens from earlier text. With `best_of`, this many samples are drawn, and only those with the highest
+    log-probability per token are kept.
 
     Raises:
         UsageError: a value is out of its range.
     """
 
     max_tokens: int = 128
+    min_tokens: int = 0
     stop: Sequence[str] = ()
+    stop_at: StopAt | None = None
+    keep_stop: bool = False
     ignore_eos: bool = False
     truncate: Truncation | None = None
     overflow: Overflow = "stop"
@@ -79,10 +86,17 @@ class CompletionSettings(SamplingSettings):
     special: bool = False
     logprobs: int | None = None
     speculate: bool = False
+    best_of: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require("max_tokens", self.max_tokens >= 0, "0 or more")
+        self._require("min_tokens", self.min_tokens >= 0, "0 or more")
+        at_most = f"at most `max_tokens` ({self.max_tokens})"
+        self._require("min_tokens", self.min_tokens <= self.max_tokens, at_most)
+        is_unit = self.stop_at in (None, *get_args(StopAt))
+        self._require("stop_at", is_unit, "sentence, line or paragraph")
+        self._require("best_of", self.best_of is None or self.best_of >= 1, "1 or more")
         self._require("bias", all(math.isfinite(x) for _, x in self.text_biases), "finite numbers of logits")
         self._require("seed", 0 <= (self.seed or 0) <= MAX_SEED, f"between 0 and {MAX_SEED}")
         self._require("logprobs", (self.logprobs or 0) >= 0, "0 or more")
@@ -113,3 +127,5 @@ class SampleSettings(CompletionSettings):
         super().__post_init__()
         self._require("num_samples", self.num_samples >= 1, "1 or more")
         self._require("batch_size", self.batch_size >= 1, "1 or more")
+        is_enough = self.best_of is None or self.best_of >= self.num_samples
+        self._require("best_of", is_enough, f"at least `num_samples` ({self.num_samples})")

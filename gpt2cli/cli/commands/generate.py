@@ -9,6 +9,7 @@ from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
 from gpt2cli.cli.options.sampling import CompletionOptions
+from gpt2cli.cli.output.file_formats import file_format
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.stopwatch import Stopwatch
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal, wants_color
@@ -39,10 +40,14 @@ def generate(
 
     `cat notes | gpt2 generate -m gpt2-large --stop "The end"`
     """
+    named = file_format(output.output, ("text", "markdown", "json", "jsonl"))
+    json = json or named in ("json", "jsonl")
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
     if completion.logprobs is not None and not json:
         raise UsageError("--logprobs needs --json.")
+    for note in completion.notes():
+        messages.note(note)
     text = prompt.read(messages)
     watch.lap("prompt")
     loaded = model.load(compute, messages, for_decoding=True)
@@ -53,11 +58,15 @@ def generate(
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
     echoed = (text or "") if prompt.echo else ""
-    with open_output(output.output) as write:
+    as_list = named == "json" and completion.num_samples > 1
+    with open_output(output.output, as_list=as_list) as write:
         if json:
             settings = completion.report() | {"unconditional": prompt.unconditional}
             report = _report(run, settings)
-            writer = JsonCompletionWriter(write, echoed, loaded.tokenizer, report, watch.seconds)
+            logprobs = completion.logprobs is not None
+            writer = JsonCompletionWriter(
+                write, echoed, loaded.tokenizer, report, watch.seconds, logprobs=logprobs
+            )
             _write(run, writer, messages, watch)
         else:
             to_stdout = output.output is None
@@ -86,7 +95,7 @@ def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watc
         if messages.verbose:
             from gpt2cli.cli.output.timing import generation_summary
 
-            messages.note(generation_summary(run, batch.completions.values(), timing))
+            messages.note(generation_summary(run, batch.drawn.values(), timing))
     messages.detail(watch.summary())
 
 
@@ -95,6 +104,7 @@ def _report(run: Continuation, settings: dict[str, Any]) -> dict[str, Any]:
     ops, files = run.loaded.model.ops, run.loaded.files
     where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
     return {
+        "prompt": run.text,
         "usage": {"prompt_tokens": len(run.prompt.ids)},
         "prompt_truncated": run.prompt.truncated,
         "seed": run.seed,

@@ -12,7 +12,8 @@ from gpt2cli.cli.input.text import read_prompt
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import CandidateOptions, NextOptions
-from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.file_formats import file_format, require_format
+from gpt2cli.cli.output.rows import FORMATS, RowOutput, row_format
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.cli.output.timing import print_timing
 
@@ -48,6 +49,9 @@ def next_tokens(
 
     `gpt2 next "The cat sat on the" --candidates " mat, floor, windowsill"`
     """
+    named = file_format(output.output, ("text", *FORMATS))
+    if json:
+        require_format("--json", ("text", "json"), named, output.output)
     messages = verbosity.messages(output.color)
     settings = predictions.with_candidates(candidates.texts())
     content = read_prompt(text, file, False, messages.note)
@@ -76,7 +80,7 @@ def next_tokens(
         "bos": settings.bos,
     }
     with open_output(output.output) as write:
-        table = RowOutput("json" if json else "tsv", write)
+        table = RowOutput("json" if json else row_format(named), write)
         table.write_rows(metadata, row_columns(row_type, column), records)
 
 

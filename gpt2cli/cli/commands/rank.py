@@ -12,7 +12,8 @@ from gpt2cli.cli.input.text import STDIN, require_stdin
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import ScoringOptions
-from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.file_formats import file_format, require_format
+from gpt2cli.cli.output.rows import FORMATS, RowOutput, row_format
 from gpt2cli.cli.output.streams import open_output
 from gpt2cli.cli.output.timing import print_timing
 
@@ -47,24 +48,31 @@ def rank(
 
     `gpt2 generate "Once" --num-samples 9 --json | jq -r .text | gpt2 rank`
     """
+    named = file_format(output, ("text", *FORMATS))
+    if json:
+        require_format("--json", ("text", "json", "jsonl"), named, output)
     if not files:
         require_stdin("Name a FILE, or pipe lines in.")
     lines = [line for block in line_blocks(files or [STDIN]) for line in block]
     messages = verbosity.messages()
     loaded = model.load(compute, messages)
     start = time.perf_counter()
+    from gpt2cli.scoring.report import row_columns
+    from gpt2cli.scoring.rows import Summary
     from gpt2cli.scoring.text_scorer import open_scoring
 
     scoring = open_scoring(loaded, settings)
     ranked = scoring.ranked(((line, line.text) for line in lines), by)[:best]
     print_timing(messages, loaded, start)
     with open_output(output) as write:
-        if json:
+        if json or named not in (None, "text"):
             records = (
                 {"place": place, **_place(line, bool(files)), **vars(summary)}
                 for place, (line, summary) in enumerate(ranked, 1)
             )
-            RowOutput("jsonl", write).write_rows(scoring.metadata, [], records)
+            columns = ["place", *(["file"] if files else []), "line", "text", *row_columns(Summary)]
+            kind = row_format(named) if named in FORMATS else "jsonl"
+            RowOutput(kind, write).write_rows(scoring.metadata, columns, records)
             return
         for line, _ in ranked:
             # The last line of a file may lack a line end, and may not be last here.

@@ -49,8 +49,8 @@ def score(
 
     `gpt2 score --filter 'ppl<50' < lines`
     """
-    target, shaded = output.output, selection.shades(output.output)
-    choose.check_conflicts(source, rows, output_format, selection, settings, target)
+    target = output.output
+    named = choose.check_conflicts(source, rows, output_format, selection, settings, target)
     # Everything about the request is checked before a model is loaded.
     by = settings.rows_by(rows.by)
     if selection.pairs is None:
@@ -68,17 +68,18 @@ def score(
     start = time.perf_counter()
     with open_output(target) as write:
         aligned = target is None and not output_format.tsv and stdout_is_terminal()
-        table = RowOutput(output_format.kind, write, aligned)
+        table = RowOutput(output_format.kind(named), write, aligned)
         if condition:
             for block in line_blocks(source.names):
                 for line in passing(scoring, ((line, line.text) for line in block), condition):
                     write(line.data)
         elif sentences:
             _write_pairs(scoring, sentences, table)
-        elif sources and shaded:
+        elif sources and (selection.view or named in choose.PICTURES):
             from gpt2cli.cli.output.score_view import View, show_view
 
-            show_view(View(scoring, sources, by == "word", rows.split), target, output.color, write)
+            view = View(scoring, sources, by == "word", rows.split)
+            show_view(view, named, write, to_stdout=target is None, color=output.color)
         elif sources:
             _write_rows(scoring, sources, by, rows.split, table)
     print_timing(messages, loaded, start)

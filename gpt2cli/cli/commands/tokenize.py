@@ -16,7 +16,7 @@ from gpt2cli.cli.options.tokenize import (
     FormOptions,
     SourceOptions,
     TokenizerOptions,
-    reject_conflicting,
+    check_form,
 )
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.bytes import byte_progress
@@ -55,15 +55,15 @@ def tokenize(
 
     `gpt2 tokenize notes | gpt2 tokenize --decode`
     """
-    reject_conflicting(source, encoding, form)
-    form.check(output)
+    named = check_form(source, encoding, form, output)
+    form = form.with_format(named)
     sources = source.open()
     opened = tokenizer.open(verbosity.messages())
     to_ids = encoding.reader(opened, form.decode)
     # A progress bar would overwrite output on the same terminal.
     silent = verbosity.quiet or (output is None and sys.stdout is not None and sys.stdout.isatty())
     with (
-        form.open_writer(opened, len(sources), output, color) as writer,
+        form.open_writer(opened, len(sources), output, named, color) as writer,
         byte_progress(Messages(silent), source.size()) as watched,
     ):
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,16 +16,13 @@ from gpt2cli.cli.input.text import STDIN, require_stdin
 from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
 from gpt2cli.cli.options.scoring import ProtocolOptions
 from gpt2cli.cli.options.shared import flag
+from gpt2cli.cli.output.file_formats import FileFormat, file_format, option_label
+from gpt2cli.cli.output.rows import FORMATS, Format, row_format
 from gpt2cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from gpt2cli.cli.output.rows import Format
-
 INPUT, FORMAT, SELECTION = "Input and rows", "Format", "Instead of rows"
-FORMATS: tuple[Format, ...] = ("tsv", "csv", "json", "jsonl")
 FORMAT_FLAGS = [f"--{name}" for name in FORMATS]
-# Files with these suffixes are pictures.
-PICTURES = (".html", ".svg", ".png")
+PICTURES: tuple[FileFormat, ...] = ("html", "svg", "png")
 EXCLUSIVE = (
     ("FILE", "--text"),
     *combinations(FORMAT_FLAGS, 2),
@@ -96,10 +93,9 @@ class OutputFormat:
     json: Annotated[bool, _format("--json", help="Print one JSON object with rows and documents.")] = False
     jsonl: Annotated[bool, _format("--jsonl", help="Print one JSON object per row.")] = False
 
-    @property
-    def kind(self) -> Format:
-        """Return the format that was chosen, TSV by default."""
-        return next((name for name in FORMATS if getattr(self, name)), "tsv")
+    def kind(self, named: FileFormat | None) -> Format:
+        """Return the format that was chosen by an option or a file's name, TSV by default."""
+        return next((name for name in FORMATS if getattr(self, name)), row_format(named))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,10 +122,6 @@ class SelectionOptions:
         _selection("--filter", metavar="COND", help="Print the lines that meet COND, such as 'ppl<50'."),
     ] = None
 
-    def shades(self, output: Path | None) -> bool:
-        """Return whether the text is shaded: requested as such, or by the name of a picture."""
-        return self.view or (output is not None and output.suffix.lower() in PICTURES)
-
 
 def check_conflicts(
     source: SourceOptions,
@@ -138,12 +130,13 @@ def check_conflicts(
     selection: SelectionOptions,
     settings: ProtocolOptions,
     output: Path | None,
-) -> None:
-    """Check that the options of `score` go together.
+) -> FileFormat | None:
+    """Check that the options of `score` go together, and return the format that the output's name asks for.
 
     Raises:
-        UsageError: two of them do not.
+        UsageError: two of them do not, or the name asks for a format that `score` does not write.
     """
+    named = _file_format(output, selection)
     given = {
         "FILE": bool(source.files),
         "--text": source.text is not None,
@@ -152,9 +145,22 @@ def check_conflicts(
         "--pairs": selection.pairs is not None,
         "--filter": selection.keep is not None,
         "--protocol": settings.protocol is not None,
-        "--view": selection.shades(output),
-        **{f"--{name}": getattr(output_format, name) for name in FORMATS},
+        "--view": selection.view or named in PICTURES,
+        **{f"--{name}": getattr(output_format, name) or name == named for name in FORMATS},
     }
-    reject_conflicts(given, EXCLUSIVE)
+    chosen = {"--view": selection.view, **{f"--{name}": getattr(output_format, name) for name in FORMATS}}
+    label = option_label(output)
+    reject_conflicts(given, EXCLUSIVE, {name: label for name, is_chosen in chosen.items() if not is_chosen})
     if given["--view"] and rows.by not in (None, "token", "word"):
         raise UsageError("--view shades tokens or words only.", "Use --by token or --by word.")
+    return named
+
+
+def _file_format(output: Path | None, selection: SelectionOptions) -> FileFormat | None:
+    try:
+        return file_format(output, ("text", *FORMATS, *PICTURES))
+    except UsageError:
+        # Lines that pass a filter are the user's text, in files of any name.
+        if selection.keep is not None:
+            return None
+        raise

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
 
+from gpt2cli.cli.options.escapes import escape_notes
 from gpt2cli.cli.options.shared import OUTPUT, PROMPT, flag
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.settings import SampleSettings, TextBias
+from gpt2cli.generation.settings import SampleSettings, StopAt, TextBias
 
 LENGTH, SAMPLING, PENALTIES, SPECULATION = "Length", "Sampling", "Repetition and bias", "Speculation"
 
@@ -49,8 +51,16 @@ class CompletionOptions(SampleSettings):
         bool, flag("--special", rich_help_panel=PROMPT, help="Read <|endoftext|> as the special token.")
     ]
     max_tokens: Annotated[int, _length("--max-tokens", "-n", metavar="N", help="Stop after N new tokens.")]
+    min_tokens: Annotated[int, _length(metavar="N", help="Do not end before N tokens.")]
     stop: Annotated[
         list[str], _length(metavar="TEXT", show_default=False, help="Stop before TEXT; may be repeated.")
+    ]
+    stop_at: Annotated[
+        StopAt | None,
+        _length(metavar="UNIT", show_default=False, help="End at a sentence, line or paragraph."),
+    ]
+    keep_stop: Annotated[
+        bool, flag("--keep-stop", rich_help_panel=LENGTH, help="Keep the text that stopped it.")
     ]
     ignore_eos: Annotated[
         bool, flag("--ignore-eos", rich_help_panel=LENGTH, help="Never choose the end-of-text token.")
@@ -83,6 +93,10 @@ class CompletionOptions(SampleSettings):
         ),
     ]
     num_samples: Annotated[int, _sampling(metavar="N", help="Continue the prompt N times.")]
+    best_of: Annotated[
+        int | None,
+        _sampling(metavar="N", show_default=False, help="Print only the likeliest of N samples."),
+    ]
     batch_size: Annotated[int, _sampling(metavar="N", help="Samples at once.")]
     logprobs: Annotated[
         int | None,
@@ -119,6 +133,11 @@ class CompletionOptions(SampleSettings):
         ),
     ]
 
+    def notes(self) -> Iterator[str]:
+        """Yield notes on texts that may not be what was meant."""
+        biased = [text for text, _ in self.text_biases]
+        return escape_notes({"--stop": self.stop, "--ban": self.ban, "--bias": biased})
+
     def report(self) -> dict[str, Any]:
         """Return the settings that determine a text, as --json reports them.
 
@@ -134,7 +153,8 @@ class CompletionOptions(SampleSettings):
 
 
 REPORTED = (
-    *("max_tokens", "stop", "ignore_eos", "truncate", "overflow", "special"),
+    *("max_tokens", "min_tokens", "stop", "stop_at", "keep_stop", "ignore_eos", "truncate", "overflow"),
+    *("special", "best_of"),
     *("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty"),
     *("frequency_penalty", "no_repeat_ngram", "bias", "ban"),
 )

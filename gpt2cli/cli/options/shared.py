@@ -105,7 +105,7 @@ Output = Annotated[
         "-o",
         metavar="FILE",
         rich_help_panel=OUTPUT,
-        help="Write to FILE, all or nothing.",
+        help="Write FILE in the format it names.",
     ),
 ]
 Special = Annotated[bool, flag("--special", help="Read <|endoftext|> as the special token.")]

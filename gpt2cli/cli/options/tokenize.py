@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -16,9 +16,11 @@ import typer
 from gpt2cli.cli.input.text import STDIN, bytes_to_read, require_stdin, source_chunks, source_name
 from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
 from gpt2cli.cli.options.shared import Offline, Special, flag, model_option
+from gpt2cli.cli.output.file_formats import FileFormat, file_format, option_label, require_format
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
 from gpt2cli.errors import InputError, UsageError
+from gpt2cli.text.token_files import Format
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.streams import Write
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
 
 FORM = "Form"
-PAGES = (".html", ".htm")
 MEMORY_FOR_PIECES = 1 << 20
 
 FORMS = ("--count", "--pieces", "--view", "--format")
@@ -37,6 +38,15 @@ EXCLUSIVE = (
     *conflicts_of("--decode", (*FORMS, "--json", "--special", "--bytes", "--errors")),
     *conflicts_of("--json", ("--view", "--format")),
 )
+BINARY: tuple[Format, ...] = ("npy", "u16", "u32")
+# What the format that a file's name asks for stands for.
+FORM_OF_FILE: dict[FileFormat, str] = {
+    "tsv": "--pieces",
+    "json": "--json",
+    "jsonl": "--json",
+    "html": "--view",
+    **dict.fromkeys(BINARY, "--format"),
+}
 
 _form = partial(flag, rich_help_panel=FORM)
 
@@ -144,26 +154,33 @@ class FormOptions:
     json: Annotated[bool, _form("--json", help="Print one JSON object per file.")] = False
     decode: Annotated[bool, _form("--decode", help="Turn ids into text, byte for byte.")] = False
     file_format: Annotated[
-        Literal["u16", "u32", "npy"] | None,
+        Format | None,
         typer.Option(
             "--format", rich_help_panel=FORM, show_default=False, help="Write the ids in binary to -o FILE."
         ),
     ] = None
 
-    def check(self, output: Path | None) -> None:
-        """Check that binary ids go to a file.
-
-        Raises:
-            UsageError: they do not.
-        """
-        if self.file_format and not output:
-            raise UsageError("--format writes binary, so it needs -o FILE.")
+    def with_format(self, named: FileFormat | None) -> FormOptions:
+        """Return the form with what the name of the output file asks for."""
+        asked = FORM_OF_FILE.get(named) if named else None
+        return replace(
+            self,
+            pieces=self.pieces or asked == "--pieces",
+            view=self.view or asked == "--view",
+            json=self.json or asked == "--json",
+            file_format=self.file_format or next((name for name in BINARY if name == named), None),
+        )
 
     @contextmanager
     def open_writer(
-        self, tokenizer: Tokenizer, source_count: int, output: Path | None, color: str
+        self,
+        tokenizer: Tokenizer,
+        source_count: int,
+        output: Path | None,
+        named: FileFormat | None,
+        color: str,
     ) -> Iterator[TokenWriter]:
-        """Open the writer of ids to a file or standard output."""
+        """Open the writer of ids to a file, whose name may ask for a format, or to standard output."""
         from tempfile import SpooledTemporaryFile
 
         from gpt2cli.cli.output import tokens as writers
@@ -173,7 +190,7 @@ class FormOptions:
             with atomic_file(output) as file:
                 yield writers.BinaryIds(TokenFile(file, self.file_format, tokenizer.id_limit))
             return
-        with open_output(output) as write:
+        with open_output(output, as_list=named == "json" and source_count > 1) as write:
             if self.decode:
                 yield writers.DecodedText(write, tokenizer)
             elif self.count:
@@ -185,36 +202,56 @@ class FormOptions:
             elif self.pieces:
                 yield writers.Pieces(write, tokenizer)
             elif self.view:
-                yield _open_view(write, tokenizer, output, color)
+                yield _open_view(write, tokenizer, named, output is None, color)
             else:
                 yield writers.IdLines(write, tokenizer)
 
 
-def reject_conflicting(source: SourceOptions, encoding: EncodingOptions, form: FormOptions) -> None:
-    """Check that no two options exclude each other.
+def check_form(
+    source: SourceOptions, encoding: EncodingOptions, form: FormOptions, output: Path | None
+) -> FileFormat | None:
+    """Check that the options go together, and return the format that the output's name asks for.
 
     Raises:
-        UsageError: two of them do.
+        UsageError: two options exclude each other, or the name asks for a format that cannot be written.
     """
-    given = {
-        "FILE": bool(source.files),
-        "--text": source.text is not None,
+    # Decoded text is the user's, in files of any name.
+    named = None if form.decode else file_format(output, ("text", *FORM_OF_FILE, "binary"))
+    chosen = {
         "--count": form.count,
         "--pieces": form.pieces,
         "--view": form.view,
         "--json": form.json,
         "--decode": form.decode,
         "--format": form.file_format is not None,
+    }
+    asked = FORM_OF_FILE.get(named) if named else None
+    given = {
+        **{name: is_chosen or name == asked for name, is_chosen in chosen.items()},
+        "FILE": bool(source.files),
+        "--text": source.text is not None,
         "--special": encoding.special,
         "--errors": encoding.errors != "strict",
         "--bytes": encoding.as_bytes,
     }
-    reject_conflicts(given, EXCLUSIVE)
+    label = option_label(output)
+    reject_conflicts(given, EXCLUSIVE, {name: label for name, is_chosen in chosen.items() if not is_chosen})
+    if form.json:
+        require_format("--json", ("text", "json", "jsonl"), named, output)
+    if form.file_format:
+        if output is None:
+            raise UsageError("--format writes binary, so it needs -o FILE.")
+        require_format(f"--format {form.file_format}", (form.file_format, "binary"), named, output)
+    elif named == "binary":
+        raise UsageError(f"-o {output}: .bin does not name the type of ids.", "Add --format u16 or u32.")
+    return named
 
 
-def _open_view(write: Write, tokenizer: Tokenizer, output: Path | None, color: str) -> TokenWriter:
+def _open_view(
+    write: Write, tokenizer: Tokenizer, named: FileFormat | None, to_stdout: bool, color: str
+) -> TokenWriter:
     from gpt2cli.cli.output.token_view import HtmlPage, ShadedText
 
-    if output and output.suffix.lower() in PAGES:
+    if named == "html":
         return HtmlPage(write, tokenizer)
-    return ShadedText(write, tokenizer, color == "always" or (output is None and wants_color(color)))
+    return ShadedText(write, tokenizer, color == "always" or (to_stdout and wants_color(color)))

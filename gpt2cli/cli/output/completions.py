@@ -94,7 +94,7 @@ class TextCompletionWriter:
 
 
 class JsonCompletionWriter:
-    """Write one JSON object per sample; `prompt` starts its text, `report` has the shared fields.
+    """Write one JSON object per sample; `echoed` starts its text, `report` has the shared fields.
 
     `phases` are the seconds spent in each phase before the first token.
     """
@@ -102,13 +102,16 @@ class JsonCompletionWriter:
     def __init__(
         self,
         write: Write,
-        prompt: str,
+        echoed: str,
         tokenizer: Tokenizer,
         report: Mapping[str, Any],
         phases: Mapping[str, float],
+        *,
+        logprobs: bool,
     ) -> None:
         self._write = write
-        self._prompt = prompt
+        self._echoed = echoed
+        self._logprobs = logprobs
         self._tokenizer = tokenizer
         self._report = report
         self._phases = phases
@@ -126,10 +129,9 @@ class JsonCompletionWriter:
 
     def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
         tokens = completion.tokens
-        has_logprobs = any(token.logprob is not None for token in tokens)
         return {
             "index": sample,
-            "text": self._prompt + completion.text,
+            "text": self._echoed + completion.text,
             "token_ids": [token.id for token in tokens],
             "finish_reason": completion.finish_reason,
             **self._report,
@@ -138,5 +140,6 @@ class JsonCompletionWriter:
                 **{f"{name}_seconds": took for name, took in self._phases.items()},
                 **timing._asdict(),
             },
-            "logprobs": logprobs_table(tokens, self._tokenizer) if has_logprobs else None,
+            "mean_logprob": completion.mean_logprob,
+            "logprobs": logprobs_table(tokens, self._tokenizer) if tokens and self._logprobs else None,
         }

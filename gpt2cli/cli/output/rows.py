@@ -17,7 +17,13 @@ from gpt2cli.cli.output.record import Record, round_record, spell
 from gpt2cli.cli.output.streams import Write, json_line
 
 Format = Literal["tsv", "csv", "json", "jsonl"]
+FORMATS: tuple[Format, ...] = ("tsv", "csv", "json", "jsonl")
 DELIMITERS = {"tsv": "\t", "csv": ","}
+
+
+def row_format(named: str | None) -> Format:
+    """Return the format of rows in a file whose name asks for a format, TSV by default."""
+    return next((name for name in FORMATS if name == named), "tsv")
 
 
 class RowWriter(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from gpt2cli.cli.input.sources import Sources
 from gpt2cli.cli.output.streams import Write, stdout_is_terminal, terminal_columns, wants_color
@@ -52,19 +51,18 @@ class View:
         )
 
 
-def show_view(view: View, output: Path | None, color: str, write: Write) -> None:
-    """Write a picture in the format of the file's suffix, or lines for a terminal."""
-    kind = output.suffix.lower() if output else ""
-    if kind in (".html", ".svg", ".png"):
+def show_view(view: View, picture: str | None, write: Write, *, to_stdout: bool, color: str) -> None:
+    """Write a picture (html, svg or png), or lines for a terminal."""
+    if picture in ("html", "svg", "png"):
         from gpt2cli.scoring import pictures
 
-        draw = {".html": pictures.html_page, ".svg": pictures.svg_drawing, ".png": pictures.png_image}[kind]
+        draw = {"html": pictures.html_page, "svg": pictures.svg_drawing, "png": pictures.png_image}[picture]
         write(draw(list(view.parts()), view.title))
         return
-    shaded = output is None and wants_color(color)
+    shaded = to_stdout and wants_color(color)
     for line in terminal_lines(view.parts(), shaded):
         write(line)
-    if output is None and stdout_is_terminal():
+    if to_stdout and stdout_is_terminal():
         for line in terminal_legend(shaded):
             write(line)
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +32,25 @@ def write_stdout(data: bytes) -> None:
 def json_line(value: Mapping[str, Any]) -> bytes:
     """Return one object as a line of JSON in UTF-8, without ASCII escapes."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
+
+
+@contextmanager
+def json_list(write: Write) -> Iterator[Write]:
+    """Yield a function that writes lines of JSON, whole or in parts, as the elements of one list."""
+    before = b"["
+
+    def write_element(data: bytes) -> None:
+        nonlocal before
+        # JSON has no line ends inside, so each one ends an element.
+        for index, part in enumerate(data.split(b"\n")):
+            if index:
+                before = b",\n"
+            if part:
+                write(before + part)
+                before = b""
+
+    yield write_element
+    write(b"[]\n" if before == b"[" else b"]\n")
 
 
 @contextmanager
@@ -71,16 +90,21 @@ def open_stdout() -> Iterator[Write]:
 
 
 @contextmanager
-def open_output(path: Path | None) -> Iterator[Write]:
+def open_output(path: Path | None, *, as_list: bool = False) -> Iterator[Write]:
     """Yield a function that writes bytes to a file, which appears when complete, or to stdout.
+
+    With `as_list`, the lines of JSON that are written become one list.
 
     Raises:
         OSError: writing failed.
     """
-    if path is None:
-        with open_stdout() as write:
-            yield write
-        return
+    with open_stdout() if path is None else _opened(path) as write:
+        with json_list(write) if as_list else nullcontext(write) as opened:
+            yield opened
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Write]:
     with atomic_file(path) as file:
         yield file.write
 

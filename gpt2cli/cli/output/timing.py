@@ -24,7 +24,7 @@ def print_timing(messages: Messages, loaded: LoadedModel, start: float) -> None:
 
 
 def generation_summary(run: Continuation, completions: Collection[Completion], timing: Timing) -> str:
-    """Return one line on where the samples of a batch were made, how many tokens, and how fast."""
+    """Return one line on where samples were made together, how many tokens, and how fast."""
     ops = run.loaded.model.ops
     tokens = sum(len(completion.tokens) for completion in completions)
     return (
