@@ -30,7 +30,7 @@ INITIALS = re.compile(r"[A-HJ-Z]|[^\W\d_](\.[^\W\d_])+")
 def text_ends(text: str, unit: Unit) -> Iterator[tuple[int, int]]:
     """Yield where sentences, lines or paragraphs of a text end, in order, if more text cannot move the end.
 
-    Each end has two places, between which are the line ends that ended the line or paragraph.
+    Each end has two places, between which are the line ends that end a line or paragraph.
 
     White space before the first word ends nothing. A sentence ends behind `.`, `!`, `?` or an ellipsis with
     the quotes and brackets that close there, unless a lowercase letter or a dash follows, or the period
@@ -44,7 +44,7 @@ def text_ends(text: str, unit: Unit) -> Iterator[tuple[int, int]]:
 def _ends(text: str, unit: Unit) -> Iterator[tuple[int, int]]:
     pattern = LINE_END if unit == "line" else BLANK_LINE
     for match in pattern.finditer(text):
-        yield match.span()
+        yield match.start(), match.start() if unit == "sentence" else match.end()
     if unit == "sentence":
         found = chain(SENTENCE_END.finditer(text), WIDE_SENTENCE_END.finditer(text))
         for match in found:

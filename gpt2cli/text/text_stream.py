@@ -67,7 +67,7 @@ class TextStream:
             self._tokens_to_go -= 1
             self._least = len(self._text)
         certain = len(self._text) if final else max(self._uncertain_from(), self._least)
-        found = min(self._found(), default=None)
+        found = None if self._tokens_to_go else min(self._found(), default=None)
         # A longer stop that began before the one found would end the text sooner.
         if found and found[0] <= certain:
             self.stopped = True

@@ -164,6 +164,52 @@ def test_a_stop_string_ends_the_text_before_it(generate: Gpt2) -> None:
     assert text.decode() == report["text"] + "\n"
 
 
+def test_the_prompt_and_the_ways_to_end_a_text_are_reported(generate: Gpt2, tmp_path: Path) -> None:
+    ends = ("--stop-at", "line", "--keep-stop", "--min-tokens", "2", "-n", "3")
+    report = only(generate(PROMPT, *ends, "--json").stdout)
+    assert report["prompt"] == PROMPT
+    expected = {"stop_at": "line", "keep_stop": True, "min_tokens": 2, "best_of": None}
+    assert expected.items() <= report["settings"].items()
+    assert only(generate(*ends, "--json", stdin=b"From a pipe\n").stdout)["prompt"] == "From a pipe"
+    cut = only(generate("x" * 300, "--truncate", "left", "--json", "-n", "1").stdout)
+    assert (cut["prompt"], cut["prompt_truncated"]) == ("x" * 300, True)
+    assert only(generate("--unconditional", "--json", "-n", "1").stdout)["prompt"] is None
+    refused = generate(PROMPT, "--min-tokens", "4", "-n", "3")
+    assert refused.stderr == b"Error: --min-tokens must be at most --max-tokens (3), not 4.\n"
+
+
+@pytest.mark.slow
+def test_a_stop_string_may_be_kept(generate: Gpt2) -> None:
+    options = ("--seed", "2", "-n", "40")
+    whole = only(generate(PROMPT, *options, "--json").stdout)["text"]
+    stop = whole[10:14]
+    kept = generate(PROMPT, *options, "--stop", stop, "--keep-stop").stdout
+    assert kept.decode() == whole[: whole.index(stop)] + stop + "\n"
+
+
+@pytest.mark.slow
+def test_the_best_of_many_samples_are_those_of_the_same_seed(generate: Gpt2) -> None:
+    options = ("--seed", "4", "-n", "9")
+    drawn = parsed(generate(PROMPT, *options, "--num-samples", "7", "--logprobs", "0", "--json").stdout)
+    drawn.sort(key=lambda entry: -entry["mean_logprob"])
+    for entry in drawn:
+        logprobs = entry["logprobs"]["token_logprobs"]
+        assert entry["mean_logprob"] == pytest.approx(sum(logprobs) / 9)
+    many = ("--best-of", "7", "--batch-size", "3")
+    best = only(generate(PROMPT, *options, *many, "--json").stdout)
+    same = ("index", "text", "token_ids", "mean_logprob")
+    assert [best[name] for name in same] == [drawn[0][name] for name in same]
+    assert (best["logprobs"], best["settings"]["best_of"]) == (None, 7)
+    alone = generate(PROMPT, *options, *many, "-v")
+    assert alone.stdout.decode() == best["text"] + "\n"
+    assert b"wrote 63 in" in alone.stderr
+    two = generate(PROMPT, *options, *many, "--num-samples", "2").stdout.decode()
+    texts = [entry["text"] for entry in drawn[:2]]
+    assert two == "".join(f"=== sample {n} of 2 ===\n{text}\n" for n, text in enumerate(texts, 1))
+    refused = generate(PROMPT, "--best-of", "2", "--num-samples", "3")
+    assert refused.stderr == b"Error: --best-of must be at least --num-samples (3), not 2.\n"
+
+
 @pytest.mark.slow
 def test_samples_follow_one_another_under_headers(generate: Gpt2) -> None:
     options = ("--seed", "4", "-n", "9", "--num-samples", "3")

@@ -93,6 +93,30 @@ def test_the_end_token_ends_its_sample_alone_and_is_not_reported(model: Model[An
         assert generation.finish_reasons[sample] == ("length" if cut is None else "stop")
 
 
+@pytest.mark.parametrize("speculate", [False, True])
+def test_no_end_token_comes_before_the_least_number_of_tokens_as_in_transformers(
+    model: Model[Any], reference: Any, speculate: bool
+) -> None:
+    endless, _ = generated(model, GenerationSettings(40))
+    ends = list(dict.fromkeys(endless[0]))[:2]
+    expected = reference.generate(
+        torch.tensor([PROMPT]),
+        max_new_tokens=40,
+        min_new_tokens=17,
+        do_sample=False,
+        eos_token_id=ends,
+        pad_token_id=0,
+    )[0, len(PROMPT) :].tolist()
+    # The ids that one end token leaves are those of both until the other is chosen.
+    settings = GenerationSettings(40, end_id=expected[-1], speculate=speculate)
+    sampler = Sampler(GREEDY, 0, min_tokens=17, end_ids=ends)
+    generation = Generation(model, prefill(model, PROMPT, 40), sampler, settings)
+    assert [token.id for token in generation] == expected[:-1]
+    assert len(expected) > 17
+    assert not set(ends) & set(expected[:17])
+    assert generation.finish_reasons == {0: "stop"}
+
+
 def test_a_stopped_sample_yields_no_more_while_the_others_go_on(model: Model[Any]) -> None:
     generation = Generation(
         model, prefill(model, PROMPT, 20), Sampler(LOOSE, 42), GenerationSettings(20), range(3)

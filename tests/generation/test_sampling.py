@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from samplers import SamplerSettings
 from transformers.generation.logits_process import (
     LogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
     NoBadWordsLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
@@ -31,6 +32,7 @@ from gpt2cli.generation.sampling import (
     Scores,
     SequenceBias,
     add_biases,
+    ban,
     ban_repeated_ngrams,
     draw,
     keep_min_p,
@@ -108,6 +110,11 @@ FILTERS: list[tuple[str, Filter, LogitsProcessor]] = [
             scores, IDS, [SequenceBias((3,), -math.inf), SequenceBias((7, 4), -math.inf)]
         ),
         NoBadWordsLogitsProcessor([[3], [7, 4]]),
+    ),
+    (
+        "end tokens before the least number of tokens",
+        lambda scores: ban(scores, [3, 299]),
+        MinNewTokensLengthLogitsProcessor(4, 7, torch.tensor([3, 299]), "cpu"),
     ),
 ]
 

@@ -17,7 +17,7 @@ from samplers import SamplerSettings
 
 from gpt2cli.checkpoint import conversion
 from gpt2cli.generation.engine import Generation, GenerationSettings, prefill, top_needed
-from gpt2cli.generation.sampling import SequenceBias
+from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import converted_files
 from gpt2cli.hub.model_files import find_model
@@ -311,12 +311,14 @@ settings_of_all_kinds = st.builds(
     st.lists(st.integers(0, 29), min_size=1, max_size=20),
     # Few values, so that many are equal.
     st.lists(st.integers(-4, 4), min_size=30, max_size=30),
+    st.integers(0, 25),
+    st.lists(st.integers(0, 29), max_size=3),
 )
 def test_a_choice_depends_on_no_more_logits_than_are_said_to_be_needed(
-    settings: SamplerSettings, ids: list[int], values: list[int]
+    settings: SamplerSettings, ids: list[int], values: list[int], least: int, ends: list[int]
 ) -> None:
     logits = np.array(values, np.float32)
-    sampler = settings.sampler(1)
+    sampler = Sampler(settings, 1, settings.biases, min_tokens=least, end_ids=ends)
     top = sampler.top_needed(len(ids))
     if top is None or top >= len(logits):
         return

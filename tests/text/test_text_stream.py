@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gpt2cli.text.text_ends import Unit, text_ends
 from gpt2cli.text.text_stream import TextStream
 from gpt2cli.text.tokenizer import bundled_tokenizer
 
@@ -78,6 +79,41 @@ def test_no_more_is_held_back_than_may_begin_a_stop_string(tokens: list[bytes], 
             return
         held = text[len(shown) :]
         assert held == "" or any(string.startswith(held) for string in stop)
+
+
+WORDS = st.lists(
+    st.sampled_from([b"He", b" ran", b".", b". ", b'."', b"\n", b" \n", b"\r", b" and", b"\xc3"])
+)
+UNITS = st.sampled_from([None, "sentence", "line", "paragraph"])
+ENDINGS = st.lists(st.sampled_from(["ran", "n.", "\n\n", ". H", '"']), max_size=2)
+
+
+@given(WORDS, UNITS, ENDINGS, st.booleans(), st.integers(0, 6))
+@example([b"He", b" ran", b".", b" \n", b"He"], "sentence", [], True, 0)
+@example([b"He", b"\r", b"\n", b"He"], "line", ["\n\n"], False, 2)
+@example([b"He", b" ran", b"."], None, ["ran"], True, 3)
+@example([b"He", b".", b"\n", b"\n", b"He"], "sentence", [], True, 0)
+def test_a_stream_ends_where_its_whole_text_does(
+    tokens: list[bytes], unit: Unit | None, stop: list[str], keep: bool, least: int
+) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    shortest = len(decoder.decode(b"".join(tokens[:least])))
+    text = b"".join(tokens).decode(errors="replace")
+    places = [
+        (start, start + len(end)) for end in stop for start in range(len(text)) if text.startswith(end, start)
+    ]
+    places += text_ends(text, unit) if unit else []
+    first = min((place for place in places if place[keep] >= shortest), default=None)
+    stream = TextStream(tokens.__getitem__, stop, stop_at=unit, keep_stop=keep, min_tokens=least)
+    assert "".join(pieces_of(tokens, stream)) == text[: first[keep] if first else None]
+    assert stream.stopped == (first is not None)
+
+
+def test_only_white_space_waits_for_the_end_of_a_sentence() -> None:
+    tokens = [b'"Who?', b'"', b" ", b"said", b" he", b".", b"\n", b"She"]
+    stream = TextStream(tokens.__getitem__, stop_at="sentence")
+    assert list(pieces_of(tokens, stream)) == ['"Who?', '"', "", " said", " he", ".", "", "", ""]
+    assert stream.stopped
 
 
 def test_a_token_without_bytes_gives_no_text() -> None:

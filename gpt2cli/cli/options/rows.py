@@ -152,7 +152,8 @@ def check_conflicts(
     label = option_label(output)
     reject_conflicts(given, EXCLUSIVE, {name: label for name, is_chosen in chosen.items() if not is_chosen})
     if given["--view"] and rows.by not in (None, "token", "word"):
-        raise UsageError("--view shades tokens or words only.", "Use --by token or --by word.")
+        shading = "--view" if selection.view else label
+        raise UsageError(f"{shading} shades tokens or words only.", "Use --by token or --by word.")
     return named
 
 
