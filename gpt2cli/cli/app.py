@@ -34,7 +34,8 @@ class LazyGroup(TyperGroup):
         Raises:
             UsageError: the first word is a text that looks like an option.
         """
-        reject_dashed_text(self, "gpt2 generate", args[:1])
+        if not ctx.resilient_parsing:
+            reject_dashed_text(self, "gpt2 generate", args[:1])
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gpt2cli.generation.engine import FinishReason, Generation, Token
@@ -40,6 +40,7 @@ class Completion:
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
         self.drafts: Drafts | None = None
+        self._token_bytes = tokenizer.token_bytes
         self._stream = TextStream(
             tokenizer.token_bytes,
             settings.stop,
@@ -66,8 +67,12 @@ class Completion:
 
     @property
     def mean_logprob(self) -> float | None:
-        """The mean log-probability of the tokens, in nats; None without tokens or their log-probabilities."""
-        logprobs = [token.logprob for token in self.tokens if token.logprob is not None]
+        """The mean log-probability, in nats, of the tokens that begin in the text; None if it is unknown."""
+        tokens = self.tokens
+        if self.stopped:
+            offsets = _offsets(tokens, self._token_bytes)
+            tokens = [token for token, start in zip(tokens, offsets, strict=True) if start < len(self.text)]
+        logprobs = [token.logprob for token in tokens if token.logprob is not None]
         return sum(logprobs) / len(logprobs) if logprobs else None
 
     def push(self, token: Token) -> str:
@@ -113,12 +118,6 @@ def logprobs_table(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, A
     A token that is not valid UTF-8 on its own is shown as `bytes:` and its bytes as \\xNN. Offsets count
     characters of the text; tokens that share a character have the offset where it begins.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    offsets = []
-    length = 0
-    for token in tokens:
-        offsets.append(length)
-        length += len(decoder.decode(tokenizer.token_bytes(token.id)))
     return {
         "tokens": [token_text(tokenizer.token_bytes(token.id)) for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
@@ -126,9 +125,18 @@ def logprobs_table(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, A
             {token_text(tokenizer.token_bytes(other)): logprob for other, logprob in token.top}
             for token in tokens
         ],
-        "text_offset": offsets,
+        "text_offset": list(_offsets(tokens, tokenizer.token_bytes)),
         "bytes": [list(tokenizer.token_bytes(token.id)) for token in tokens],
     }
+
+
+def _offsets(tokens: Sequence[Token], token_bytes: Callable[[int], bytes]) -> Iterator[int]:
+    """Yield where each token begins, in characters of the text of all."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    length = 0
+    for token in tokens:
+        yield length
+        length += len(decoder.decode(token_bytes(token.id)))
 
 
 def token_text(data: bytes) -> str:

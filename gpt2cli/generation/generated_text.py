@@ -13,8 +13,8 @@ class GeneratedText:
     """One sample: its text, tokens and seed.
 
     `token_ids` may extend past the text, which ends before a stop string. `logprobs` has the fields of the
-    OpenAI completions API, in nats, and `mean_logprob` is their mean over `token_ids`; both are None if not
-    requested, and so is the mean of no tokens. `prompt` is None if there was none.
+    OpenAI completions API, in nats, and `mean_logprob` is the mean over the tokens that begin in the text.
+    Both are None if not requested, and so is the mean for an empty text. `prompt` is None if there was none.
     """
 
     text: str

@@ -59,14 +59,13 @@ class CompletionSettings(SamplingSettings):
     """Settings for continuing a prompt as text.
 
     `stop` strings end a sample, and so does the end of its first sentence, line or paragraph with `stop_at`.
-    The sample does not contain the stop string or line end unless `keep_stop`. Neither an end token nor a
-    stop ends it before `min_tokens` tokens. `truncate` is the side on which a prompt that exceeds
-    the context is cut; None rejects such a prompt. At the end of the context, `overflow` either stops or
-    slides: it keeps the newer half and continues. `bias` and `ban` match texts exactly, spaces included. A
-    `seed` of None is chosen at random. `special` parses special tokens in the prompt. `logprobs` requests
-    log-probabilities in nats, and those of this many likeliest tokens at each position. `speculate` drafts
-    tokens from earlier text. With `best_of`, this many samples are drawn, and only those with the highest
-    log-probability per token are kept.
+    The stop string or line end is not part of it unless `keep_stop`. Neither an end token nor a stop ends it
+    before `min_tokens` tokens. `truncate` is the side on which a prompt that exceeds the context is cut; None
+    rejects such a prompt. At the end of the context, `overflow` either stops or slides: it keeps the newer
+    half and continues. `bias` and `ban` match texts exactly, spaces included. A `seed` of None is chosen at
+    random. `special` parses special tokens in the prompt. `logprobs` requests log-probabilities in nats, and
+    those of this many likeliest tokens at each position. `speculate` drafts tokens from earlier text. With
+    `best_of`, this many samples are drawn, and those with the highest log-probability per token are kept.
 
     Raises:
         UsageError: a value is out of its range.

@@ -78,8 +78,9 @@ class TextStream:
     def _found(self) -> Iterator[tuple[int, int]]:
         """Yield the first place of each stop: where the text ends without it, and with it."""
         for stop in self._stops:
-            earliest = max(self._least - (len(stop) if self._keep_stop else 0), 0)
-            start = self._text.find(stop, earliest)
+            least = self._least - (len(stop) if self._keep_stop else 0)
+            # What is released begins no stop, unless `min_tokens` released it.
+            start = self._text.find(stop, max(least, self._released - len(stop), 0))
             if start >= 0:
                 yield start, start + len(stop)
         if self._stop_at:

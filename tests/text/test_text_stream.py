@@ -103,7 +103,8 @@ def test_a_stream_ends_where_its_whole_text_does(
         (start, start + len(end)) for end in stop for start in range(len(text)) if text.startswith(end, start)
     ]
     places += text_ends(text, unit) if unit else []
-    first = min((place for place in places if place[keep] >= shortest), default=None)
+    allowed = [place for place in places if place[keep] >= shortest and len(tokens) >= least]
+    first = min(allowed, default=None)
     stream = TextStream(tokens.__getitem__, stop, stop_at=unit, keep_stop=keep, min_tokens=least)
     assert "".join(pieces_of(tokens, stream)) == text[: first[keep] if first else None]
     assert stream.stopped == (first is not None)
