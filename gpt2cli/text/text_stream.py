@@ -64,7 +64,7 @@ class TextStream:
             return text
         self._text += text
         if self._tokens_to_go:
-            self._tokens_to_go -= 1
+            self._tokens_to_go -= not final
             self._least = len(self._text)
         certain = len(self._text) if final else max(self._uncertain_from(), self._least)
         found = None if self._tokens_to_go else min(self._found(), default=None)
