@@ -56,6 +56,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_that_begins_with_a_dash_gets_the_hint_to_put_it_last(
     gpt2: Gpt2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
@@ -74,6 +75,7 @@ def test_a_text_that_begins_with_a_dash_gets_the_hint_to_put_it_last(
     assert list(tmp_path.glob("*said*")) == []
 
 
+@pytest.mark.slow
 def test_the_hint_for_a_dash_is_one_line_in_every_command(gpt2: Gpt2) -> None:
     for name in ("generate", "next", "score", "rank", "tokenize"):
         message = gpt2(name, "- one\n- two").stderr.decode()
@@ -102,6 +104,7 @@ def test_a_value_may_begin_with_a_dash(gpt2: Gpt2) -> None:
     assert gpt2("tokenize", "--text", "- item one", "--count").stdout == b"3\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "name"),
     [
@@ -138,6 +141,7 @@ def test_the_last_of_other_options_counts_so_that_an_alias_can_have_defaults(gpt
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "note"),
     [
@@ -164,6 +168,7 @@ def test_an_escape_that_the_shell_left_alone_gets_a_note(gpt2: Gpt2, typed: str,
     assert b"in --bias" in gpt2(*words, "--bias", f"{typed}=1").stderr
 
 
+@pytest.mark.slow
 def test_a_text_that_was_cut_by_another_models_count_names_the_ways_out(gpt2: Gpt2, tmp_path: Path) -> None:
     text = tmp_path / "long.txt"
     text.write_text("An unforeseeable refrigerator hummed. " * 200)

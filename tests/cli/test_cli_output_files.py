@@ -130,6 +130,7 @@ def test_an_option_that_contradicts_the_extension_is_refused_before_any_work(
     assert list(tmp_path.glob("out*")) == []
 
 
+@pytest.mark.slow
 def test_rows_are_the_same_in_every_table(run: Callable[..., Any], tmp_path: Path) -> None:
     for words in (SCORE, NEXT, RANK):
         files = {kind: tmp_path / f"{words[0]}.{kind}" for kind in ("tsv", "csv", "json", "jsonl")}
@@ -147,6 +148,7 @@ def test_rows_are_the_same_in_every_table(run: Callable[..., Any], tmp_path: Pat
             ]
 
 
+@pytest.mark.slow
 def test_a_json_file_of_several_samples_or_files_is_a_list(run: Callable[..., Any], tmp_path: Path) -> None:
     target, text = tmp_path / "out.json", tmp_path / "text.txt"
     run([*GENERATE, "--num-samples", "3", "--batch-size", "2", "-o", target])
@@ -159,6 +161,7 @@ def test_a_json_file_of_several_samples_or_files_is_a_list(run: Callable[..., An
     assert json.loads(target.read_text()) == [one, one]
 
 
+@pytest.mark.slow
 def test_pictures_and_pages_need_no_other_option(run: Callable[..., Any], tmp_path: Path) -> None:
     starts = {"html": b"<!doctype html>", "htm": b"<!doctype html>", "svg": b"<svg", "png": b"\x89PNG"}
     for extension, start in starts.items():
@@ -173,6 +176,7 @@ def test_pictures_and_pages_need_no_other_option(run: Callable[..., Any], tmp_pa
     assert again.read_bytes() == page.read_bytes()
 
 
+@pytest.mark.slow
 def test_binary_ids_need_no_other_option(run: Callable[..., Any], tmp_path: Path) -> None:
     ids = json.loads(run([*TOKENIZE, "--json"]).stdout)["ids"]
     for extension, dtype in (("u16", "<u2"), ("u32", "<u4")):

@@ -67,6 +67,7 @@ def test_pieces_and_drafts_end_as_the_text_does(model: gpt2cli.LanguageModel, en
     assert drafted.text == text
 
 
+@pytest.mark.slow
 def test_an_end_token_does_not_come_before_the_least_number_of_tokens(model: gpt2cli.LanguageModel) -> None:
     end = model.tokenizer.eos_id
     assert end is not None
@@ -92,6 +93,7 @@ def test_the_best_of_many_samples_are_the_likeliest_of_the_same_draws(model: gpt
     assert model.generate(PROMPT, best_of=9, **draws).text == best[0].text
 
 
+@pytest.mark.slow
 def test_the_log_probability_of_a_sample_is_the_models_own_whatever_the_sampling(
     model: gpt2cli.LanguageModel,
 ) -> None:
@@ -112,6 +114,7 @@ def test_the_log_probability_of_a_sample_is_the_models_own_whatever_the_sampling
     assert compared > 5
 
 
+@pytest.mark.slow
 def test_a_sample_without_tokens_is_never_the_best(model: gpt2cli.LanguageModel) -> None:
     draws: dict[str, Any] = {"seed": 2, "max_tokens": 3, "top_k": 8, "temperature": 1000}
     samples = model.samples("The end.\n", num_samples=40, best_of=40, **draws)
