@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gpt2cli.errors import UsageError
 
-# -n, --seed, --seed=1 and -n5; not "- item", -5 or --- title.
-OPTION = re.compile(r"--?[A-Za-z][^\s=]*(=|$)", re.ASCII)
 LONGEST_QUOTED = 60
 # What is read, which model reads it, and where the result goes: a second one would be lost without a word.
 # Of other options the last one counts, so that an alias can have defaults.
@@ -27,7 +24,7 @@ def reject_dashed_text(command: Any, path: str, words: Sequence[str]) -> None:
         UsageError: one does; the hint shows how to give it.
     """
     for word in _option_words(command, words):
-        if not OPTION.match(word):
+        if not _may_be_option(word):
             import shlex
 
             whole = len(word) <= LONGEST_QUOTED and word.isprintable()
@@ -47,6 +44,12 @@ def reject_repeats(given: Sequence[Any]) -> None:
         if count > 1 and option.param_type_name == "option" and option.name in ONCE and not option.multiple:
             name = " or ".join(sorted(option.opts, key=len))
             raise UsageError(f"{name} was given {count} times.", "Give it once.")
+
+
+def _may_be_option(word: str) -> bool:
+    """Return whether a word is like -n, --seed, --seed=1 or -n5, not like "- item", -5 or --- title."""
+    name = word.removeprefix("-").removeprefix("-").partition("=")[0]
+    return name.isascii() and name[:1].isalpha() and len(name.split()) == 1
 
 
 def _option_words(command: Any, words: Sequence[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-ESCAPE = re.compile(r"\\(n|r|t|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
+ESCAPE = r"\\(n|r|t|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
 MEANT = {"n": "a newline", "r": "a carriage return", "t": "a tab"}
 
 
@@ -13,7 +13,7 @@ def escape_notes(texts: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield a note on each text with an escape; `texts` has those of each option."""
     for option, given in texts.items():
         for text in given:
-            if found := ESCAPE.search(text):
+            if found := re.search(ESCAPE, text):
                 import shlex
 
                 meant = MEANT.get(found[1], "the character")

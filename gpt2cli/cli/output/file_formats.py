@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
@@ -28,8 +27,6 @@ EXTENSIONS: dict[FileFormat, tuple[str, ...]] = {
     "u32": (".u32",),
     "binary": (".bin",),
 }
-# Not sample.1 or text-t0.8.
-EXTENSION = re.compile(r"\.[a-z]\w*")
 
 
 def file_format(output: Path | None, formats: Sequence[FileFormat]) -> FileFormat | None:
@@ -39,7 +36,8 @@ def file_format(output: Path | None, formats: Sequence[FileFormat]) -> FileForma
         UsageError: the extension names none of them, and the file is not a device or a pipe.
     """
     extension = "" if output is None else output.suffix.lower()
-    if output is None or not EXTENSION.fullmatch(extension):
+    # sample.1 and text-t0.8 have no extension.
+    if output is None or not extension[1:2].isalpha():
         return None
     for name in formats:
         if extension in EXTENSIONS[name]:
