@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
-from gpt2cli.text.tokenizer import BUNDLED_MERGES
+from gpt2cli.text.stored.library import BUNDLED_MERGES
 
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 FRAGMENTS = [

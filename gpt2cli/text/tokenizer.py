@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from operator import add
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, BytePairs, open_byte_pairs
+from gpt2cli.text.stored.library import bundled_library, is_cuttable, read_library, require_byte_symbols
 from gpt2cli.text.text_blocks import text_parts
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
     from gpt2cli.text.fast_encoder import FastEncoder
 
-BUNDLED_MERGES = Path(__file__).parents[1] / "data" / "gpt2" / "merges.txt"
 BUNDLED_VOCAB_SIZE = 50257
 
 # The library's time and memory grow faster than the length of the text in one call.
@@ -64,7 +61,7 @@ class Tokenizer:
     @cached_property
     def cuttable(self) -> bool:
         """Return whether a text has the ids of its parts when it is cut between a non-space and a space."""
-        return _is_cuttable(self._library)
+        return is_cuttable(self._library)
 
     @cached_property
     def has_own_tokens(self) -> bool:
@@ -191,7 +188,7 @@ class Tokenizer:
 
 def bundled_tokenizer() -> Tokenizer:
     """Return OpenAI's GPT-2 tokenizer, which needs no model."""
-    return Tokenizer(_bundled_library(), ModelConfig(vocab_size=BUNDLED_VOCAB_SIZE))
+    return Tokenizer(bundled_library(), ModelConfig(vocab_size=BUNDLED_VOCAB_SIZE))
 
 
 def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
@@ -201,93 +198,16 @@ def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
         CheckpointError: the files are missing, damaged or not byte-level BPE.
     """
     if not files.tokenizer and config.vocab_size == BUNDLED_VOCAB_SIZE:
-        return Tokenizer(_bundled_library(), config)
+        return Tokenizer(bundled_library(), config)
     paths = (path for path in files.tokenizer if path.name == "tokenizer.json")
     if byte_pairs := next(map(open_byte_pairs, paths), None):
-        return Tokenizer(lambda: _read_library(files), config, byte_pairs)
-    library = _read_library(files)
-    _require_byte_symbols(library, files.name)
+        return Tokenizer(lambda: read_library(files), config, byte_pairs)
+    library = read_library(files)
+    require_byte_symbols(library, files.name)
     tokenizer = Tokenizer(library, config)
     if tokenizer.decode(tokenizer.encode(" é")) != " é".encode():
         raise CheckpointError(f"The tokenizer of {files.name} does not work on bytes like GPT-2's.")
     return tokenizer
-
-
-def _bundled_library() -> tokenizers.Tokenizer:
-    from tokenizers import models
-
-    # Built in bulk, because this takes most of the time of a short command.
-    symbols = BUNDLED_MERGES.read_text("utf-8").partition("\n")[2].split()
-    lefts, rights = symbols[::2], symbols[1::2]
-    tokens = [*BYTE_OF_SYMBOL, *map(add, lefts, rights)]
-    vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
-    library = _byte_level(models.BPE(vocabulary, list(zip(lefts, rights, strict=True))))
-    library.add_special_tokens([END_OF_TEXT])
-    return library
-
-
-def _read_library(files: ModelFiles) -> tokenizers.Tokenizer:
-    import tokenizers
-
-    paths = {path.name: path for path in files.tokenizer}
-    try:
-        if "tokenizer.json" in paths:
-            return tokenizers.Tokenizer.from_file(str(paths["tokenizer.json"]))
-        if "vocab.json" in paths and "merges.txt" in paths:
-            return _from_vocabulary(paths["vocab.json"], paths["merges.txt"])
-    # The library raises nothing more specific.
-    except Exception as error:
-        where = next(iter(paths.values())).parent
-        raise CheckpointError(f"The tokenizer files in {where} cannot be read: {error}.") from error
-    raise CheckpointError(
-        f"{files.name} has no tokenizer.", "It needs tokenizer.json, or vocab.json and merges.txt."
-    )
-
-
-def _from_vocabulary(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
-    from tokenizers import models
-
-    library = _byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
-    if library.token_to_id(END_OF_TEXT) is not None:
-        library.add_special_tokens([END_OF_TEXT])
-    return library
-
-
-def _byte_level(model: tokenizers.models.BPE) -> tokenizers.Tokenizer:
-    import tokenizers
-
-    library = tokenizers.Tokenizer(model)
-    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return library
-
-
-def _require_byte_symbols(library: tokenizers.Tokenizer, name: str) -> None:
-    kind = type(library.model).__name__
-    if kind != "BPE":
-        raise CheckpointError(f"The tokenizer of {name} is {kind}.", "Only byte-level BPE is supported.")
-    # A byte without a symbol would silently vanish from the text.
-    missing = [byte for symbol, byte in BYTE_OF_SYMBOL.items() if library.token_to_id(symbol) is None]
-    if missing:
-        raise CheckpointError(
-            f"The tokenizer of {name} has no token for {len(missing)} of the 256 bytes.",
-            "Only byte-level BPE that can spell every byte is supported.",
-        )
-
-
-def _is_cuttable(library: tokenizers.Tokenizer) -> bool:
-    from tokenizers import pre_tokenizers
-
-    splitter = library.pre_tokenizer
-    return (
-        library.normalizer is None
-        and isinstance(splitter, pre_tokenizers.ByteLevel)
-        and splitter.use_regex
-        and not splitter.add_prefix_space
-        and not any(
-            token.rstrip or re.search(r"\s", token.content)
-            for token in library.get_added_tokens_decoder().values()
-        )
-    )
 
 
 def _require_unicode(text: str) -> None:
