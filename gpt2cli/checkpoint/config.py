@@ -43,6 +43,9 @@ class ModelConfig:
     tie_word_embeddings: bool = True
     bos_token_id: int | None = None
     eos_token_id: int | None = None
+    pad_token_id: int | None = None
+    # All ids that end a text, where config.json has a list of them.
+    eos_token_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self._require(
@@ -50,6 +53,7 @@ class ModelConfig:
         )
         self._require("null or a width", lambda value: value is None or _is_count(value), "n_inner")
         self._require("null or a token id", _is_id_or_none, "bos_token_id", "eos_token_id")
+        self._require("a list of token ids", _are_ids, "eos_token_ids")
         self._require("true or false", lambda value: isinstance(value, bool), *SWITCHES)
         self._require("a number from 0 to 1", _is_small, "layer_norm_epsilon")
         if self.activation_function not in ACTIVATION_FUNCTIONS:
@@ -92,7 +96,12 @@ class ModelConfig:
         for name in ("bos_token_id", "eos_token_id"):
             # Some checkpoints list several end tokens. They were trained with the first.
             if isinstance(kept.get(name), list):
+                kept[f"{name}s"] = tuple(kept[name])
                 kept[name] = kept[name][0] if kept[name] else None
+        kept.pop("bos_token_ids", None)
+        if not _is_id_or_none(kept.get("pad_token_id")):
+            # Nothing here pads with it, and some checkpoints have -1.
+            kept["pad_token_id"] = None
         return cls(**kept)
 
     @classmethod
@@ -102,25 +111,37 @@ class ModelConfig:
         Raises:
             CheckpointError: the file is missing, is not a JSON object, or does not describe a GPT-2.
         """
-        try:
-            values = json.loads(path.read_bytes())
-        except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror}.") from error
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
-        if not isinstance(values, dict):
-            raise CheckpointError(f"{path} is not a JSON object.")
-        return cls.from_dict(values)
+        return cls.from_dict(read_json_object(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a config.json that transformers can read."""
-        return {"architectures": [self.architecture.model_class], **asdict(self)}
+        values = asdict(self)
+        if ids := values.pop("eos_token_ids"):
+            values["eos_token_id"] = list(ids)
+        return {"architectures": [self.architecture.model_class], **values}
 
     def _require(self, kind: str, holds: Callable[[object], bool], *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             if not holds(value):
                 raise CheckpointError(f"config.json: {name} must be {kind}, not {value!r}.")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint's JSON file.
+
+    Raises:
+        CheckpointError: the file is missing, or is not a JSON object.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} is not a JSON object.")
+    return values
 
 
 def _architecture(model_type: object) -> Architecture:
@@ -142,6 +163,10 @@ def _is_count(value: object) -> bool:
 
 def _is_id_or_none(value: object) -> bool:
     return value is None or (type(value) is int and value >= 0)
+
+
+def _are_ids(values: object) -> bool:
+    return isinstance(values, tuple) and all(type(value) is int and value >= 0 for value in values)
 
 
 def _is_small(value: object) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from gpt2cli.checkpoint.companions.generation_config import GENERATION_CONFIG
+from gpt2cli.checkpoint.companions.tokenizer_config import FILES as TOKENIZER_COMPANIONS
 from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
 from gpt2cli.errors import CheckpointError, HubError
 
@@ -20,11 +22,15 @@ ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 class CheckpointFiles(NamedTuple):
-    """A checkpoint's files, and the names of those that are missing; the tokenizer may be empty."""
+    """A checkpoint's files, and the names of those that are missing.
+
+    The tokenizer may be empty, and there may be no settings for generation.
+    """
 
     config: Path
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
+    generation: Path | None
     missing: tuple[str, ...]
 
 
@@ -41,7 +47,7 @@ def files_in(folder: Path) -> CheckpointFiles:
     missing = [path.name for path in (config, *weights) if not path.is_file()]
     if not weights:
         missing.append(" or ".join(WEIGHTS))
-    return CheckpointFiles(config, weights, tokenizer_in(folder), tuple(missing))
+    return CheckpointFiles(config, weights, tokenizer_in(folder), generation_in(folder), tuple(missing))
 
 
 def adapter_in(folder: Path) -> AdapterFiles | None:
@@ -61,7 +67,15 @@ def adapter_among(names: Collection[str]) -> list[str]:
 def tokenizer_in(folder: Path) -> tuple[Path, ...]:
     """Return the tokenizer's files in a folder, or an empty tuple if it has none."""
     sets = (tuple(folder / name for name in names) for names in TOKENIZERS)
-    return next((paths for paths in sets if all(path.is_file() for path in paths)), ())
+    vocabulary = next((paths for paths in sets if all(path.is_file() for path in paths)), ())
+    companions = (folder / name for name in TOKENIZER_COMPANIONS if vocabulary)
+    return (*vocabulary, *(path for path in companions if path.is_file()))
+
+
+def generation_in(folder: Path) -> Path | None:
+    """Return the settings for generation in a folder, or None if it has none."""
+    path = folder / GENERATION_CONFIG
+    return path if path.is_file() else None
 
 
 def files_among(names: Collection[str]) -> tuple[list[str], list[str]]:
@@ -73,7 +87,9 @@ def files_among(names: Collection[str]) -> tuple[list[str], list[str]]:
         missing.append(" or ".join(files[0] for files in TOKENIZERS))
     if not weights:
         missing.append(" or ".join(WEIGHTS))
-    return [CONFIG, *tokenizer, *weights], missing
+    # Before the weights, so that a download that breaks off is not complete without them.
+    companions = [name for name in (*TOKENIZER_COMPANIONS, GENERATION_CONFIG) if name in names]
+    return [CONFIG, *tokenizer, *companions, *weights], missing
 
 
 def weights_index(weights: Path) -> Path | None:

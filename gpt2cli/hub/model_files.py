@@ -19,10 +19,12 @@ from gpt2cli.hub.checkpoint_files import (
     ADAPTER_CONFIG,
     CONFIG,
     WEIGHTS,
+    CheckpointFiles,
     adapter_among,
     adapter_in,
     files_among,
     files_in,
+    generation_in,
     lacks_files,
     tokenizer_in,
     unreadable_file,
@@ -40,9 +42,11 @@ TRUE = ("1", "ON", "YES", "TRUE")
 
 
 class ModelFiles(NamedTuple):
-    """The files of one model; `tokenizer` is empty if the bundled GPT-2 merges take its place.
+    """The files of one model.
 
-    Of a model that is an adapter, config and weights are those of its base.
+    `tokenizer` is empty if the bundled GPT-2 merges take its place. `generation` is its
+    generation_config.json, if it has one. Of a model that is an adapter, config and weights are those of its
+    base.
     """
 
     name: str
@@ -50,6 +54,7 @@ class ModelFiles(NamedTuple):
     config: Path
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
+    generation: Path | None = None
     adapter: AdapterFiles | None = None
 
     @property
@@ -163,7 +168,7 @@ def files_in_snapshot(name: str, snapshot: Path) -> ModelFiles | None:
     # The bundled merges are OpenAI's. Other models of the same size may have another vocabulary.
     if files.missing or not (files.tokenizer or known_model(name)):
         return None
-    return ModelFiles(name, snapshot.name, files.config, files.weights, files.tokenizer)
+    return _model_files(name, snapshot.name, files)
 
 
 def cache_folders(name: str) -> list[Path]:
@@ -193,7 +198,7 @@ def _files_at(name: str, path: Path) -> ModelFiles:
     if files.missing:
         raise lacks_files(path, files.missing)
     # As transformers does, an adapter beside a whole model is taken for one of this model.
-    return ModelFiles(name, None, files.config, files.weights, files.tokenizer, adapter_in(path))
+    return _model_files(name, None, files)._replace(adapter=adapter_in(path))
 
 
 def _files_beside(name: str, weights: Path) -> ModelFiles:
@@ -202,15 +207,26 @@ def _files_beside(name: str, weights: Path) -> ModelFiles:
     config = weights.with_name(CONFIG)
     if not config.is_file():
         raise HubError(f"{weights} has no config.json next to it.")
-    return ModelFiles(name, None, config, (weights,), tokenizer_in(weights.parent))
+    folder = weights.parent
+    return ModelFiles(name, None, config, (weights,), tokenizer_in(folder), generation_in(folder))
 
 
 def _with_base(
     source: ModelSource, adapter: LocalAdapter, open_model: Callable[[str], ModelFiles | None]
 ) -> ModelFiles:
     base = find_base(source, adapter.files, open_model)
-    tokenizer = tokenizer_in(adapter.files.config.parent) or base.tokenizer
-    return ModelFiles(source.name, adapter.revision, base.config, base.weights, tokenizer, adapter.files)
+    folder = adapter.files.config.parent
+    return base._replace(
+        name=source.name,
+        revision=adapter.revision,
+        tokenizer=tokenizer_in(folder) or base.tokenizer,
+        generation=generation_in(folder) or base.generation,
+        adapter=adapter.files,
+    )
+
+
+def _model_files(name: str, revision: str | None, files: CheckpointFiles) -> ModelFiles:
+    return ModelFiles(name, revision, files.config, files.weights, files.tokenizer, files.generation)
 
 
 def _find_unless_forced(source: ModelSource, name: str, force: bool) -> ModelFiles | None:

@@ -41,7 +41,8 @@ def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
     sound = True
     index = weights_index(files.weights[0])
     adapter = [files.adapter.config, files.adapter.weights] if files.adapter else []
-    for path in (*adapter, files.config, *files.tokenizer, *([index] if index else []), *files.weights):
+    optional = [path for path in (files.generation, index) if path]
+    for path in (*adapter, files.config, *files.tokenizer, *optional, *files.weights):
         problem = _problem(path)
         sound = sound and not problem
         if path == files.weights[-1] and sound:

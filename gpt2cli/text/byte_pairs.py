@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
+
+from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig
 
 # A vocabulary spells each byte as one visible character: the byte's character if it is visible, else one
 # from U+0100 up. The order is that of GPT-2's first 256 ids (bytes_to_unicode in src/encoder.py of
@@ -40,10 +42,13 @@ _FIRST_TOKENS = re.compile(rb"(?:%b\s*,){255,319}%b" % (_TOKEN, _TOKEN))
 _VOCABULARY_END = re.compile(rb"\}\s*,\s*\Z")
 _MERGES_END = re.compile(rb"\]\s*\}\s*\}\s*\Z")
 _LONGEST_END = 64
+_LAST_ID = re.compile(rb":\s*(\d+)\s*\Z")
 
 
 class BytePairs:
     """An encoder of short ASCII texts and a decoder of ids; None from either means that only the library can.
+
+    `leading_ids` are the special tokens that belong before a text.
 
     Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016).
     """
@@ -54,10 +59,13 @@ class BytePairs:
         merges: bytes,
         first: Mapping[str, int],
         added: Mapping[str, bool],
+        added_ids: Mapping[str, int | None],
+        leading_ids: Sequence[int],
     ) -> None:
+        self.leading_ids = leading_ids
         self._vocabulary = vocabulary
         self._merges_json = merges
-        self._ids: dict[str, int | None] = dict(first)
+        self._ids: dict[str, int | None] = {**first, **added_ids}
         self._first = {token_id: token for token, token_id in first.items()}
         # Maps each added token to whether it is special.
         self._added = added
@@ -91,9 +99,15 @@ class BytePairs:
             self._ids[token] = self._search(token)
         return self._ids[token]
 
+    def is_word(self, token_id: int) -> bool | None:
+        """Return whether an id is a byte or what merges make of bytes, or None."""
+        if token_id in self._added_by_id:
+            return False
+        token = self._first.get(token_id) or self._made_as(token_id)
+        return None if token is None else all(symbol in BYTE_OF_SYMBOL for symbol in token)
+
     def _search(self, token: str) -> int | None:
-        found = _find_key(self._vocabulary, json.dumps(token, ensure_ascii=False).encode(), _ID)
-        return int(found[1]) if found else None
+        return _find_id(self._vocabulary, token)
 
     def _made_as(self, token_id: int) -> str | None:
         """Return the token that a merge makes, or None unless the merges are in the order of their ids."""
@@ -131,16 +145,19 @@ class BytePairs:
         return {merge: rank for rank, merge in enumerate(self._merges or ())}
 
 
-def open_byte_pairs(path: Path) -> BytePairs | None:
-    """Return an encoder for a tokenizer.json, or None if the file asks for more than GPT-2's does."""
+def open_byte_pairs(path: Path, told: TokenizerConfig | None = None) -> BytePairs | None:
+    """Return an encoder for a tokenizer.json, or None if it or the files beside it ask for more than GPT-2's.
+
+    The files beside it may make its tokens special, but not add any.
+    """
     try:
-        return _read(path.read_bytes())
+        return _read(path.read_bytes(), told or TokenizerConfig())
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         # The library reports what is wrong with it.
         return None
 
 
-def _read(data: bytes) -> BytePairs | None:
+def _read(data: bytes, told: TokenizerConfig) -> BytePairs | None:
     vocabulary = _find_key(data, b'"vocab"', _OBJECT)
     merges = vocabulary and _find_key(data, b'"merges"', _LIST, vocabulary.end())
     if not vocabulary or not merges:
@@ -154,16 +171,51 @@ def _read(data: bytes) -> BytePairs | None:
     rest = json.loads(
         data[: vocabulary.end()] + data[vocabulary_end.start() : merges.end()] + data[merges_end.start() :]
     )
+    if not _is_plain(rest, told.prefix_space):
+        return None
+    entries = data[vocabulary.end() : vocabulary_end.start()]
     tokens = json.loads(b"{" + first[0] + b"}")
     added = {token["content"]: token["special"] for token in rest["added_tokens"]}
-    if not _is_plain(rest) or not tokens.keys() >= BYTE_OF_SYMBOL.keys() or len(added) > _MOST_ADDED_TOKENS:
+    more = {token.content for token in told.tokens} - added.keys()
+    if not tokens.keys() >= BYTE_OF_SYMBOL.keys() or len(added) + len(more) > _MOST_ADDED_TOKENS:
         return None
+    ids = {content: _find_id(entries, content) for content in (*added, *more)}
+    if any(ids[content] is None for content in more):
+        return None
+    for token in told.tokens:
+        added[token.content] = token.special or added.get(token.content, False)
     return BytePairs(
-        data[vocabulary.end() : vocabulary_end.start()],
+        entries,
         data[merges.end() - 1 : merges_end.start() + 1],
         tokens,
         added,
+        ids
+        | _ids_beyond(entries, [token for token in rest["added_tokens"] if ids[token["content"]] is None]),
+        _leading_ids(rest.get("post_processor")),
     )
+
+
+def _ids_beyond(vocabulary: bytes, added: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the ids of tokens outside the vocabulary if they follow it, where the library has them too."""
+    last = _LAST_ID.search(vocabulary, max(len(vocabulary) - _LONGEST_END, 0))
+    ids = {token["content"]: token["id"] for token in added}
+    first = int(last[1]) + 1 if last else -1
+    return ids if list(ids.values()) == list(range(first, first + len(ids))) else {}
+
+
+def _leading_ids(post_processor: Mapping[str, Any] | None) -> list[int]:
+    """Return the ids of the special tokens that a tokenizer.json puts before a text."""
+    if post_processor is None or post_processor["type"] == "ByteLevel":
+        return []
+    # Anything else than a template raises, and is the library's.
+    names = [entry.get("SpecialToken") for entry in post_processor["single"]]
+    before = takewhile(lambda name: name is not None, names)
+    return [token_id for name in before for token_id in post_processor["special_tokens"][name["id"]]["ids"]]
+
+
+def _find_id(vocabulary: bytes, token: str) -> int | None:
+    found = _find_key(vocabulary, json.dumps(token, ensure_ascii=False).encode(), _ID)
+    return int(found[1]) if found else None
 
 
 def _joined(merge: str) -> str:
@@ -182,7 +234,7 @@ def _find_key(data: bytes, key: bytes, then: re.Pattern[bytes], start: int = 0) 
     return None
 
 
-def _is_plain(rest: Mapping[str, Any]) -> bool:
+def _is_plain(rest: Mapping[str, Any], prefix_space: bool | None) -> bool:
     model, splitter = rest["model"], rest["pre_tokenizer"]
     options = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges")
     return (
@@ -190,6 +242,6 @@ def _is_plain(rest: Mapping[str, Any]) -> bool:
         and not any(model.get(option) for option in options)
         and rest["normalizer"] is None
         and splitter["type"] == "ByteLevel"
-        and not splitter["add_prefix_space"]
+        and not (splitter["add_prefix_space"] if prefix_space is None else prefix_space)
         and splitter.get("use_regex", True)
     )

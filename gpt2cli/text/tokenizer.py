@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig, read_tokenizer_config
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, BytePairs, open_byte_pairs
-from gpt2cli.text.stored.library import bundled_library, is_cuttable, read_library, require_byte_symbols
+from gpt2cli.text.stored.library import (
+    adds_space,
+    bundled_library,
+    is_cuttable,
+    leading_ids,
+    read_library,
+    require_byte_symbols,
+)
+from gpt2cli.text.stored.special_ids import Vocabulary, choose_special_ids
 from gpt2cli.text.text_blocks import text_parts
 
 if TYPE_CHECKING:
@@ -31,6 +39,9 @@ _ID_LENGTH = 32
 class Tokenizer:
     """A byte-level BPE tokenizer; `bos_id` and `eos_id` are None if the model has no such token.
 
+    `end_ids` are all that end a text, `eos_id` among them. `notes` are for the user: how the ids were chosen
+    where the model's files contradict each other.
+
     The library does what `byte_pairs` cannot. It may be given as a function that opens it.
     """
 
@@ -39,14 +50,16 @@ class Tokenizer:
         library: tokenizers.Tokenizer | Callable[[], tokenizers.Tokenizer],
         config: ModelConfig,
         byte_pairs: BytePairs | None = None,
+        told: TokenizerConfig | None = None,
     ) -> None:
         self._source = library
         self._byte_pairs = byte_pairs
         self._byte_pairs_length = 0
         self._spelled: dict[int, bytes] = {}
         self._model_size = config.vocab_size
-        self.bos_id = self._known_id(config.bos_token_id)
-        self.eos_id = self._known_id(config.eos_token_id)
+        self.told = told or TokenizerConfig()
+        vocabulary = Vocabulary(self.find_id, self._text_of, self._is_word)
+        self.bos_id, self.eos_id, self.end_ids, self.notes = choose_special_ids(config, self.told, vocabulary)
 
     @cached_property
     def vocab_size(self) -> int:
@@ -68,8 +81,20 @@ class Tokenizer:
         """Return whether added tokens split text even when special tokens are plain text."""
         return not all(token.special for token in self._added.values())
 
-    def encode(self, text: str, special: bool = False) -> list[int]:
+    @cached_property
+    def adds_space(self) -> bool:
+        """Return whether a text that begins with something else gets a space in front."""
+        return self._byte_pairs is None and adds_space(self._library)
+
+    @cached_property
+    def leading_ids(self) -> Sequence[int]:
+        """Return the ids of the special tokens that belong before a text."""
+        return self._byte_pairs.leading_ids if self._byte_pairs else leading_ids(self._library)
+
+    def encode(self, text: str, special: bool = False, continues: bool = False) -> list[int]:
         """Return the ids of text; special tokens in it are plain text unless `special` is true.
+
+        A text that continues another gets no space in front, whatever the tokenizer does with other texts.
 
         Raises:
             InputError: the text contains a lone surrogate, so it is not valid Unicode.
@@ -79,7 +104,7 @@ class Tokenizer:
         byte_pairs = self._byte_pairs_for(len(text))
         ids = byte_pairs.encode(text, special) if byte_pairs else None
         if ids is None:
-            ids = self._encode_by_library(text, special)
+            ids = self._encode_by_library(text, special, continues)
         largest = max(ids, default=0)
         if largest >= self._model_size:
             raise CheckpointError(
@@ -124,6 +149,11 @@ class Tokenizer:
         """
         return b"".join(map(self.token_bytes, ids))
 
+    def find_id(self, token: str) -> int | None:
+        """Return the id of a token, spelled as in the vocabulary, or None if there is none."""
+        token_id = self._byte_pairs.find_id(token) if self._byte_pairs else None
+        return self._library.token_to_id(token) if token_id is None else token_id
+
     def to_json(self) -> str:
         """Return this tokenizer as a tokenizer.json, whichever files it was read from."""
         import tokenizers
@@ -152,8 +182,10 @@ class Tokenizer:
             self._byte_pairs = None
         return self._byte_pairs
 
-    def _encode_by_library(self, text: str, special: bool) -> list[int]:
+    def _encode_by_library(self, text: str, special: bool, continues: bool) -> list[int]:
         self._library.encode_special_tokens = not special
+        if self.adds_space:
+            self._library.pre_tokenizer.add_prefix_space = not continues
         ids: list[int] = []
         for part in text_parts(text, _PART_LENGTH) if self.cuttable else [text]:
             ids += self._library.encode(part, add_special_tokens=False).ids
@@ -176,14 +208,18 @@ class Tokenizer:
             # A vocab.json may contain plain-text tokens that no merge makes.
             return symbols.encode()
 
-    def _known_id(self, configured: int | None) -> int | None:
-        # transformers writes 50256 into the config.json of every GPT-2, however small its vocabulary.
-        if configured is not None and configured < self._model_size:
-            return configured
-        token_id = self._byte_pairs.find_id(END_OF_TEXT) if self._byte_pairs else None
-        if token_id is None:
-            token_id = self._library.token_to_id(END_OF_TEXT)
-        return None if token_id is None or token_id >= self._model_size else token_id
+    def _text_of(self, token_id: int) -> str:
+        return self.token_bytes(token_id).decode("utf-8", "replace")
+
+    def _is_word(self, token_id: int) -> bool:
+        """Return whether an id stands for a byte or what merges make of bytes."""
+        is_word = self._byte_pairs.is_word(token_id) if self._byte_pairs else None
+        if is_word is not None:
+            return is_word
+        token = self._library.id_to_token(token_id)
+        if token is None or token_id in self._added:
+            return False
+        return len(self._library.model.tokenize(token)) == 1
 
 
 def bundled_tokenizer() -> Tokenizer:
@@ -199,12 +235,13 @@ def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
     """
     if not files.tokenizer and config.vocab_size == BUNDLED_VOCAB_SIZE:
         return Tokenizer(bundled_library(), config)
-    paths = (path for path in files.tokenizer if path.name == "tokenizer.json")
-    if byte_pairs := next(map(open_byte_pairs, paths), None):
-        return Tokenizer(lambda: read_library(files), config, byte_pairs)
-    library = read_library(files)
+    paths = {path.name: path for path in files.tokenizer}
+    told = read_tokenizer_config(paths)
+    if "tokenizer.json" in paths and (byte_pairs := open_byte_pairs(paths["tokenizer.json"], told)):
+        return Tokenizer(lambda: read_library(files, told, config.vocab_size), config, byte_pairs, told)
+    library = read_library(files, told, config.vocab_size)
     require_byte_symbols(library, files.name)
-    tokenizer = Tokenizer(library, config)
+    tokenizer = Tokenizer(library, config, told=told)
     if tokenizer.decode(tokenizer.encode(" é")) != " é".encode():
         raise CheckpointError(f"The tokenizer of {files.name} does not work on bytes like GPT-2's.")
     return tokenizer

@@ -15,19 +15,28 @@ import pytest
 from checkpoints import save_checkpoint, save_model_folder
 from conftest import COMMAND, Gpt2
 from loopback_hub import LoopbackHub
+from tokenizers import Tokenizer
 
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.hub.verification import verify_model
 
 REPO = "acme/tiny"
 NEEDED = ["config.json", "tokenizer.json", "model.safetensors"]
-DECOYS = ["tf_model.h5", "pytorch_model.bin", "flax_model.msgpack", "README.md", "generation_config.json"]
+# Fetched where they are listed.
+COMPANIONS = [
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+]
+DECOYS = ["tf_model.h5", "pytorch_model.bin", "flax_model.msgpack", "README.md", "vocab.json"]
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("download")
     save_model_folder(folder)
+    (folder / "generation_config.json").unlink()
     for name in DECOYS:
         (folder / name).write_bytes(b"decoy")
     return folder
@@ -57,7 +66,10 @@ def is_sound(name: str) -> bool:
 def fetched(hub: LoopbackHub) -> list[str]:
     """Return the names of the files whose bodies were sent, in order."""
     paths = [request.path for request in hub.requests if request.method == "GET"]
-    sent = [path for path in paths if "/resolve/" in path and (path.startswith("/cdn/") or ".json" in path)]
+    small = (".json", ".txt")
+    sent = [
+        path for path in paths if "/resolve/" in path and (path.startswith("/cdn/") or path.endswith(small))
+    ]
     return [path.rpartition("/")[2] for path in sent]
 
 
@@ -75,6 +87,35 @@ def test_only_the_needed_files_are_fetched_and_the_folder_is_printed(
     assert not [path for path in hub.paths if any(name in path for name in DECOYS)]
     for name in NEEDED:
         assert (folder / name).read_bytes() == (checkpoint / name).read_bytes()
+
+
+@pytest.mark.parametrize("vocabulary", [["tokenizer.json"], ["vocab.json", "merges.txt"]], ids="-".join)
+def test_the_files_beside_the_vocabulary_are_fetched_before_the_weights(
+    gpt2: Gpt2,
+    hub: LoopbackHub,
+    environment: dict[str, str],
+    checkpoint: Path,
+    tmp_path: Path,
+    vocabulary: list[str],
+) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    Tokenizer.from_file(str(folder / "tokenizer.json")).model.save(str(folder))
+    if "tokenizer.json" not in vocabulary:
+        (folder / "tokenizer.json").unlink()
+    for number, name in enumerate(COMPANIONS):
+        # The client fetches the same content only once.
+        (folder / name).write_text("{}" + number * "\n")
+    hub.add("acme/whole", folder)
+    assert gpt2("download", "acme/whole").returncode == 0
+    assert fetched(hub) == ["config.json", *vocabulary, *COMPANIONS, "model.safetensors"]
+    place = snapshot(environment, hub, "acme/whole")
+    assert sorted(path.name for path in place.iterdir()) == sorted(fetched(hub))
+    hub.requests.clear()
+    # What an earlier download left without them is complete too.
+    for name in COMPANIONS:
+        (place / name).unlink()
+    assert gpt2("generate", "Once", "-n", "2", "-m", "acme/whole").returncode == 0
+    assert hub.requests == []
 
 
 def sizes(folder: Path) -> list[str]:
@@ -149,7 +190,8 @@ def test_a_sharded_model_is_fetched_whole(
     assert len(shards) > 1
     hub.add("acme/sharded", sharded)
     assert gpt2("download", "acme/sharded").returncode == 0
-    assert fetched(hub) == ["config.json", "tokenizer.json", "model.safetensors.index.json", *shards]
+    settings = ["config.json", "tokenizer.json", "generation_config.json"]
+    assert fetched(hub) == [*settings, "model.safetensors.index.json", *shards]
     assert is_sound("acme/sharded")
     (snapshot(environment, hub, "acme/sharded") / shards[1]).unlink()
     assert find_model("acme/sharded") is None

@@ -189,8 +189,12 @@ def test_verification_names_the_damaged_file_and_the_repair(
     assert [(row[1], row[3], row[4]) for row in rows[1:]] == [
         ("config.json", "git-sha1", "ok"),
         ("tokenizer.json", "git-sha1", "ok"),
+        ("generation_config.json", "git-sha1", "ok"),
         ("model.safetensors", "sha256", "ok"),
-        *((name, "form", "ok") for name in ("config.json", "tokenizer.json", "model.safetensors")),
+        ("config.json", "form", "ok"),
+        ("tokenizer.json", "form", "ok"),
+        ("generation_config.json", "form", "ok"),
+        ("model.safetensors", "form", "ok"),
     ]
     weights = snapshot(cache) / "model.safetensors"
     data = weights.read_bytes()
@@ -202,7 +206,7 @@ def test_verification_names_the_damaged_file_and_the_repair(
     )
     records = [json.loads(line) for line in damaged.stdout.splitlines()]
     assert [record["path"] for record in records if record["problem"]] == [str(weights)]
-    assert len(records) == 6
+    assert len(records) == 8
 
 
 def test_removal_asks_for_a_yes_where_nobody_can_be_asked(gpt2: Gpt2, cache: Path) -> None:

@@ -24,12 +24,13 @@ from gpt2cli.hub.checkpoint_files import WEIGHTS
 from gpt2cli.hub.failures import explain
 from gpt2cli.hub.listing import cached_models
 from gpt2cli.hub.model_facts import count_parameters, describe_model
-from gpt2cli.hub.model_files import cache_folders, fetch_model, find_model
+from gpt2cli.hub.model_files import ModelFiles, cache_folders, fetch_model, find_model
 from gpt2cli.hub.removal import plan_prune, remove, repository_removal
 from gpt2cli.hub.verification import verify_model
 
 REPO = "acme/tiny"
-FILES = ["config.json", "tokenizer.json", "model.safetensors"]
+OPTIONAL = "generation_config.json"
+FILES = ["config.json", "tokenizer.json", OPTIONAL, "model.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,11 @@ def snapshot(cache: Path, commit: str) -> Path:
     return cache / "models--acme--tiny" / "snapshots" / commit
 
 
+def paths(files: ModelFiles) -> list[Path]:
+    generation = [files.generation] if files.generation else []
+    return [files.config, *files.tokenizer, *generation, *files.weights]
+
+
 @pytest.mark.slow
 def test_a_downloaded_model_is_found(cache: Path) -> None:
     named, other = commits(cache)
@@ -89,7 +95,7 @@ def test_a_downloaded_model_is_found(cache: Path) -> None:
         assert files is not None
         assert (files.name, files.revision) == (REPO, commit)
         folder = snapshot(cache, commit)
-        assert [files.config, *files.tokenizer, *files.weights] == [folder / name for name in FILES]
+        assert paths(files) == [folder / name for name in FILES]
 
 
 def test_the_lookup_agrees_with_the_client(cache: Path) -> None:
@@ -97,9 +103,7 @@ def test_the_lookup_agrees_with_the_client(cache: Path) -> None:
     for revision in ("main", named, other, "v2", "0" * 40):
         found = find_model(f"{REPO}@{revision}")
         theirs = [try_to_load_from_cache(REPO, name, cache, revision) for name in FILES]
-        ours = (
-            [str(path) for path in (found.config, *found.tokenizer, *found.weights)] if found else [None] * 3
-        )
+        ours = list(map(str, paths(found))) if found else [None] * len(FILES)
         assert ours == theirs
 
 
@@ -141,11 +145,20 @@ def test_a_lookup_imports_nothing_heavy_and_opens_refs_alone(cache: Path) -> Non
     assert result.stdout == "[] {'refs'}\n"
 
 
-@pytest.mark.parametrize("lost", FILES)
+@pytest.mark.parametrize("lost", [name for name in FILES if name != OPTIONAL])
 def test_a_snapshot_that_lacks_a_file_is_no_model(cache: Path, lost: str) -> None:
     named, _ = commits(cache)
     (snapshot(cache, named) / lost).unlink()
     assert find_model(REPO) is None
+
+
+def test_a_snapshot_without_the_files_that_a_model_may_lack_is_one(cache: Path) -> None:
+    named, _ = commits(cache)
+    (snapshot(cache, named) / OPTIONAL).unlink()
+    files = find_model(REPO)
+    assert files is not None
+    assert files.generation is None
+    assert not any(check.problem for check in verify_model(files))
 
 
 def test_a_link_to_a_lost_blob_is_no_file(cache: Path) -> None:
@@ -385,6 +398,7 @@ def test_verification_finds_a_damaged_file(
     assert [(check.path.name, check.kind, check.problem) for check in verify_model(files)] == [
         ("config.json", "git-sha1", ""),
         ("tokenizer.json", "git-sha1", ""),
+        (OPTIONAL, "git-sha1", ""),
         ("model.safetensors", "sha256", ""),
     ]
     change(files.config.with_name(name), edit)

@@ -22,7 +22,7 @@ from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
-from gpt2cli.text.stored.library import BUNDLED_MERGES
+from gpt2cli.text.stored.library import BUNDLED_MERGES, read_library
 from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
 
 MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
@@ -293,11 +293,10 @@ def test_a_tokenizer_that_is_not_byte_level_bpe_is_refused(
 def library_reads(monkeypatch: pytest.MonkeyPatch) -> list[ModelFiles]:
     """Return a list that grows whenever the library reads the files of a tokenizer."""
     reads: list[ModelFiles] = []
-    read = gpt2cli.text.tokenizer.read_library
 
-    def count(files: ModelFiles) -> tokenizers.Tokenizer:
+    def count(files: ModelFiles, *rest: Any) -> tokenizers.Tokenizer:
         reads.append(files)
-        return read(files)
+        return read_library(files, *rest)
 
     monkeypatch.setattr(gpt2cli.text.tokenizer, "read_library", count)
     return reads

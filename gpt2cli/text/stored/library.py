@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
+from itertools import takewhile
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpt2cli.checkpoint.companions.tokenizer_config import AddedToken, TokenizerConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
 
 BUNDLED_MERGES = Path(__file__).parents[2] / "data" / "gpt2" / "merges.txt"
+TOKENIZER_JSON = "tokenizer.json"
+ENDS = ("bos_token", "eos_token")
 
 
 def bundled_library() -> tokenizers.Tokenizer:
@@ -33,43 +39,109 @@ def bundled_library() -> tokenizers.Tokenizer:
     return library
 
 
-def read_library(files: ModelFiles) -> tokenizers.Tokenizer:
-    """Return the tokenizer in a model's files.
+def read_library(files: ModelFiles, told: TokenizerConfig, id_limit: int) -> tokenizers.Tokenizer:
+    """Return the tokenizer in a model's files, with the tokens that the files beside the vocabulary add.
+
+    A special token that has no id gets the next one, if that is below `id_limit`.
 
     Raises:
         CheckpointError: the files are missing or damaged.
     """
-    import tokenizers
-
     paths = {path.name: path for path in files.tokenizer}
+    if not paths.keys() >= {TOKENIZER_JSON} and not paths.keys() >= {"vocab.json", "merges.txt"}:
+        raise CheckpointError(
+            f"{files.name} has no tokenizer.", "It needs tokenizer.json, or vocab.json and merges.txt."
+        )
     try:
-        if "tokenizer.json" in paths:
-            return tokenizers.Tokenizer.from_file(str(paths["tokenizer.json"]))
-        if "vocab.json" in paths and "merges.txt" in paths:
-            return _from_vocabulary(paths["vocab.json"], paths["merges.txt"])
+        if TOKENIZER_JSON in paths:
+            return _with_tokens(_from_json(paths[TOKENIZER_JSON], told), told, id_limit)
+        library = _from_vocabulary(paths["vocab.json"], paths["merges.txt"], told)
+        return _with_ends(_with_tokens(library, told, id_limit), told)
     # The library raises nothing more specific.
     except Exception as error:
         where = next(iter(paths.values())).parent
         raise CheckpointError(f"The tokenizer files in {where} cannot be read: {error}.") from error
-    raise CheckpointError(
-        f"{files.name} has no tokenizer.", "It needs tokenizer.json, or vocab.json and merges.txt."
-    )
 
 
-def _from_vocabulary(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
+def _from_json(path: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
+    import tokenizers
+
+    library = tokenizers.Tokenizer.from_file(str(path))
+    splitter = library.pre_tokenizer
+    if told.prefix_space is not None and isinstance(splitter, tokenizers.pre_tokenizers.ByteLevel):
+        splitter.add_prefix_space = told.prefix_space
+    return library
+
+
+def _from_vocabulary(vocabulary: Path, merges: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
     from tokenizers import models
 
-    library = _byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
+    library = _byte_level(
+        models.BPE.from_file(str(vocabulary), str(merges)), bool(told.values.get("add_prefix_space"))
+    )
     if library.token_to_id(END_OF_TEXT) is not None:
         library.add_special_tokens([END_OF_TEXT])
     return library
 
 
-def _byte_level(model: tokenizers.models.BPE) -> tokenizers.Tokenizer:
+def _with_tokens(library: tokenizers.Tokenizer, told: TokenizerConfig, id_limit: int) -> tokenizers.Tokenizer:
+    missing = [token for token in told.added if library.token_to_id(token.content) is None]
+    if missing:
+        first = library.get_vocab_size()
+        if [token.id for token in missing] != list(range(first, first + len(missing))):
+            library = _with_ids(library, missing)
+    known = {token.content: token for token in library.get_added_tokens_decoder().values()}
+    changed = {}
+    room = id_limit - library.get_vocab_size() - len(missing)
+    for token in told.tokens:
+        made = known.get(token.content) or _library_token(token)
+        if token.content not in known and token.id is None and library.token_to_id(token.content) is None:
+            if room <= 0:
+                continue
+            room -= 1
+        if token.content not in known or (token.special and not made.special):
+            made.special |= token.special
+            known[token.content] = changed[token.content] = made
+    library.add_tokens(list(changed.values()))
+    return library
+
+
+def _with_ends(library: tokenizers.Tokenizer, told: TokenizerConfig) -> tokenizers.Tokenizer:
+    """Have the library put BOS and EOS around a text where the tokenizer's settings ask for them."""
+    from tokenizers.processors import TemplateProcessing
+
+    names = {role: told.roles[role].content if role in told.roles else END_OF_TEXT for role in ENDS}
+    ids = {name: library.token_to_id(name) for role, name in names.items() if told.adds(role)}
+    ids = {name: token_id for name, token_id in ids.items() if token_id is not None}
+    bos, eos = (f"{names[role]}:0" if told.adds(role) and names[role] in ids else "" for role in ENDS)
+    if ids:
+        library.post_processor = TemplateProcessing(
+            single=f"{bos} $A:0 {eos}".strip(), special_tokens=list(ids.items())
+        )
+    return library
+
+
+def _with_ids(library: tokenizers.Tokenizer, tokens: Iterable[AddedToken]) -> tokenizers.Tokenizer:
+    """Return a copy in which tokens have their ids, where these are free; the library has them follow."""
+    description = json.loads(library.to_str())
+    vocabulary = description["model"]["vocab"]
+    taken = {*vocabulary.values(), *(token["id"] for token in description["added_tokens"])}
+    vocabulary |= {token.content: token.id for token in tokens if token.id not in taken}
+    return type(library).from_str(json.dumps(description))
+
+
+def _library_token(token: AddedToken) -> tokenizers.AddedToken:
+    import tokenizers
+
+    flags = {name: value for name, value in vars(token).items() if name not in ("content", "id")}
+    return tokenizers.AddedToken(token.content, **flags)
+
+
+def _byte_level(model: tokenizers.models.BPE, prefix_space: bool = False) -> tokenizers.Tokenizer:
     import tokenizers
 
     library = tokenizers.Tokenizer(model)
-    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
     return library
 
 
@@ -106,3 +178,22 @@ def is_cuttable(library: tokenizers.Tokenizer) -> bool:
             for token in library.get_added_tokens_decoder().values()
         )
     )
+
+
+def leading_ids(library: tokenizers.Tokenizer) -> list[int]:
+    """Return the ids of the special tokens that the library puts before a text."""
+    made = library.encode("a")
+    return [
+        token_id
+        for token_id, _ in takewhile(
+            lambda pair: pair[1], zip(made.ids, made.special_tokens_mask, strict=True)
+        )
+    ]
+
+
+def adds_space(library: tokenizers.Tokenizer) -> bool:
+    """Return whether the library puts a space before a text that begins with something else."""
+    from tokenizers import pre_tokenizers
+
+    splitter = library.pre_tokenizer
+    return isinstance(splitter, pre_tokenizers.ByteLevel) and splitter.add_prefix_space
