@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.completion import Completion, Piece, logprobs_table, stream_text
 from gpt2cli.generation.engine import (
@@ -102,16 +103,17 @@ class Continuation:
         self.seed = choose_seed() if settings.seed is None else settings.seed
         self._num_samples = num_samples
         self._batch_size = batch_size
+        self._end_ids = end_ids(loaded)
         self._sampler = Sampler(
             settings,
             self.seed,
-            _sequence_biases(settings, loaded.tokenizer),
+            _sequence_biases(settings, loaded.tokenizer, self._end_ids),
             min_tokens=settings.min_tokens,
-            end_ids=[] if loaded.tokenizer.eos_id is None else [loaded.tokenizer.eos_id],
+            end_ids=self._end_ids,
         )
         self._generation_settings = GenerationSettings(
             settings.max_tokens,
-            loaded.tokenizer.eos_id,
+            self._end_ids,
             settings.overflow == "slide",
             0 if settings.logprobs is None and settings.best_of else settings.logprobs,
             settings.speculate,
@@ -184,9 +186,27 @@ def encode_prompt(loaded: LoadedModel, text: str | None, settings: CompletionSet
         InputError: the text is not Unicode.
     """
     tokenizer = loaded.tokenizer
-    ids = _beginning(tokenizer) if text is None else tokenizer.encode(text, settings.special)
+    leading = tokenizer.leading_ids if settings.bos is None and text is not None else ()
+    if settings.bos or text is None:
+        leading = _beginning(tokenizer)
+    ids = [*leading, *(tokenizer.encode(text, settings.special) if text else ())]
     context = loaded.model.config.n_positions
-    return Prompt(*fit_prompt(ids, context, settings.max_tokens, settings.truncate))
+    return Prompt(*fit_prompt(ids, context, settings.max_tokens, settings.truncate, len(leading)))
+
+
+def end_ids(loaded: LoadedModel) -> tuple[int, ...]:
+    """Return the ids that end a text: those of generation_config.json or config.json, and the tokenizer's.
+
+    Raises:
+        CheckpointError: generation_config.json is damaged.
+    """
+    tokenizer, config = loaded.tokenizer, loaded.model.config
+    told = read_generation_config(loaded.files.generation).eos_token_ids
+    # transformers copies the ids of config.json, which the tokenizer may have corrected.
+    if not told or told == (config.eos_token_ids or (config.eos_token_id,)):
+        return tokenizer.end_ids
+    own = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+    return tuple(dict.fromkeys((*own, *(token_id for token_id in told if token_id < config.vocab_size))))
 
 
 def _likelihood(completion: Completion) -> float:
@@ -199,15 +219,17 @@ def choose_seed() -> int:
     return int.from_bytes(os.urandom(CHOSEN_SEED_BYTES), "little")
 
 
-def _sequence_biases(settings: CompletionSettings, tokenizer: Tokenizer) -> tuple[SequenceBias, ...]:
+def _sequence_biases(
+    settings: CompletionSettings, tokenizer: Tokenizer, end_ids: Sequence[int]
+) -> tuple[SequenceBias, ...]:
     entries = [*settings.text_biases, *((text, -math.inf) for text in settings.ban)]
-    found = [SequenceBias(tuple(tokenizer.encode(text)), logits) for text, logits in entries]
-    if settings.ignore_eos and tokenizer.eos_id is not None:
-        found.append(SequenceBias((tokenizer.eos_id,), -math.inf))
+    found = [SequenceBias(tuple(tokenizer.encode(text, continues=True)), logits) for text, logits in entries]
+    if settings.ignore_eos:
+        found += [SequenceBias((token_id,), -math.inf) for token_id in end_ids]
     return tuple(found)
 
 
 def _beginning(tokenizer: Tokenizer) -> list[int]:
     if tokenizer.bos_id is None:
-        raise UsageError("This model has no beginning-of-text token.", "Give a prompt instead.")
+        raise UsageError("This model has no beginning-of-text token.", "Give a prompt without `bos`.")
     return [tokenizer.bos_id]

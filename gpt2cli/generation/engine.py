@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple
 
@@ -23,12 +23,12 @@ Truncation = Literal["left", "right"]
 class GenerationSettings(NamedTuple):
     """Settings for the decode loop.
 
-    `slide` drops the older half of a full context and continues. `speculate` reads drafts while there is a
-    single sample; they do not change the tokens.
+    A token of `end_ids` ends a sample. `slide` drops the older half of a full context and continues.
+    `speculate` reads drafts while there is a single sample; they do not change the tokens.
     """
 
     max_tokens: int = 128
-    end_id: int | None = None
+    end_ids: Collection[int] = ()
     slide: bool = False
     logprobs: int | None = None
     speculate: bool = False
@@ -53,11 +53,12 @@ class Prefilled(Generic[A]):
 
 
 def fit_prompt(
-    ids: Sequence[int], context: int, max_tokens: int, truncate: Truncation | None
+    ids: Sequence[int], context: int, max_tokens: int, truncate: Truncation | None, leading: int = 0
 ) -> tuple[Sequence[int], bool]:
     """Return the ids that fit the context, and whether any were dropped.
 
-    A truncated prompt leaves room for the new tokens but always keeps at least half of the context.
+    A truncated prompt leaves room for the new tokens but always keeps at least half of the context. The
+    first `leading` ids are kept whichever side is cut.
 
     Raises:
         UsageError: the ids do not fit and `truncate` is None.
@@ -71,8 +72,10 @@ def fit_prompt(
             "gpt2 tokenize counts and cuts as this model does if its `model` names it.",
         )
     kept = max(context + 1 - max_tokens, context // 2, 1)
-    kept = min(kept, context)
-    return (ids[-kept:] if truncate == "left" else ids[:kept]), True
+    kept = max(min(kept, context) - leading, 0)
+    rest = ids[leading:]
+    fitting = rest[len(rest) - kept :] if truncate == "left" else rest[:kept]
+    return ([*ids[:leading], *fitting] if leading else fitting), True
 
 
 def top_needed(sampler: Sampler, settings: GenerationSettings, count: int) -> int | None:
@@ -142,7 +145,7 @@ class Generation(Generic[A]):
 
     def _choose(self, sample: int, ids: list[int], scores: Scores) -> Iterator[Token]:
         chosen = self._sampler.choose(scores, ids, len(self._prompt.ids), sample)
-        if chosen == self._settings.end_id:
+        if chosen in self._settings.end_ids:
             self.stop(sample)
             return
         ids.append(chosen)

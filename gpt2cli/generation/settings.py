@@ -63,9 +63,10 @@ class CompletionSettings(SamplingSettings):
     before `min_tokens` tokens. `truncate` is the side on which a prompt that exceeds the context is cut; None
     rejects such a prompt. At the end of the context, `overflow` either stops or slides: it keeps the newer
     half and continues. `bias` and `ban` match texts exactly, spaces included. A `seed` of None is chosen at
-    random. `special` parses special tokens in the prompt. `logprobs` requests log-probabilities in nats, and
-    those of this many likeliest tokens at each position. `speculate` drafts tokens from earlier text. With
-    `best_of`, this many samples are drawn, and those with the highest log-probability per token are kept.
+    random. `special` parses special tokens in the prompt. `bos` puts the BOS token before the prompt; None
+    does so if the model's tokenizer does. `logprobs` requests log-probabilities in nats, and those of this
+    many likeliest tokens at each position. `speculate` drafts tokens from earlier text. With `best_of`, this
+    many samples are drawn, and those with the highest log-probability per token are kept.
 
     Raises:
         UsageError: a value is out of its range.
@@ -83,6 +84,7 @@ class CompletionSettings(SamplingSettings):
     ban: Sequence[str] = ()
     seed: int | None = None
     special: bool = False
+    bos: bool | None = None
     logprobs: int | None = None
     speculate: bool = False
     best_of: int | None = None

@@ -61,7 +61,9 @@ def adapter_among(names: Collection[str]) -> list[str]:
     """Return the names that make up an adapter, its config first, or an empty list."""
     weights = [name for name in ADAPTER_WEIGHTS if name in names]
     tokenizer = next((list(files) for files in TOKENIZERS if set(files) <= set(names)), [])
-    return [ADAPTER_CONFIG, *tokenizer, weights[0]] if ADAPTER_CONFIG in names and weights else []
+    if not weights or ADAPTER_CONFIG not in names:
+        return []
+    return [ADAPTER_CONFIG, *tokenizer, *_companions_among(names), weights[0]]
 
 
 def tokenizer_in(folder: Path) -> tuple[Path, ...]:
@@ -87,9 +89,7 @@ def files_among(names: Collection[str]) -> tuple[list[str], list[str]]:
         missing.append(" or ".join(files[0] for files in TOKENIZERS))
     if not weights:
         missing.append(" or ".join(WEIGHTS))
-    # Before the weights, so that a download that breaks off is not complete without them.
-    companions = [name for name in (*TOKENIZER_COMPANIONS, GENERATION_CONFIG) if name in names]
-    return [CONFIG, *tokenizer, *companions, *weights], missing
+    return [CONFIG, *tokenizer, *_companions_among(names), *weights], missing
 
 
 def weights_index(weights: Path) -> Path | None:
@@ -124,6 +124,11 @@ def unreadable_file(path: Path) -> HubError:
     if found := find_foreign([path.name]):
         return HubError(f"{path} holds {found.title}, which gpt2cli does not read.", found.remedy)
     return HubError(f"{path} is not a .safetensors file.")
+
+
+def _companions_among(names: Collection[str]) -> list[str]:
+    """Return the names beside the vocabulary, to be fetched before the weights, which make a model whole."""
+    return [name for name in (*TOKENIZER_COMPANIONS, GENERATION_CONFIG) if name in names]
 
 
 def _weights_in(folder: Path) -> tuple[Path, ...]:

@@ -76,6 +76,8 @@ def load(
         reporter.finish("weights")
         tokenizer = load_tokenizer(files, model.config)
         reporter.finish("tokenizer")
+    for note in tokenizer.notes:
+        reporter.note(note)
     loaded = LoadedModel(files, tokenizer, model, time.perf_counter() - start)
     if for_decoding and one_thread_suits(compute, loaded):
         set_blas_threads(1)

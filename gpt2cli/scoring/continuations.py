@@ -82,7 +82,7 @@ class Continuations:
         tokenizer, context = loaded.tokenizer, loaded.model.config.n_positions
         self._loaded = loaded
         self._settings = settings
-        self._candidates = [tokenizer.encode(entry) for entry in settings.candidates]
+        self._candidates = [tokenizer.encode(entry, continues=True) for entry in settings.candidates]
         room = max(map(len, self._candidates), default=1)
         if room > context:
             raise UsageError(f"A candidate has {room:,} tokens and the model's context holds {context:,}.")

@@ -43,8 +43,8 @@ class WordRow:
 def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
     """Return which ids begin a word, (vocabulary,): those with white space first, and the end of text."""
     starts = [tokenizer.token_bytes(token_id)[:1].isspace() for token_id in range(vocab_size)]
-    if tokenizer.eos_id is not None:
-        starts[tokenizer.eos_id] = True
+    for token_id in tokenizer.end_ids:
+        starts[token_id] = True
     return np.array(starts, dtype=np.bool_)
 
 

@@ -86,7 +86,7 @@ def test_backends_draw_the_same_tokens(checkpoint: tuple[Path, Any], backend: st
 def test_the_end_token_ends_its_sample_alone_and_is_not_reported(model: Model[Any]) -> None:
     endless, _ = generated(model, GenerationSettings(30), LOOSE, range(6))
     end = endless[2][7]
-    ids, generation = generated(model, GenerationSettings(30, end_id=end), LOOSE, range(6))
+    ids, generation = generated(model, GenerationSettings(30, end_ids=[end]), LOOSE, range(6))
     for sample, expected in endless.items():
         cut = expected.index(end) if end in expected else None
         assert ids[sample] == expected[:cut]

@@ -161,7 +161,7 @@ def test_the_end_token_ends_the_text_within_a_draft(model: Model[Any]) -> None:
     sampling = SAMPLINGS["near"]
     plain = [token for _, token in chosen_ids(generation(model, sampling, CHORUS, 3, speculate=False))]
     for end in set(plain):
-        made = generation(model, sampling, CHORUS, 3, end_id=end)
+        made = generation(model, sampling, CHORUS, 3, end_ids=[end])
         assert [token for _, token in chosen_ids(made)] == plain[: plain.index(end)]
         assert made.finish_reasons == {0: "stop"}
 

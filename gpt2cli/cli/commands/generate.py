@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from gpt2cli.cli.options import shared as options
+from gpt2cli.cli.options.generation_config import ModelDefaultsOptions
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
 from gpt2cli.cli.options.sampling import CompletionOptions
@@ -26,10 +29,12 @@ def generate(
     prompt: PromptOptions,
     model: options.ModelOptions,
     completion: CompletionOptions,
+    defaults: ModelDefaultsOptions,
     json: options.Json = False,
     output: options.OutputOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
+    context: typer.Context,
 ) -> None:
     """Continue a PROMPT, printing text as it is generated.
 
@@ -51,6 +56,7 @@ def generate(
     text = prompt.read(messages)
     watch.lap("prompt")
     loaded = model.load(compute, messages, for_decoding=True)
+    completion = defaults.complete(completion, loaded.files, context, messages)
     from gpt2cli.cli.output.completions import JsonCompletionWriter, TextCompletionWriter
 
     run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)

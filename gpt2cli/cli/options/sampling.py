@@ -50,6 +50,15 @@ class CompletionOptions(SampleSettings):
     special: Annotated[
         bool, flag("--special", rich_help_panel=PROMPT, help="Read <|endoftext|> as the special token.")
     ]
+    bos: Annotated[
+        bool | None,
+        flag(
+            "--bos/--no-bos",
+            show_default="tokenizer's",
+            rich_help_panel=PROMPT,
+            help="Start with BOS.",
+        ),
+    ]
     max_tokens: Annotated[int, _length("--max-tokens", "-n", metavar="N", help="Stop after N new tokens.")]
     min_tokens: Annotated[int, _length(metavar="N", help="Do not end before N tokens.")]
     stop: Annotated[
@@ -154,7 +163,7 @@ class CompletionOptions(SampleSettings):
 
 REPORTED = (
     *("max_tokens", "min_tokens", "stop", "stop_at", "keep_stop", "ignore_eos", "truncate", "overflow"),
-    *("special", "best_of"),
+    *("special", "bos", "best_of"),
     *("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty"),
     *("frequency_penalty", "no_repeat_ngram", "bias", "ban"),
 )

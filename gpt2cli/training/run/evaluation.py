@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,11 +62,11 @@ def bits_per_byte(loss: float, tokens: int, text_bytes: int) -> float:
     return loss * tokens / math.log(2) / max(1, text_bytes)
 
 
-def write_sample(model: Model[Tensor], ids: Ids, end_id: int | None, seed: int) -> list[int]:
+def write_sample(model: Model[Tensor], ids: Ids, end_ids: Collection[int], seed: int) -> list[int]:
     """Return the first ids of a text and the model's continuation of them."""
     prompt = [int(token) for token in ids[: min(PROMPT_TOKENS, model.config.n_positions)]]
     sampler = Sampler(SamplingSettings(), seed)
-    settings = GenerationSettings(SAMPLE_TOKENS, end_id)
+    settings = GenerationSettings(SAMPLE_TOKENS, end_ids)
     with torch.no_grad():
         generation = Generation(model, prefill(model, prompt, SAMPLE_TOKENS), sampler, settings)
         return prompt + [token.id for token in generation]

@@ -170,7 +170,7 @@ class TrainingRun:
         if self.ranks.is_first:
             if is_best:
                 save_weights(self.folder.weights, self.config, to_arrays(model.weights))
-            ids = write_sample(model, self._valid, self.tokenizer.eos_id, settings.seed)
+            ids = write_sample(model, self._valid, self.tokenizer.end_ids, settings.seed)
             sample = self.tokenizer.decode(ids).decode("utf-8", "replace")
         record = EvaluationRecord(
             progress.step, loss, math.exp(min(loss, 700.0)), self.bits_per_byte(loss), is_best, sample
