@@ -154,6 +154,10 @@ class Tokenizer:
         token_id = self._byte_pairs.find_id(token) if self._byte_pairs else None
         return self._library.token_to_id(token) if token_id is None else token_id
 
+    def token_of(self, token_id: int) -> str:
+        """Return the token with an id, spelled as in the vocabulary."""
+        return self._library.id_to_token(token_id) or ""
+
     def to_json(self) -> str:
         """Return this tokenizer as a tokenizer.json, whichever files it was read from."""
         import tokenizers

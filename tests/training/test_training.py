@@ -170,7 +170,7 @@ def test_a_saved_model_is_an_ordinary_checkpoint(tmp_path: Path, dtype: type[np.
     description = (tmp_path / "tokenizer.json").read_text()
     folder = tmp_path / "model"
     weights = {name: array.astype(dtype) for name, array in to_arrays(trainer.merged_weights()).items()}
-    save_model(folder, CONFIG, weights, description)
+    save_model(folder, CONFIG, weights, {"tokenizer.json": description})
 
     reference = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
     ids = AutoTokenizer.from_pretrained(folder)("Once upon a time")["input_ids"]

@@ -43,10 +43,10 @@ def begin(path: Path, settings: TrainingSettings = RUN, train: Ids = TRAIN) -> R
     folder = RunFolder(path)
     path.parent.mkdir(exist_ok=True)
     save_tokenizer(path.parent, CONFIG.vocab_size)
-    description = (path.parent / "tokenizer.json").read_text()
+    files = {"tokenizer.json": (path.parent / "tokenizer.json").read_text()}
     weights = initial_weights(CONFIG, settings.seed)
     with folder.created():
-        begin_run(folder, Beginning(CONFIG, weights, description, train, VALID, settings, {}))
+        begin_run(folder, Beginning(CONFIG, weights, files, train, VALID, settings, {}))
     return folder
 
 

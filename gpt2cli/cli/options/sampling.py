@@ -54,7 +54,7 @@ class CompletionOptions(SampleSettings):
         bool | None,
         flag(
             "--bos/--no-bos",
-            show_default="tokenizer's",
+            show_default="model's",
             rich_help_panel=PROMPT,
             help="Start with BOS.",
         ),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gpt2cli.checkpoint.companions.generation_config import GENERATION_CONFIG, read_generation_config
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import fetch_model
@@ -71,7 +73,8 @@ def prepare(
     )
     reporter.note(_plan_text(settings, train.size, ops.device_name))
     options = {"request": request.kept(), "threads": place.threads}
-    return Beginning(config, weights, tokenizer.to_json(), train, valid, settings, options)
+    files = _companions(tokenizer, config, parent)
+    return Beginning(config, weights, files, train, valid, settings, options)
 
 
 def _find_parent(request: Request, folder: RunFolder, offline: bool, reporter: Reporter) -> ModelFiles | None:
@@ -90,7 +93,10 @@ def _choose_model(
         from gpt2cli.text.tokenizer import load_tokenizer
 
         config = parent.read_config()
-        return load_tokenizer(parent, config), config
+        tokenizer = load_tokenizer(parent, config)
+        for note in tokenizer.notes:
+            reporter.note(note)
+        return tokenizer, _with_ids_of(tokenizer, config)
     if request.tokenizer:
         from gpt2cli.text.opening import open_tokenizer
 
@@ -98,6 +104,35 @@ def _choose_model(
     else:
         tokenizer = learn_tokenizer(texts, request.vocab)
     return tokenizer, request.new_config(tokenizer, texts.text_bytes)
+
+
+def _with_ids_of(tokenizer: Tokenizer, config: ModelConfig) -> ModelConfig:
+    """Return a config whose special ids are those of the tokenizer, which it may contradict."""
+    ends = tokenizer.end_ids
+    pad = tokenizer.told.roles.get("pad_token")
+    pad_id = tokenizer.find_id(pad.content) if pad else config.pad_token_id
+    return replace(
+        config,
+        bos_token_id=tokenizer.bos_id,
+        eos_token_id=tokenizer.eos_id,
+        eos_token_ids=ends if len(ends) > 1 else (),
+        pad_token_id=None if pad_id is None or pad_id >= config.vocab_size else pad_id,
+    )
+
+
+def _companions(tokenizer: Tokenizer, config: ModelConfig, parent: ModelFiles | None) -> dict[str, str]:
+    """Return the texts of the files beside config.json: the tokenizer's, and the parent's for generation."""
+    from gpt2cli.text.stored.saving import tokenizer_files
+
+    files = tokenizer_files(tokenizer, config)
+    if parent and parent.generation:
+        values = dict(read_generation_config(parent.generation).values)
+        before, now = ModelConfig.from_json(parent.config).to_dict(), config.to_dict()
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if name in values and values[name] == before[name]:
+                values[name] = now[name]
+        files[GENERATION_CONFIG] = json.dumps(values, indent=2) + "\n"
+    return files
 
 
 def _encode(

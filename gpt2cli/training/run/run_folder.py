@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.checkpoint.saving import TOKENIZER_FILE, WEIGHTS_FILE
+from gpt2cli.checkpoint.companions.generation_config import GENERATION_CONFIG
+from gpt2cli.checkpoint.companions.tokenizer_config import TOKENIZER_CONFIG
+from gpt2cli.checkpoint.saving import WEIGHTS_FILE
 from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.errors import CheckpointError, InputError, UsageError
 from gpt2cli.training.data.documents import Ids
 
-DESCRIPTION = ("config.json", "tokenizer_config.json", TOKENIZER_FILE)
+# What any tool needs beside config.json and the weights; the last is that of a parent that has one.
+COMPANIONS = ("tokenizer.json", TOKENIZER_CONFIG, GENERATION_CONFIG)
 
 
 class RunFolder:
@@ -77,6 +80,11 @@ class RunFolder:
                 f"and {free / 1e6:,.0f} MB are free.",
                 "Name a folder on another disk with `output`, or free some space.",
             )
+
+    def companions(self) -> dict[str, str]:
+        """Return the texts of the files beside config.json, by name."""
+        paths = (self.path / name for name in COMPANIONS)
+        return {path.name: path.read_text("utf-8") for path in paths if path.is_file()}
 
     def save_ids(self, train: Ids, valid: Ids) -> None:
         """Keep the ids, so that a run can be resumed even if its texts change.
@@ -156,6 +164,11 @@ class RunFolder:
         """Remove the files of a run and no others."""
         for folder in (self.resume, self.last):
             shutil.rmtree(folder, ignore_errors=True)
-        for path in (self.weights, self.log, self.chart, *(self.path / name for name in DESCRIPTION)):
+        for path in (
+            self.weights,
+            self.log,
+            self.chart,
+            *(self.path / name for name in ("config.json", *COMPANIONS)),
+        ):
             with suppress(OSError):
                 path.unlink()

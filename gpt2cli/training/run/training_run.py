@@ -14,15 +14,11 @@ from torch import Tensor
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.safetensors import write_safetensors
-from gpt2cli.checkpoint.saving import (
-    TOKENIZER_FILE,
-    save_description,
-    save_model,
-    save_weights,
-)
+from gpt2cli.checkpoint.saving import save_description, save_model, save_weights
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.errors import Error
+from gpt2cli.hub.checkpoint_files import tokenizer_in
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.tokenizer import load_tokenizer
 from gpt2cli.training.data.documents import Ids
@@ -44,11 +40,11 @@ Outcome = Literal["finished", "no longer improving", "interrupted"]
 
 @dataclass(frozen=True)
 class Beginning:
-    """The start of a run; `options` are kept in its folder for resuming."""
+    """The start of a run; `options` are kept in its folder for resuming, `files` go beside config.json."""
 
     config: ModelConfig
     weights: Mapping[str, Tensor]
-    tokenizer_json: str
+    files: Mapping[str, str]
     train: Ids
     valid: Ids
     settings: TrainingSettings
@@ -66,7 +62,7 @@ def begin_run(folder: RunFolder, beginning: Beginning) -> None:
     folder.require_space(_space_needed(trainer, beginning))
     folder.save_ids(beginning.train, beginning.valid)
     folder.save_options({"settings": asdict(beginning.settings), **beginning.options})
-    save_description(folder.path, beginning.config, beginning.tokenizer_json)
+    save_description(folder.path, beginning.config, beginning.files)
     write_safetensors(folder.frozen, to_arrays(trainer.frozen), {})
     save_state(folder.state, trainer, Progress())
 
@@ -89,7 +85,7 @@ class TrainingRun:
         self.config = ModelConfig.from_json(folder.config)
         self.outcome: Outcome | None = None
         self.tokenizer = load_tokenizer(
-            ModelFiles(str(folder.path), None, folder.config, (), (folder.path / TOKENIZER_FILE,)),
+            ModelFiles(str(folder.path), None, folder.config, (), tokenizer_in(folder.path)),
             self.config,
         )
         self._train, self._valid = folder.load_ids()
@@ -183,7 +179,7 @@ class TrainingRun:
         if not self.ranks.is_first:
             return
         weights = to_arrays(self._trainer.merged_weights())
-        save_model(self.folder.last, self.config, weights, (self.folder.path / TOKENIZER_FILE).read_text())
+        save_model(self.folder.last, self.config, weights, self.folder.companions())
         save_state(self.folder.state, self._trainer, self.progress)
         with whole_file(self.folder.chart) as file:
             file.write(loss_chart(self._log.read()).encode())
