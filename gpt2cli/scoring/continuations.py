@@ -69,7 +69,8 @@ def next_tokens(loaded: LoadedModel, text: str, settings: NextSettings | None = 
 class Continuations:
     """A text that has been read, and what may follow it.
 
-    `ids` are those of the text, `truncated` if the context had no room for all of them.
+    `ids` are those of the text, `truncated` if the context had no room for all of them. `starts_with_bos`
+    says whether BOS, or what the tokenizer puts there, stands before them.
 
     Raises:
         UsageError: the text or a candidate does not fit the context, the text is empty without BOS, or the
@@ -86,7 +87,10 @@ class Continuations:
         room = max(map(len, self._candidates), default=1)
         if room > context:
             raise UsageError(f"A candidate has {room:,} tokens and the model's context holds {context:,}.")
-        prefix = [require_bos(tokenizer.bos_id)] if settings.bos else []
+        prefix = tokenizer.leading_ids if settings.bos is None else ()
+        if settings.bos:
+            prefix = [require_bos(tokenizer.bos_id)]
+        self.starts_with_bos = bool(prefix)
         # The last token of a candidate is never read.
         self.ids, self.truncated = fit_prompt(
             [*prefix, *tokenizer.encode(text)], context + 1 - room, 1, settings.truncate

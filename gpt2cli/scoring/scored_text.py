@@ -111,8 +111,13 @@ def scored_tokens(
     predictions = chain(_each(windows), repeat(_NONE))
     characters, position = text.start, text.byte_start
     current = next(predictions)
+    content = text.content.encode() if tokenizer.adds_space else b""
     for index, token_id in enumerate(ids):
         data = tokenizer.token_bytes(token_id)
+        place = position - text.byte_start
+        if content and data[:1] == b" " and content[place : place + 1] != b" ":
+            # The tokenizer put it there.
+            data = data[1:]
         begun = sum(byte & 0xC0 != 0x80 for byte in data)
         continues = bool(data) and data[0] & 0xC0 == 0x80
         following = next(predictions)

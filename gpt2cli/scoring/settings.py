@@ -66,8 +66,8 @@ class NextSettings:
     """How the next token is predicted.
 
     Of the likeliest tokens, `top` are returned; with `candidates`, all of these texts instead, spelled
-    exactly, spaces included. `bos` puts the BOS token before the text. `truncate` is the side on which a
-    text that exceeds the context is cut; None refuses such a text.
+    exactly, spaces included. `bos` puts the BOS token before the text; None does so if the model's tokenizer
+    does. `truncate` is the side on which a text that exceeds the context is cut; None refuses such a text.
 
     Raises:
         UsageError: a value is out of its range.
@@ -76,7 +76,7 @@ class NextSettings:
     top: int = 10
     candidates: Sequence[str] = ()
     unit: Unit = "bits"
-    bos: bool = False
+    bos: bool | None = None
     truncate: Truncation | None = None
 
     def __post_init__(self) -> None:

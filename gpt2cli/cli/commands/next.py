@@ -77,7 +77,7 @@ def next_tokens(
         "model": loaded.files.name,
         "revision": loaded.files.revision,
         "unit": settings.unit,
-        "bos": settings.bos,
+        "bos": continuations.starts_with_bos,
     }
     with open_output(output.output) as write:
         table = RowOutput("json" if json else row_format(named), write)

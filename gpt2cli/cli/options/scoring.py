@@ -107,11 +107,8 @@ class NextOptions(NextSettings):
     top: Annotated[int, typer.Option("--top", "-k", min=1, metavar="K", help="Print the K likeliest tokens.")]
     unit: Annotated[Literal["bits", "nats"], _scoring("--unit", metavar="UNIT", help="bits or nats.")]
     bos: Annotated[
-        bool,
-        _scoring_flag(
-            "--bos/--no-bos",
-            help="Start TEXT with BOS, as `score` does.",
-        ),
+        bool | None,
+        _scoring_flag("--bos/--no-bos", show_default="model's", help="Start with BOS."),
     ]
     truncate: Truncate
 
