@@ -201,7 +201,7 @@ def end_ids(loaded: LoadedModel) -> tuple[int, ...]:
         CheckpointError: generation_config.json is damaged.
     """
     tokenizer, config = loaded.tokenizer, loaded.model.config
-    told = read_generation_config(loaded.files.generation).eos_token_ids
+    told = tuple(read_generation_config(loaded.files.generation).get("eos_token_id", ()))
     # transformers copies the ids of config.json, which the tokenizer may have corrected.
     if not told or told == (config.eos_token_ids or (config.eos_token_id,)):
         return tokenizer.end_ids

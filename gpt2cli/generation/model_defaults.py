@@ -48,7 +48,7 @@ class ModelDefaults:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._values = read_generation_config(path).values
+        self._values = read_generation_config(path)
 
     def changes(self, settings: CompletionSettings, chosen: Collection[str]) -> list[str]:
         """Return what would differ from settings, as in the file, except for those that the user chose."""

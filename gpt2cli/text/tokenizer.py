@@ -18,7 +18,7 @@ from gpt2cli.text.stored.library import (
     read_library,
     require_byte_symbols,
 )
-from gpt2cli.text.stored.special_ids import Vocabulary, choose_special_ids
+from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.text_blocks import text_parts
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class Tokenizer:
         self._spelled: dict[int, bytes] = {}
         self._model_size = config.vocab_size
         self.told = told or TokenizerConfig()
-        vocabulary = Vocabulary(self.find_id, self._text_of, self._is_word)
-        self.bos_id, self.eos_id, self.end_ids, self.notes = choose_special_ids(config, self.told, vocabulary)
+        self.bos_id, self.eos_id, self.end_ids, self.notes = choose_special_ids(config, self.told, self)
 
     @cached_property
     def vocab_size(self) -> int:
@@ -154,6 +153,16 @@ class Tokenizer:
         token_id = self._byte_pairs.find_id(token) if self._byte_pairs else None
         return self._library.token_to_id(token) if token_id is None else token_id
 
+    def is_word(self, token_id: int) -> bool:
+        """Return whether an id stands for a byte or what merges make of bytes."""
+        is_word = self._byte_pairs.is_word(token_id) if self._byte_pairs else None
+        if is_word is not None:
+            return is_word
+        token = self._library.id_to_token(token_id)
+        if token is None or token_id in self._added:
+            return False
+        return len(self._library.model.tokenize(token)) == 1
+
     def token_of(self, token_id: int) -> str:
         """Return the token with an id, spelled as in the vocabulary."""
         return self._library.id_to_token(token_id) or ""
@@ -211,19 +220,6 @@ class Tokenizer:
         except KeyError:
             # A vocab.json may contain plain-text tokens that no merge makes.
             return symbols.encode()
-
-    def _text_of(self, token_id: int) -> str:
-        return self.token_bytes(token_id).decode("utf-8", "replace")
-
-    def _is_word(self, token_id: int) -> bool:
-        """Return whether an id stands for a byte or what merges make of bytes."""
-        is_word = self._byte_pairs.is_word(token_id) if self._byte_pairs else None
-        if is_word is not None:
-            return is_word
-        token = self._library.id_to_token(token_id)
-        if token is None or token_id in self._added:
-            return False
-        return len(self._library.model.tokenize(token)) == 1
 
 
 def bundled_tokenizer() -> Tokenizer:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpt2cli.checkpoint.config import read_json_object
 from gpt2cli.errors import CheckpointError
@@ -19,12 +18,12 @@ ADDED_TOKENS_DECODER = "added_tokens_decoder"
 # In the order in which transformers gives ids to those that have none.
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 EXTRAS = ("extra_special_tokens", "additional_special_tokens")
+FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
 # The classes that split a text as tokenizer_config.json says, not as tokenizer.json does.
 GPT2_CLASSES = (None, "GPT2Tokenizer", "GPT2TokenizerFast")
 
 
-@dataclass(frozen=True)
-class AddedToken:
+class AddedToken(NamedTuple):
     """A token that is found in a text before it is split; the vocabulary has the id if it is None."""
 
     content: str
@@ -36,7 +35,6 @@ class AddedToken:
     normalized: bool = False
 
 
-@dataclass(frozen=True)
 class TokenizerConfig:
     """The content of tokenizer_config.json, special_tokens_map.json and added_tokens.json, as far as there.
 
@@ -44,16 +42,24 @@ class TokenizerConfig:
     ids. `roles` are the special tokens by role, such as `eos_token`; `extras` are those without a role.
     """
 
-    values: Mapping[str, Any] = field(default_factory=dict)
-    added: tuple[AddedToken, ...] = ()
-    roles: Mapping[str, AddedToken] = field(default_factory=dict)
-    extras: tuple[AddedToken, ...] = ()
-    is_there: bool = False
+    def __init__(
+        self,
+        values: Mapping[str, Any] | None = None,
+        added: Sequence[AddedToken] = (),
+        roles: Mapping[str, AddedToken] | None = None,
+        extras: Sequence[AddedToken] = (),
+        is_there: bool = False,
+    ) -> None:
+        self.values = values or {}
+        self.added = added
+        self.roles = roles or {}
+        self.extras = extras
+        self._is_there = is_there
 
     @property
     def prefix_space(self) -> bool | None:
         """Whether texts get a space in front; None leaves that to tokenizer.json."""
-        if not self.is_there or self.values.get("tokenizer_class") not in GPT2_CLASSES:
+        if not self._is_there or self.values.get("tokenizer_class") not in GPT2_CLASSES:
             return None
         return bool(self.values.get("add_prefix_space"))
 
@@ -119,7 +125,7 @@ def _special(entry: Any, source: str) -> AddedToken:
 def _marked(token: AddedToken, special: set[str] | None) -> AddedToken:
     if special is not None and token.content not in special:
         return token
-    return replace(token, special=True)
+    return token._replace(special=True)
 
 
 def _token(entry: Any, token_id: int | None, source: str) -> AddedToken:
@@ -127,8 +133,7 @@ def _token(entry: Any, token_id: int | None, source: str) -> AddedToken:
     content = values.get("content") if isinstance(values, dict) else None
     if not isinstance(content, str) or not content:
         raise CheckpointError(f"{source} has {entry!r} where a token must be.")
-    known = {entry.name for entry in fields(AddedToken)} - {"content", "id"}
-    flags = {name: bool(value) for name, value in values.items() if name in known}
+    flags = {name: bool(value) for name, value in values.items() if name in FLAGS}
     return AddedToken(content, token_id, **flags)
 
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.options.generation_config import ModelDefaultsOptions
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
-from gpt2cli.cli.options.sampling import CompletionOptions
+from gpt2cli.cli.options.sampling import CompletionOptions, GenerationConfig
 from gpt2cli.cli.output.file_formats import file_format
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.stopwatch import Stopwatch
@@ -29,7 +28,7 @@ def generate(
     prompt: PromptOptions,
     model: options.ModelOptions,
     completion: CompletionOptions,
-    defaults: ModelDefaultsOptions,
+    generation_config: GenerationConfig = False,
     json: options.Json = False,
     output: options.OutputOptions,
     compute: options.ComputeOptions,
@@ -56,7 +55,10 @@ def generate(
     text = prompt.read(messages)
     watch.lap("prompt")
     loaded = model.load(compute, messages, for_decoding=True)
-    completion = defaults.complete(completion, loaded.files, context, messages)
+    if loaded.files.generation or generation_config:
+        from gpt2cli.cli.options.model_defaults import complete
+
+        completion = complete(completion, generation_config, loaded.files, context, messages)
     from gpt2cli.cli.output.completions import JsonCompletionWriter, TextCompletionWriter
 
     run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)

@@ -44,6 +44,16 @@ Truncate = Annotated[
 ]
 
 
+GenerationConfig = Annotated[
+    bool,
+    flag(
+        "--generation-config",
+        rich_help_panel=SAMPLING,
+        help="Use the defaults in generation_config.json.",
+    ),
+]
+
+
 class CompletionOptions(SampleSettings):
     """How a prompt is continued."""
 

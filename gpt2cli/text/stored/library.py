@@ -10,7 +10,7 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt2cli.checkpoint.companions.tokenizer_config import AddedToken, TokenizerConfig
+from gpt2cli.checkpoint.companions.tokenizer_config import FLAGS, AddedToken, TokenizerConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
@@ -133,8 +133,7 @@ def _with_ids(library: tokenizers.Tokenizer, tokens: Iterable[AddedToken]) -> to
 def _library_token(token: AddedToken) -> tokenizers.AddedToken:
     import tokenizers
 
-    flags = {name: value for name, value in vars(token).items() if name not in ("content", "id")}
-    return tokenizers.AddedToken(token.content, **flags)
+    return tokenizers.AddedToken(token.content, **{name: getattr(token, name) for name in FLAGS})
 
 
 def _byte_level(model: tokenizers.models.BPE, prefix_space: bool = False) -> tokenizers.Tokenizer:

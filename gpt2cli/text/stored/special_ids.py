@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 
+if TYPE_CHECKING:
+    from gpt2cli.text.tokenizer import Tokenizer
+
 # transformers writes it into the config.json of every GPT-2, whatever its vocabulary.
 UNCHOSEN_ID = 50256
-
-
-class Vocabulary(NamedTuple):
-    """What is asked of a tokenizer: a token's id, an id's text, and whether merges make it."""
-
-    find_id: Callable[[str], int | None]
-    text_of: Callable[[int], str]
-    is_word: Callable[[int], bool]
 
 
 class SpecialIds(NamedTuple):
@@ -30,18 +25,18 @@ class SpecialIds(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def choose_special_ids(config: ModelConfig, told: TokenizerConfig, vocabulary: Vocabulary) -> SpecialIds:
+def choose_special_ids(config: ModelConfig, told: TokenizerConfig, tokenizer: Tokenizer) -> SpecialIds:
     """Return the ids that config.json and the tokenizer's files give.
 
     Where they contradict each other, the tokenizer's hold: config.json may name an ordinary word. An EOS of
     config.json that is not a word ends texts all the same.
     """
     eos_ids = config.eos_token_ids or _listed(config.eos_token_id)
-    bos, bos_replaces = _choose("bos_token", _listed(config.bos_token_id), config, told, vocabulary)
-    eos, eos_replaces = _choose("eos_token", eos_ids, config, told, vocabulary)
+    bos, bos_replaces = _choose("bos_token", _listed(config.bos_token_id), config, told, tokenizer)
+    eos, eos_replaces = _choose("eos_token", eos_ids, config, told, tokenizer)
     known = [token_id for token_id in eos_ids if token_id < config.vocab_size]
     # Nobody lists several ids by mistake.
-    if eos_replaces is not None and len(eos_ids) == 1 and vocabulary.is_word(eos_ids[0]):
+    if eos_replaces is not None and len(eos_ids) == 1 and tokenizer.is_word(eos_ids[0]):
         known = []
     ends = tuple(dict.fromkeys(([] if eos is None else [eos]) + known))
     replaced: dict[tuple[int, int], list[str]] = {}
@@ -49,8 +44,8 @@ def choose_special_ids(config: ModelConfig, told: TokenizerConfig, vocabulary: V
         if old is not None and new is not None:
             replaced.setdefault((old, new), []).append(name)
     notes = (
-        f"note: {' and '.join(names)} {old} ({vocabulary.text_of(old)!r}) in config.json: the tokenizer has "
-        f"{new} ({vocabulary.text_of(new)!r}), which is used"
+        f"note: {' and '.join(names)} {old} ({_text(tokenizer, old)!r}) in config.json: the tokenizer has "
+        f"{new} ({_text(tokenizer, new)!r}), which is used"
         for (old, new), names in replaced.items()
     )
     return SpecialIds(bos, eos, ends, tuple(notes))
@@ -61,15 +56,15 @@ def _choose(
     configured: Sequence[int],
     config: ModelConfig,
     told: TokenizerConfig,
-    vocabulary: Vocabulary,
+    tokenizer: Tokenizer,
 ) -> tuple[int | None, int | None]:
     """Return the id of a role, and the id of config.json that it replaces, if any."""
     known = [token_id for token_id in configured if token_id < config.vocab_size]
     own = None
     if role in told.roles:
-        own = vocabulary.find_id(told.roles[role].content)
-    elif not known or (known == [UNCHOSEN_ID] and vocabulary.is_word(UNCHOSEN_ID)):
-        own = vocabulary.find_id(END_OF_TEXT)
+        own = tokenizer.find_id(told.roles[role].content)
+    elif not known or (known == [UNCHOSEN_ID] and tokenizer.is_word(UNCHOSEN_ID)):
+        own = tokenizer.find_id(END_OF_TEXT)
     if own is None or own >= config.vocab_size:
         return (known[0] if known else None), None
     return own, (known[0] if known and own not in known else None)
@@ -77,3 +72,7 @@ def _choose(
 
 def _listed(token_id: int | None) -> tuple[int, ...]:
     return () if token_id is None else (token_id,)
+
+
+def _text(tokenizer: Tokenizer, token_id: int) -> str:
+    return tokenizer.token_bytes(token_id).decode("utf-8", "replace")

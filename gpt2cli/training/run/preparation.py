@@ -7,8 +7,8 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpt2cli.checkpoint.companions.generation_config import GENERATION_CONFIG, read_generation_config
-from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.companions.generation_config import GENERATION_CONFIG
+from gpt2cli.checkpoint.config import ModelConfig, read_json_object
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.hub.reporter import Reporter
@@ -126,7 +126,7 @@ def _companions(tokenizer: Tokenizer, config: ModelConfig, parent: ModelFiles | 
 
     files = tokenizer_files(tokenizer, config)
     if parent and parent.generation:
-        values = dict(read_generation_config(parent.generation).values)
+        values = read_json_object(parent.generation)
         before, now = ModelConfig.from_json(parent.config).to_dict(), config.to_dict()
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             if name in values and values[name] == before[name]:
