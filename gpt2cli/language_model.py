@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.settings import CompletionSettings, SampleSettings
@@ -84,6 +84,17 @@ class LanguageModel(LoadedModel):
             UsageError, InputError: as `generate` does.
         """
         return self.continuation(prompt, settings, settings.num_samples, settings.batch_size).results()
+
+    @property
+    def generation_defaults(self) -> dict[str, Any]:
+        """Return what the model's generation_config.json recommends, as keywords for `generate`.
+
+        Raises:
+            CheckpointError: the file is damaged, or a value in it is out of its range.
+        """
+        from gpt2cli.generation.model_defaults import ModelDefaults
+
+        return ModelDefaults(self.files.generation).keywords()
 
     def continuation(
         self, prompt: str | None, settings: CompletionSettings, num_samples: int = 1, batch_size: int = 8
