@@ -25,6 +25,7 @@ from gpt2cli.hub.model_source import BUNDLED_FOLDER
 from gpt2cli.text.stored.library import bundled_library
 from gpt2cli.text.stored.saving import tokenizer_files
 from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
+from gpt2cli.training.plan.request import Request
 
 SIZE = 4096
 ADDED = {"<pad>": SIZE, "<|user|>": SIZE + 1}
@@ -323,7 +324,8 @@ def saved_again(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> Path:
     child = folder / "child"
     child.mkdir()
     shutil.copy(folder / "config.json", child)
-    for name, text in tokenizer_files(tokenizer, ModelConfig(vocab_size=vocab_size)).items():
+    config = ModelConfig(vocab_size=vocab_size, bos_token_id=tokenizer.bos_id, eos_token_id=tokenizer.eos_id)
+    for name, text in tokenizer_files(tokenizer, config).items():
         (child / name).write_text(text)
     return child
 
@@ -371,3 +373,17 @@ def test_a_token_that_the_model_lacks_is_not_saved(tmp_path: Path) -> None:
     folder = save(tmp_path, added_tokens=ADDED, tokenizer_config={"pad_token": "<pad>"})
     after = AutoTokenizer.from_pretrained(saved_again(folder, load(folder, vocab_size=SIZE), SIZE))
     assert (len(after), after.pad_token) == (SIZE, None)
+
+
+def test_a_new_model_that_takes_a_tokenizer_begins_its_texts_with_eos(tmp_path: Path) -> None:
+    roles = {"bos_token": "<s>", "eos_token": "</s>"}
+    folder = save(tmp_path, tokenizer_config=roles, added_tokens={"<s>": SIZE, "</s>": SIZE + 1})
+    tokenizer = load(folder)
+    config = Request(size="1M").new_config(tokenizer, 1000)
+    child = tmp_path / "child"
+    child.mkdir()
+    for name, text in tokenizer_files(tokenizer, config).items():
+        (child / name).write_text(text)
+    again = load(child, bos_token_id=SIZE + 1, eos_token_id=SIZE + 1)
+    assert (again.bos_id, again.eos_id, again.notes) == (SIZE + 1, SIZE + 1, ())
+    assert AutoTokenizer.from_pretrained(child).bos_token == "</s>"

@@ -29,7 +29,8 @@ _IMPLIED = ("bos_token", "eos_token", "unk_token")
 def tokenizer_files(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, str]:
     """Return the text of each file that stores the tokenizer of a model, by name.
 
-    They give the model's special tokens the ids that the tokenizer has, and no id that the model lacks.
+    They give BOS and EOS the ids of the config, the other special tokens those of the tokenizer, and no
+    token an id that the model lacks.
     """
     return {
         TOKENIZER_JSON: _without_ids_beyond(tokenizer.to_json(), config.vocab_size),
@@ -53,14 +54,15 @@ def _settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
 def _roles(tokenizer: Tokenizer, config: ModelConfig) -> Iterator[tuple[str, Any]]:
     """Yield the special tokens to name, besides those that are named already and the model has."""
     told = tokenizer.told
-    ids = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}
+    ids = {"bos_token": config.bos_token_id, "eos_token": config.eos_token_id}
     is_gpt2 = told.values.get("tokenizer_class") in GPT2_CLASSES
     end_of_text = tokenizer.find_id(END_OF_TEXT) if _fits(tokenizer, config, END_OF_TEXT) else None
     for role in ROLES:
         given = told.roles.get(role)
-        if given and _fits(tokenizer, config, given.content):
-            continue
         token_id = ids.get(role)
+        given_id = tokenizer.find_id(given.content) if given else None
+        if given_id is not None and given_id < config.vocab_size and token_id in (None, given_id):
+            continue
         if given or (role in _IMPLIED and is_gpt2 and end_of_text is None):
             yield role, None if token_id is None else tokenizer.token_of(token_id)
         elif role in _IMPLIED and is_gpt2 and token_id in (None, end_of_text):
