@@ -187,6 +187,7 @@ def test_a_special_token_without_an_id_gets_none_that_the_model_lacks(tmp_path: 
     folder = save(tmp_path, form, tokenizer_config={"pad_token": "<pad>", "eos_token": "</s>"})
     tokenizer = load(folder, vocab_size=SIZE)
     assert tokenizer.eos_id == 0
+    assert load(folder, vocab_size=SIZE, eos_token_id=50_256).eos_id == 0
     assert max(tokenizer.encode("<pad></s>", special=True)) < SIZE
     assert load(folder, vocab_size=SIZE + 1).find_id("</s>") == SIZE
 

@@ -60,12 +60,12 @@ def _choose(
 ) -> tuple[int | None, int | None]:
     """Return the id of a role, and the id of config.json that it replaces, if any."""
     known = [token_id for token_id in configured if token_id < config.vocab_size]
-    own = None
-    if role in told.roles:
-        own = tokenizer.find_id(told.roles[role].content)
-    elif not known or (known == [UNCHOSEN_ID] and tokenizer.is_word(UNCHOSEN_ID)):
-        own = tokenizer.find_id(END_OF_TEXT)
-    if own is None or own >= config.vocab_size:
+    names = [told.roles[role].content] if role in told.roles else []
+    if not known or (known == [UNCHOSEN_ID] and tokenizer.is_word(UNCHOSEN_ID)):
+        names.append(END_OF_TEXT)
+    found = [token_id for name in names if (token_id := tokenizer.find_id(name)) is not None]
+    own = next((token_id for token_id in found if token_id < config.vocab_size), None)
+    if own is None:
         return (known[0] if known else None), None
     return own, (known[0] if known and own not in known else None)
 
