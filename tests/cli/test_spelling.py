@@ -30,7 +30,7 @@ from gpt2cli.ops.backend import open_backend
         # What is no parameter of the command, or of any, stays.
         (["info"], "Use `device` cpu.", "Use `device` cpu."),
         (
-            ["generate"],
+            ["train"],
             "Run `gpt2 download gpt2`, `x`, `bos=False`.",
             "Run `gpt2 download gpt2`, `x`, `bos=False`.",
         ),
