@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import pytest
 
 from gpt2cli.errors import UsageError
-from gpt2cli.scoring.pairs import (
+from gpt2cli.scoring.pairs.comparison import (
     Contrast,
     RegionScore,
-    Sentence,
     contrast_rows,
     contrasts,
-    parse_pairs,
     region_scores,
 )
+from gpt2cli.scoring.pairs.sentences import Sentence, parse_pairs
 from gpt2cli.scoring.scored_text import ScoredToken, scored_tokens
 from gpt2cli.text.tokenizer import bundled_tokenizer
 

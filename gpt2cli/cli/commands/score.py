@@ -20,7 +20,7 @@ from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:
     from gpt2cli.cli.input.sources import Sources
-    from gpt2cli.scoring.pairs import Sentence
+    from gpt2cli.scoring.pairs.sentences import Sentence
     from gpt2cli.scoring.settings import By, Split
     from gpt2cli.scoring.text_scorer import Scoring
 
@@ -88,13 +88,13 @@ def score(
 
 
 def _read_pairs(source: str) -> list[Sentence]:
-    from gpt2cli.scoring.pairs import parse_pairs
+    from gpt2cli.scoring.pairs.sentences import parse_pairs
 
     return parse_pairs(read_text(source), source_name(source))
 
 
 def _write_pairs(scoring: Scoring, sentences: Sequence[Sentence], table: RowOutput) -> None:
-    from gpt2cli.scoring.pairs import ContrastRow, compare_pairs
+    from gpt2cli.scoring.pairs.comparison import ContrastRow, compare_pairs
     from gpt2cli.scoring.report import row_columns
 
     compared = compare_pairs(scoring, sentences)

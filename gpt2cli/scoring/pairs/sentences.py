@@ -1,0 +1,92 @@
+"""The sentences of minimal pairs: a table of items under conditions, with regions in brackets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gpt2cli.errors import UsageError
+from gpt2cli.scoring.scored_text import Text
+
+HEADER = ("item", "condition", "text")
+_REGION = re.compile(r"\[([^\[\]]*)\]")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """The text of an item under a condition; regions are (start, end) in characters.
+
+    `text` is without the brackets; if it had none, the whole text is the only region. `line` is its number
+    in the file.
+    """
+
+    item: str
+    condition: str
+    text: Text
+    regions: tuple[tuple[int, int], ...]
+    line: int
+
+
+def parse_pairs(content: str, name: str) -> list[Sentence]:
+    """Parse lines of item, condition and text, separated by tabs, with regions in brackets.
+
+    A first line with these three names is a header. Empty lines are skipped.
+
+    Raises:
+        UsageError: a line has another form, or no item has two conditions; the message names the line.
+    """
+    sentences: dict[tuple[str, str], Sentence] = {}
+    for number, line in enumerate(content.split("\n"), 1):
+        fields = [_unquoted(field) for field in line.removesuffix("\r").split("\t")]
+        if fields == [""] or (number == 1 and tuple(map(str.lower, fields)) == HEADER):
+            continue
+        where = f"{name}, line {number}"
+        if len(fields) != len(HEADER):
+            raise UsageError(f"{where}: {len(fields)} columns.", "Separate item, condition and text by tabs.")
+        item, condition, marked = fields
+        if (item, condition) in sentences:
+            raise UsageError(f"{where}: item {item} has condition {condition} twice.")
+        sentences[item, condition] = _sentence(item, condition, marked, number, where)
+    _require_contrasts(list(sentences.values()), name)
+    return list(sentences.values())
+
+
+def _unquoted(field: str) -> str:
+    inner = field[1:-1]
+    # Only a field that is quoted as CSV writers do; quotation marks within a text stay.
+    if len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', ""):
+        return inner.replace('""', '"')
+    return field
+
+
+def _sentence(item: str, condition: str, marked: str, line: int, where: str) -> Sentence:
+    content, regions, position = "", [], 0
+    for region in _REGION.finditer(marked):
+        content += marked[position : region.start()]
+        inner = region[1]
+        if not inner.strip():
+            raise UsageError(f"{where}: a region is empty.")
+        start = len(content) + len(inner) - len(inner.lstrip())
+        regions.append((start, start + len(inner.strip())))
+        content += inner
+        position = region.end()
+    content += marked[position:]
+    if "[" in content or "]" in content:
+        raise UsageError(f"{where}: a bracket has no counterpart.", "Brackets mark regions and do not nest.")
+    if not content.strip():
+        raise UsageError(f"{where}: the text is empty.")
+    return Sentence(item, condition, Text(content), tuple(regions) or ((0, len(content)),), line)
+
+
+def _require_contrasts(sentences: Sequence[Sentence], name: str) -> None:
+    firsts: dict[str, Sentence] = {}
+    for sentence in sentences:
+        first = firsts.setdefault(sentence.item, sentence)
+        if len(first.regions) != len(sentence.regions):
+            raise UsageError(
+                f"{name}: item {sentence.item} has {len(first.regions)} regions in line {first.line} "
+                f"and {len(sentence.regions)} in line {sentence.line}."
+            )
+    if len(firsts) == len(sentences):
+        raise UsageError(f"{name}: no item has two conditions.", "A comparison needs two texts of an item.")
