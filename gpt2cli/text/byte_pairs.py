@@ -71,6 +71,11 @@ class BytePairs:
         self._added = added
         self._added_by_id = {self.find_id(content): content for content in added}
 
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Return the texts of the special tokens."""
+        return tuple(content for content, is_special in self._added.items() if is_special)
+
     def encode(self, text: str, special: bool) -> list[int] | None:
         """Return the ids of text, or None; special tokens in it are plain text unless `special` is true."""
         if not text.isascii() or any(

@@ -73,6 +73,18 @@ def decode_utf8(data: bytes, name: str, offset: int = 0) -> str:
         ) from error
 
 
+def require_unicode(text: str) -> None:
+    """Check that a text can be encoded.
+
+    Raises:
+        InputError: it contains a lone surrogate.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"Character {error.start} of the text is a lone surrogate.") from error
+
+
 def _last_cut(data: bytearray, start: int, between_words_only: bool) -> int:
     cut = _before_space().match(data, start)
     if cut is None and not between_words_only:

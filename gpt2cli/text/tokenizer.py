@@ -19,7 +19,7 @@ from gpt2cli.text.stored.library import (
     require_byte_symbols,
 )
 from gpt2cli.text.stored.special_ids import choose_special_ids
-from gpt2cli.text.text_blocks import text_parts
+from gpt2cli.text.text_blocks import require_unicode, text_parts
 
 if TYPE_CHECKING:
     import tokenizers
@@ -81,6 +81,13 @@ class Tokenizer:
         return not all(token.special for token in self._added.values())
 
     @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Return the texts of the special tokens."""
+        if self._byte_pairs:
+            return self._byte_pairs.special_tokens
+        return tuple(token.content for token in self._added.values() if token.special)
+
+    @cached_property
     def adds_space(self) -> bool:
         """Return whether a text that begins with something else gets a space in front."""
         return self._byte_pairs is None and adds_space(self._library)
@@ -99,7 +106,7 @@ class Tokenizer:
             InputError: the text contains a lone surrogate, so it is not valid Unicode.
             CheckpointError: the tokenizer produced an id that the model does not have.
         """
-        _require_unicode(text)
+        require_unicode(text)
         byte_pairs = self._byte_pairs_for(len(text))
         ids = byte_pairs.encode(text, special) if byte_pairs else None
         if ids is None:
@@ -245,10 +252,3 @@ def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
     if tokenizer.decode(tokenizer.encode(" é")) != " é".encode():
         raise CheckpointError(f"The tokenizer of {files.name} does not work on bytes like GPT-2's.")
     return tokenizer
-
-
-def _require_unicode(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"Character {error.start} of the text is a lone surrogate.") from error

@@ -1,0 +1,60 @@
+"""What to know about a text before a model reads it: CR LF line ends, and special tokens spelled out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
+from gpt2cli.text.reading.newlines import CRLF
+from gpt2cli.text.reading.separator import SEPARATOR, without_separators
+
+if TYPE_CHECKING:
+    from gpt2cli.text.tokenizer import Tokenizer
+
+# The other end of documents for GPT-2, in texts made for gpt-2-simple. Hardly any tokenizer has it.
+START_OF_TEXT = "<|startoftext|>"
+
+
+class TextNotes:
+    """Notes on the texts that are checked; each is given once.
+
+    Special tokens are parsed if `special` is true, else plain text. `crlf` asks for a note on CR LF.
+    `separated` is whether lines of `<|endoftext|>` end documents; None if they never do.
+    """
+
+    def __init__(
+        self,
+        note: Callable[[str], None],
+        tokenizer: Tokenizer,
+        special: bool,
+        *,
+        crlf: bool = False,
+        separated: bool | None = None,
+    ) -> None:
+        known = tokenizer.special_tokens
+        self._plain = () if special else known
+        self._unknown = () if START_OF_TEXT in known else (START_OF_TEXT,)
+        self._note = note
+        self._crlf = crlf
+        self._separated = separated
+
+    def check(self, text: str, name: str) -> None:
+        """Give the notes on a text that were not given yet."""
+        if self._crlf and CRLF in text:
+            self._crlf = False
+            self._note(f"note: {name} has CR LF line ends, and CR is read as text; `newlines` lf drops it")
+        if self._separated:
+            text = without_separators(text)
+        plain = [token for token in self._plain if token in text]
+        unknown = [token for token in self._unknown if token in text]
+        if not plain and not unknown:
+            return
+        self._plain = self._unknown = ()
+        if not plain:
+            hint = "this tokenizer has no such special token"
+        elif self._separated is False and END_OF_TEXT in plain and SEPARATOR.search(text):
+            hint = "`split` endoftext ends documents at its lines"
+        else:
+            hint = "`special` parses special tokens"
+        self._note(f"note: {name} has {' and '.join([*unknown, *plain])}, read as plain text; {hint}")
