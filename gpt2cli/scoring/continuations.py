@@ -83,7 +83,8 @@ class Continuations:
         tokenizer, context = loaded.tokenizer, loaded.model.config.n_positions
         self._loaded = loaded
         self._settings = settings
-        self._candidates = [tokenizer.encode(entry, continues=True) for entry in settings.candidates]
+        special = settings.special
+        self._candidates = [tokenizer.encode(entry, special, continues=True) for entry in settings.candidates]
         room = max(map(len, self._candidates), default=1)
         if room > context:
             raise UsageError(f"A candidate has {room:,} tokens and the model's context holds {context:,}.")
@@ -93,7 +94,7 @@ class Continuations:
         self.starts_with_bos = bool(prefix)
         # The last token of a candidate is never read.
         self.ids, self.truncated = fit_prompt(
-            [*prefix, *tokenizer.encode(text)], context + 1 - room, 1, settings.truncate
+            [*prefix, *tokenizer.encode(text, special)], context + 1 - room, 1, settings.truncate
         )
         self._prompt = prefill(loaded.model, self.ids, room)
 

@@ -14,6 +14,7 @@ from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
 from gpt2cli.scoring.settings import By, ScoringSettings, Split
 from gpt2cli.scoring.text_scorer import Scoring, open_scoring
 from gpt2cli.scoring.words import WordRow, word_rows
+from gpt2cli.text.reading.newlines import Newlines
 
 Row: TypeAlias = TokenRow | WordRow | LineRow | TextRow
 PartRow: TypeAlias = TokenRow | WordRow | LineRow
@@ -43,7 +44,8 @@ def score_rows(loaded: LoadedModel, text: str, settings: ScoringSettings) -> lis
         Error: the model produced NaN.
     """
     report = Report(open_scoring(loaded, settings), settings.rows_by(settings.by))
-    source = (None, Text(text))
+    (whole,) = split_texts(text, None, settings.newlines)
+    source = (None, whole)
     if report.by == "document":
         return [report.text_row(document) for document in report.sums([source])]
     return [row for _, _, _, rows in report.parts([source]) for row in rows]
@@ -55,6 +57,7 @@ class Report:
 
     `split` divides sources into documents. A record names its source if `has_files`; rows of documents end
     in a total if `has_total`. `keeps_documents` keeps the sums of documents for `extra`; there may be many.
+    `newlines` is that of `ScoringSettings`.
     """
 
     scoring: Scoring
@@ -63,6 +66,7 @@ class Report:
     has_files: bool = False
     has_total: bool = False
     keeps_documents: bool = False
+    newlines: Newlines | None = None
     _documents: list[Document] = field(default_factory=list)
 
     @property
@@ -78,7 +82,11 @@ class Report:
             InputError: a text is not Unicode.
             Error: the model produced NaN.
         """
-        texts = ((name, text) for name, content in sources for text in split_texts(content, self.split))
+        texts = (
+            (name, text)
+            for name, content in sources
+            for text in split_texts(content, self.split, self.newlines)
+        )
         if self.by == "document":
             yield from self._document_records(self.sums(texts))
             return

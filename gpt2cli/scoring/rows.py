@@ -153,21 +153,32 @@ def token_rows(tokens: Iterable[ScoredToken], unit: Unit) -> Iterator[TokenRow]:
 
 def line_rows(text: Text, tokens: Iterator[ScoredToken], unit: Unit) -> Iterator[LineRow]:
     """Yield a row for each line of a text, including lines in which no token begins."""
-    start, byte_start = text.start, text.byte_start
+    place = bytes_before = 0
     token = next(tokens, None)
     for number, line in enumerate(lines_of(text.content), 1):
-        end, byte_end = start + len(line), byte_start + len(line.encode())
+        end = text.start + place + len(line) + text.shift(place + len(line))
         totals = Totals()
         while token and token.start < end:
             totals.add(token)
             token = next(tokens, None)
         shown = without_line_end(line)
-        bounds = start, start + len(shown), byte_start, byte_start + len(shown.encode())
-        yield LineRow(number, shown, *bounds, **vars(totals.summary(unit)))
-        start, byte_start = end, byte_end
+        span = _span(text, place, shown, bytes_before)
+        yield LineRow(number, shown, *span, **vars(totals.summary(unit)))
+        place, bytes_before = place + len(line), bytes_before + len(line.encode())
 
 
 def text_row(text: Text, summary: Summary) -> TextRow:
     """Return the row of a whole text."""
-    end, byte_end = text.start + len(text.content), text.byte_start + len(text.content.encode())
-    return TextRow(text.start, end, text.byte_start, byte_end, **vars(summary))
+    return TextRow(*_span(text, 0, text.content, 0), **vars(summary))
+
+
+def _span(text: Text, place: int, part: str, bytes_before: int) -> tuple[int, int, int, int]:
+    """Return the start, end, byte_start and byte_end in the source of a part of a text."""
+    before, after = text.shift(place), text.shift(place + len(part))
+    start, byte_start = text.start + place, text.byte_start + bytes_before
+    return (
+        start + before,
+        start + len(part) + after,
+        byte_start + before,
+        byte_start + len(part.encode()) + after,
+    )

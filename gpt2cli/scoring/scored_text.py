@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import NamedTuple
 
-from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.scoring.predictions import Predictions
 from gpt2cli.scoring.settings import Split
+from gpt2cli.text.reading.newlines import CRLF, Newlines, with_lf
+from gpt2cli.text.reading.separator import SEPARATOR
 from gpt2cli.text.tokenizer import Tokenizer
 
-# Including its line end, which belongs to neither text.
-_SEPARATOR = re.compile(rf"^{re.escape(END_OF_TEXT)}(\r?\n|\Z)", re.MULTILINE)
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -22,21 +22,36 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 class Text:
     """A text that is scored on its own, and its place in its source.
 
-    `number` counts the texts of a source from 1; `start` is in characters, `byte_start` in bytes of UTF-8.
+    `number` counts the texts or lines of a source from 1; `start` is in characters, `byte_start` in bytes of
+    UTF-8. `crlf` are the places in the content, in order, of each LF that is CR LF in the source.
     """
 
     content: str
     number: int = 1
     start: int = 0
     byte_start: int = 0
+    crlf: Sequence[int] = ()
+
+    def shift(self, place: int) -> int:
+        """Return how many characters the source has beyond the content before a place in the content."""
+        return bisect_left(self.crlf, place)
+
+    def with_lf(self) -> Text:
+        """Return the text with each CR LF replaced by LF; its tokens keep their places in the source."""
+        if CRLF not in self.content:
+            return self
+        found = re.finditer(CRLF, self.content)
+        crlf = [match.start() - number for number, match in enumerate(found)]
+        return replace(self, content=with_lf(self.content), crlf=crlf)
 
 
 @dataclass(frozen=True)
 class ScoredToken:
     """A token's place and its prediction, in nats; None if nothing precedes it.
 
-    The parts of a split character share its place. `word_start` and `word_end` are the log-probabilities
-    that a word begins with this token and with the next; the end of the text counts as a word.
+    Places are those in the source. The parts of a split character share its place. `word_start` and
+    `word_end` are the log-probabilities that a word begins with this token and with the next; the end of the
+    text counts as a word.
     """
 
     index: int
@@ -53,11 +68,17 @@ class ScoredToken:
     word_end: float | None
 
 
-def split_texts(content: str, split: Split | None) -> Iterator[Text]:
+def split_texts(content: str, split: Split | None, newlines: Newlines | None = None) -> Iterator[Text]:
     """Yield the texts of a source: the whole, its nonempty lines, or what lines of <|endoftext|> separate.
 
-    Line ends are not part of a text when split by lines; separators never are.
+    Line ends are not part of a text when split by lines; separators never are. CR LF in a text becomes LF
+    if `newlines` says so.
     """
+    for text in _split(content, split):
+        yield text.with_lf() if newlines == "lf" else text
+
+
+def _split(content: str, split: Split | None) -> Iterator[Text]:
     if split is None:
         yield Text(content)
         return
@@ -65,8 +86,9 @@ def split_texts(content: str, split: Split | None) -> Iterator[Text]:
     for start, end in _line_spans(content) if split == "line" else _separated_spans(content):
         bytes_before += len(content[position:start].encode())
         position = start
+        # The number of a line is that in its file, where empty ones count.
+        number += start < end or split == "line"
         if start < end:
-            number += 1
             yield Text(content[start:end], number, start, bytes_before)
 
 
@@ -77,7 +99,7 @@ def _line_spans(content: str) -> Iterator[tuple[int, int]]:
 
 def _separated_spans(content: str) -> Iterator[tuple[int, int]]:
     start = 0
-    for separator in _SEPARATOR.finditer(content):
+    for separator in SEPARATOR.finditer(content):
         yield start, separator.start()
         start = separator.end()
     yield start, len(content)
@@ -109,26 +131,26 @@ def scored_tokens(
 ) -> Iterator[ScoredToken]:
     """Yield the tokens of a text in order, scoring windows as they are needed."""
     predictions = chain(_each(windows), repeat(_NONE))
-    characters, position = text.start, text.byte_start
+    characters = position = 0
     current = next(predictions)
     content = text.content.encode() if tokenizer.adds_space else b""
-    for index, token_id in enumerate(ids):
+    for index, token_id in enumerate(ids, 1):
         data = tokenizer.token_bytes(token_id)
-        place = position - text.byte_start
-        if content and data[:1] == b" " and content[place : place + 1] != b" ":
+        if content and data[:1] == b" " and content[position : position + 1] != b" ":
             # The tokenizer put it there.
             data = data[1:]
         begun = sum(byte & 0xC0 != 0x80 for byte in data)
         continues = bool(data) and data[0] & 0xC0 == 0x80
         following = next(predictions)
+        before, after = text.shift(characters), text.shift(characters + begun)
         yield ScoredToken(
             index,
             token_id,
             data,
-            characters - continues,
-            characters + begun,
-            position,
-            position + len(data),
+            text.start + characters - continues + before,
+            text.start + characters + begun + after,
+            text.byte_start + position + before,
+            text.byte_start + position + len(data) + after,
             current.logprob,
             current.entropy,
             current.rank,

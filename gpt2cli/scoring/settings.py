@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.settings import Truncation
+from gpt2cli.text.reading.newlines import Newlines
 
 Unit = Literal["bits", "nats"]
 ProtocolName = Literal["hf", "lm-eval", "llama.cpp"]
@@ -24,6 +25,7 @@ class ScoringSettings:
     the stride, by default the model's context and half of the window. `batch_size` is how many windows fill
     one batch, by default 1 on a CPU and 8 elsewhere. `protocol` measures perplexity exactly as another tool
     does, and sets its own defaults. `by` is what gets a row: tokens by default, documents under a protocol.
+    `special` parses special tokens in the text. `newlines` keeps CR LF, or reads it as LF; None keeps it.
 
     Raises:
         UsageError: a value is out of its range.
@@ -36,6 +38,8 @@ class ScoringSettings:
     batch_size: int | None = None
     protocol: ProtocolName | None = None
     by: By | None = None
+    special: bool = False
+    newlines: Newlines | None = None
 
     def __post_init__(self) -> None:
         require_choice("unit", self.unit, get_args(Unit))
@@ -43,6 +47,8 @@ class ScoringSettings:
             require_choice("protocol", self.protocol, get_args(ProtocolName))
         if self.by is not None:
             require_choice("by", self.by, get_args(By))
+        if self.newlines is not None:
+            require_choice("newlines", self.newlines, get_args(Newlines))
         for name in ("window", "stride", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -68,6 +74,7 @@ class NextSettings:
     Of the likeliest tokens, `top` are returned; with `candidates`, all of these texts instead, spelled
     exactly, spaces included. `bos` puts the BOS token before the text; None does so if the model's tokenizer
     does. `truncate` is the side on which a text that exceeds the context is cut; None refuses such a text.
+    `special` parses special tokens in the text and the candidates.
 
     Raises:
         UsageError: a value is out of its range.
@@ -78,6 +85,7 @@ class NextSettings:
     unit: Unit = "bits"
     bos: bool | None = None
     truncate: Truncation | None = None
+    special: bool = False
 
     def __post_init__(self) -> None:
         require_choice("unit", self.unit, get_args(Unit))

@@ -34,14 +34,15 @@ class _Item(Generic[Key]):
 class TextScorer:
     """A model and the scheme that it scores texts under; a batch has at most `room` positions.
 
-    The methods take texts with keys of any type and yield them in the same order. Use what is yielded for
-    one text before asking for the next.
+    Special tokens in a text are plain text unless `special` is true. The methods take texts with keys of any
+    type and yield them in the same order. Use what is yielded for one text before asking for the next.
     """
 
     model: Model[Any]
     tokenizer: Tokenizer
     scheme: Scheme
     room: int
+    special: bool = False
 
     def windows(self, texts: Iterable[tuple[Key, Text]]) -> Iterator[tuple[Key, Text, Iterator[Predictions]]]:
         """Yield the windows of each text.
@@ -79,7 +80,7 @@ class TextScorer:
         self, texts: Iterable[tuple[Key, Text]], words: bool
     ) -> Iterator[tuple[_Item[Key], Iterator[Predictions]]]:
         starts = begins_word(self.tokenizer, self.model.config.vocab_size) if words else None
-        items = (_Item(key, text, self.tokenizer.encode(text.content)) for key, text in texts)
+        items = (_Item(key, text, self.tokenizer.encode(text.content, self.special)) for key, text in texts)
         keyed = ((item, item.ids) for item in items)
         scored = score_texts(self.model, keyed, self.scheme, self.room, starts)
         for item, group in groupby(scored, key=lambda pair: pair[0]):
@@ -140,7 +141,8 @@ def open_scoring(loaded: LoadedModel, settings: ScoringSettings) -> Scoring:
         "stride": scheme.stride,
         **({"protocol": settings.protocol} if settings.protocol else {}),
     }
-    return Scoring(TextScorer(model, loaded.tokenizer, scheme, room), settings.unit, metadata)
+    scorer = TextScorer(model, loaded.tokenizer, scheme, room, settings.special)
+    return Scoring(scorer, settings.unit, metadata)
 
 
 def _scheme(loaded: LoadedModel, settings: ScoringSettings) -> Scheme:

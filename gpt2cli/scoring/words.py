@@ -50,7 +50,7 @@ def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
 
 def word_rows(tokens: Iterable[ScoredToken], unit: Unit) -> Iterator[WordRow]:
     """Yield a row for each word."""
-    for index, word in enumerate(_words(tokens)):
+    for index, word in enumerate(_words(tokens), 1):
         yield _word_row(index, word, unit)
 
 
@@ -64,7 +64,7 @@ def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
     before, after = word[0].word_start, word[-1].word_end
     if logprob is None or before is None or after is None:
         return None
-    if word[0].index == 0 and not word[0].data[:1].isspace():
+    if word[0].index == 1 and not word[0].data[:1].isspace():
         # The first word of a text has no white space before it: the condition is that none comes.
         before = math.log(max(-math.expm1(before), sys.float_info.min))
     return logprob + after - before
@@ -85,15 +85,16 @@ def _words(tokens: Iterable[ScoredToken]) -> Iterator[list[ScoredToken]]:
 
 def _word_row(index: int, word: Sequence[ScoredToken], unit: Unit) -> WordRow:
     data = b"".join(token.data for token in word)
-    before = len(data) - len(data.lstrip())
+    first = next(token for token in word if token.data.strip())
+    before = len(first.data) - len(first.data.lstrip())
     behind = len(data) - len(data.rstrip())
     entropy = word[0].entropy
     return WordRow(
         index,
         data.strip().decode("utf-8", "replace"),
-        word[0].start + before,
+        first.start + before,
         word[-1].end - behind,
-        word[0].byte_start + before,
+        first.byte_start + before,
         word[-1].byte_end - behind,
         _surprisal(_logprob(word), unit),
         _surprisal(corrected_logprob(word), unit),

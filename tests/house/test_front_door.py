@@ -193,3 +193,14 @@ def test_a_model_trained_from_python_is_loaded_by_its_folder(tmp_path: Path) -> 
     )
     assert (result.steps, result.outcome) == (4, "finished")
     assert gpt2cli.load(str(result.folder)).generate("Roses", max_tokens=3).finish_reason == "length"
+
+
+def test_line_ends_and_special_tokens_are_read_as_at_the_command_line(model: gpt2cli.LanguageModel) -> None:
+    lf, crlf = model.score("One\nTwo"), model.score("One\r\nTwo", newlines="lf")
+    assert [row.surprisal for row in crlf] == [row.surprisal for row in lf]
+    assert (lf[-1].end, crlf[-1].end) == (7, 8)
+    assert len(model.score("One\r\nTwo")) > len(lf)
+    assert len(model.score("<|endoftext|>", special=True)) == 1 < len(model.score("<|endoftext|>"))
+    assert model.next("One<|endoftext|>", special=True) != model.next("One<|endoftext|>")
+    with pytest.raises(gpt2cli.UsageError, match="`newlines` must be keep or lf, not 'crlf'"):
+        model.score("One", newlines="crlf")  # type: ignore[arg-type]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.scoring.predictions import Scheme
-from gpt2cli.scoring.rows import TokenRow, Totals, line_rows, token_rows
+from gpt2cli.scoring.rows import TokenRow, Totals, line_rows, text_row, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens, split_texts
+from gpt2cli.scoring.settings import Split
 from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.scoring.words import WordRow, begins_word, word_rows
 from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
@@ -109,7 +110,7 @@ def test_token_rows_are_of_the_unit_and_tell_nothing_where_nothing_came_before(
         assert nat.entropy is not None
         assert bit.entropy == pytest.approx(nat.entropy / math.log(2))
     first = next(token_rows(tokens_of(checkpoint[0], tokenizer, TRICKY, bos=False), "bits"))
-    assert first == TokenRow(0, first.text, first.id, 0, 1, 0, 1, None, None, None, None)
+    assert first == TokenRow(1, first.text, first.id, 0, 1, 0, 1, None, None, None, None)
 
 
 def test_words_are_what_white_space_parts(checkpoint: tuple[Path, Any], tokenizer: Tokenizer) -> None:
@@ -118,7 +119,7 @@ def test_words_are_what_white_space_parts(checkpoint: tuple[Path, Any], tokenize
     assert all(TRICKY[row.start : row.end] == row.text for row in rows)
     data = TRICKY.encode()
     assert all(data[row.byte_start : row.byte_end].decode() == row.text for row in rows)
-    assert [row.index for row in rows] == list(range(len(rows)))
+    assert [row.index for row in rows] == list(range(1, len(rows) + 1))
 
 
 def test_a_word_is_the_sum_of_its_tokens_and_the_space_before(
@@ -237,6 +238,27 @@ def test_lines_are_those_of_the_text_and_share_out_its_tokens(
     )
 
 
+@pytest.mark.parametrize("split", [None, "line", "endoftext"])
+def test_with_lf_every_place_is_still_that_in_the_source(tokenizer: Tokenizer, split: Split | None) -> None:
+    source = "\r\n\r\né one  two\r\n\r\n three\n\r\n<|endoftext|>\r\nfour 👍\rx\r\nfive\r\n"
+    data = source.encode()
+    lines = source.replace("\r\n", "\n").split("\n")
+    for text in split_texts(source, split, "lf"):
+        assert "\r\n" not in text.content
+        tokens = list(scored_tokens(text, tokenizer.encode(text.content), [], tokenizer))
+        for token in tokens:
+            assert data[token.byte_start : token.byte_end].replace(b"\r\n", b"\n") == token.data
+        for word in word_rows(iter(tokens), "bits"):
+            assert source[word.start : word.end] == word.text
+            assert data[word.byte_start : word.byte_end].decode() == word.text
+        for line in line_rows(text, iter(tokens), "bits"):
+            assert source[line.start : line.end] == line.text in lines
+            assert data[line.byte_start : line.byte_end].decode() == line.text
+        row = text_row(text, Totals().summary("bits"))
+        assert source[row.start : row.end].replace("\r\n", "\n") == text.content
+        assert data[row.byte_start : row.byte_end].decode().replace("\r\n", "\n") == text.content
+
+
 def test_a_source_is_split_by_lines_or_by_separators() -> None:
     source = "é one\r\n\ntwo\n<|endoftext|>\nthree <|endoftext|>\n<|endoftext|>\n<|endoftext|>"
     (whole,) = split_texts(source, None)
@@ -249,5 +271,7 @@ def test_a_source_is_split_by_lines_or_by_separators() -> None:
         assert source[part.start :].startswith(part.content)
         assert source.encode()[part.byte_start :].startswith(part.content.encode())
     assert [part.number for part in parts] == [1, 2]
+    # Empty lines have numbers too, as they have in an editor.
+    assert [line.number for line in lines] == [1, 3, 4, 5, 6, 7]
     assert [part.content for part in split_texts("", None)] == [""]
     assert not list(split_texts("\n", "line"))

@@ -130,7 +130,7 @@ class JsonCompletionWriter:
     def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
         tokens = completion.tokens
         return {
-            "index": sample,
+            "index": sample + 1,
             "text": self._echoed + completion.text,
             "token_ids": [token.id for token in tokens],
             "finish_reason": completion.finish_reason,
