@@ -107,6 +107,7 @@ NAMES = [
 ]
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "str": st.text(max_size=40),
+    "str | None": st.one_of(st.none(), st.text(max_size=40)),
     "int": st.integers(0, 9_999_999),
     "float": st.floats(0, 1e12),
     "float | None": st.one_of(st.none(), st.floats(0, 1e12)),

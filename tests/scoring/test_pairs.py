@@ -14,7 +14,7 @@ from gpt2cli.scoring.pairs.comparison import (
     contrasts,
     region_scores,
 )
-from gpt2cli.scoring.pairs.sentences import Sentence, parse_pairs
+from gpt2cli.scoring.pairs.sentences import Sentence, missing_conditions, parse_pairs
 from gpt2cli.scoring.scored_text import ScoredToken, scored_tokens
 from gpt2cli.text.tokenizer import bundled_tokenizer
 
@@ -32,7 +32,7 @@ def tokens_of(sentence: Sentence, unscored: int = 0) -> list[ScoredToken]:
     plain = scored_tokens(sentence.text, TOKENIZER.encode(content), [], TOKENIZER)
     return [
         ScoredToken(
-            **{**vars(token), "logprob": None if token.index < unscored else -1.0 - token.index},
+            **{**vars(token), "logprob": None if token.index <= unscored else -float(token.index)},
         )
         for token in plain
     ]
@@ -160,3 +160,48 @@ def test_regions_are_compared_one_by_one() -> None:
     ]
     assert [(row.region, row.difference) for row in contrast_rows(scores)] == [(1, 2.0), (2, 2.0)]
     assert [found.region for found in contrasts(contrast_rows(scores))] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("marked", "content", "label"),
+    [
+        ("[np The key] is", "The key is", "np"),
+        ("[NP-SBJ The key] is", "The key is", "NP-SBJ"),
+        ("[np2 The key] is", "The key is", "np2"),
+        ("[matrix_verb is] so", "is so", "matrix_verb"),
+        ("So [verb: is] it", "So is it", "verb"),
+        ("So [ the old man ] is", "So  the old man  is", None),
+        ("[Np] is", "Np is", None),
+        ("At [10:30 am] it is", "At 10:30 am it is", None),
+    ],
+)
+def test_the_label_of_a_region_is_no_part_of_its_text(marked: str, content: str, label: str | None) -> None:
+    sentence = only_sentence(marked)
+    assert (sentence.text.content, sentence.labels) == (content, (label,))
+    start, end = sentence.regions[0]
+    assert content[start:end] in marked
+    (found,) = region_scores(sentence, tokens_of(sentence), "nats")
+    assert (found.text, found.label) == (content[start:end], label)
+    # As without a label.
+    bare = marked if label is None else marked.replace(f"{label}: ", "").replace(f"{label} ", "")
+    assert surprisals(marked) == surprisals(bare)
+
+
+def test_labels_stand_in_rows_and_means_and_are_the_same_in_every_condition() -> None:
+    sentences = parse_pairs("1\ta\t[np The key] [is] so\n1\tb\t[np The keys] [is] so\n", "pairs")
+    rows = contrast_rows(
+        found for sentence in sentences for found in region_scores(sentence, tokens_of(sentence), "nats")
+    )
+    assert [(row.region, row.label) for row in rows] == [(1, "np"), (2, None)]
+    assert [(found.region, found.label) for found in contrasts(rows)] == [(1, "np"), (2, None)]
+    with pytest.raises(UsageError, match="item 1 has the labels np in line 1 and none in line 2"):
+        parse_pairs("1\ta\t[np The key] is\n1\tb\t[The key] is\n", "pairs")
+
+
+def test_items_that_lack_a_condition_are_counted() -> None:
+    whole = "1\ta\tx\n1\tb\ty\n"
+    assert missing_conditions(parse_pairs(whole, "pairs")) is None
+    one = parse_pairs(whole + "2\ta\tx\n", "pairs")
+    assert missing_conditions(one) == "item 2 lacks the condition b"
+    more = parse_pairs(whole + "2\tb\tx\n3\ta\tx\n4\tc\tx\n", "pairs")
+    assert missing_conditions(more) == "item 1 lacks the condition c, and 3 more items lack one"

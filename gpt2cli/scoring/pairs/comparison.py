@@ -33,6 +33,7 @@ class RegionScore:
     region: int
     text: str
     surprisal: float | None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ContrastRow:
     surprisal_2: float | None
     difference: float | None
     correct: bool | None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Contrast:
     surprisal_2: float | None
     difference: float | None
     accuracy: float | None
+    label: str | None = None
 
 
 def region_scores(sentence: Sentence, tokens: Sequence[ScoredToken], unit: Unit) -> Iterator[RegionScore]:
@@ -78,7 +81,8 @@ def region_scores(sentence: Sentence, tokens: Sequence[ScoredToken], unit: Unit)
             inside = [token for token in tokens if token.logprob is not None]
         surprisal = _surprisal([token.logprob for token in inside], unit)
         content = sentence.text.content[start:end]
-        yield RegionScore(sentence.item, sentence.condition, number, content, surprisal)
+        label = sentence.labels[number - 1]
+        yield RegionScore(sentence.item, sentence.condition, number, content, surprisal, label)
 
 
 def contrast_rows(scores: Iterable[RegionScore]) -> list[ContrastRow]:
@@ -109,6 +113,7 @@ def contrasts(rows: Iterable[ContrastRow]) -> list[Contrast]:
             _mean(row.surprisal_2 for row in group),
             _mean(row.difference for row in group),
             _mean(row.correct for row in group),
+            group[0].label if len({row.label for row in group}) == 1 else None,
         )
         for key, group in groups.items()
     ]
@@ -189,6 +194,7 @@ def _compare(first: RegionScore, second: RegionScore) -> ContrastRow:
         second.surprisal,
         difference,
         correct,
+        first.label,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gpt2cli.errors import UsageError
@@ -11,14 +11,23 @@ from gpt2cli.scoring.scored_text import Text
 
 HEADER = ("item", "condition", "text")
 _REGION = re.compile(r"\[([^\[\]]*)\]")
+# What linguists call constituents and their functions, as in the Penn Treebank; none is an English word.
+_CONSTITUENTS = (
+    *("adjp", "advp", "conjp", "cp", "dp", "np", "nx", "pp", "qp", "sbar", "sbarq", "tp", "ucp", "vp"),
+    *("whadjp", "whadvp", "whnp", "whpp", "adj", "adv", "aux", "det", "dobj", "iobj", "nsubj", "obj"),
+    *("rc", "orc", "src", "subj"),
+)
+# One of these, perhaps with a function or a number (NP-SBJ, np2), a word with an underscore in it, or any
+# word with a colon behind it.
+_LABEL = re.compile(rf"\s*(?:((?i:{'|'.join(_CONSTITUENTS)})(?:[-=]\w+|\d+)*|\w+_\w+):?|([\w-]+):)\s+(?=\S)")
 
 
 @dataclass(frozen=True)
 class Sentence:
     """The text of an item under a condition; regions are (start, end) in characters.
 
-    `text` is without the brackets; if it had none, the whole text is the only region. `line` is its number
-    in the file.
+    `text` is without the brackets; if it had none, the whole text is the only region. `labels` are those of
+    the regions. `line` is its number in the file.
     """
 
     item: str
@@ -26,12 +35,14 @@ class Sentence:
     text: Text
     regions: tuple[tuple[int, int], ...]
     line: int
+    labels: tuple[str | None, ...] = (None,)
 
 
 def parse_pairs(content: str, name: str) -> list[Sentence]:
     """Parse lines of item, condition and text, separated by tabs, with regions in brackets.
 
-    A first line with these three names is a header. Empty lines are skipped.
+    A first line with these three names is a header. Empty lines are skipped. A region may begin with a label
+    and a colon, or the name of a constituent, such as NP; the label is no part of the text.
 
     Raises:
         UsageError: a line has another form, or no item has two conditions; the message names the line.
@@ -52,6 +63,21 @@ def parse_pairs(content: str, name: str) -> list[Sentence]:
     return list(sentences.values())
 
 
+def missing_conditions(sentences: Iterable[Sentence]) -> str | None:
+    """Return what to say about items that lack a condition which another item has; None if there are none."""
+    conditions = list(dict.fromkeys(sentence.condition for sentence in sentences))
+    present: dict[str, set[str]] = {}
+    for sentence in sentences:
+        present.setdefault(sentence.item, set()).add(sentence.condition)
+    lacking = [item for item, found in present.items() if len(found) < len(conditions)]
+    if not lacking:
+        return None
+    first = lacking[0]
+    missed = ", ".join(condition for condition in conditions if condition not in present[first])
+    more = f", and {len(lacking) - 1:,} more items lack one" if len(lacking) > 1 else ""
+    return f"item {first} lacks the condition {missed}{more}"
+
+
 def _unquoted(field: str) -> str:
     inner = field[1:-1]
     # Only a field that is quoted as CSV writers do; quotation marks within a text stay.
@@ -61,12 +87,16 @@ def _unquoted(field: str) -> str:
 
 
 def _sentence(item: str, condition: str, marked: str, line: int, where: str) -> Sentence:
-    content, regions, position = "", [], 0
+    content, regions, labels, position = "", [], [], 0
     for region in _REGION.finditer(marked):
         content += marked[position : region.start()]
         inner = region[1]
         if not inner.strip():
             raise UsageError(f"{where}: a region is empty.")
+        labelled = _LABEL.match(inner)
+        if labelled:
+            inner = inner[labelled.end() :]
+        labels.append(labelled and (labelled[1] or labelled[2]))
         start = len(content) + len(inner) - len(inner.lstrip())
         regions.append((start, start + len(inner.strip())))
         content += inner
@@ -76,7 +106,8 @@ def _sentence(item: str, condition: str, marked: str, line: int, where: str) -> 
         raise UsageError(f"{where}: a bracket has no counterpart.", "Brackets mark regions and do not nest.")
     if not content.strip():
         raise UsageError(f"{where}: the text is empty.")
-    return Sentence(item, condition, Text(content), tuple(regions) or ((0, len(content)),), line)
+    spans, names = tuple(regions) or ((0, len(content)),), tuple(labels) or (None,)
+    return Sentence(item, condition, Text(content), spans, line, names)
 
 
 def _require_contrasts(sentences: Sequence[Sentence], name: str) -> None:
@@ -88,5 +119,14 @@ def _require_contrasts(sentences: Sequence[Sentence], name: str) -> None:
                 f"{name}: item {sentence.item} has {len(first.regions)} regions in line {first.line} "
                 f"and {len(sentence.regions)} in line {sentence.line}."
             )
+        if first.labels != sentence.labels:
+            raise UsageError(
+                f"{name}: item {sentence.item} has the labels {_listed(first.labels)} in line {first.line} "
+                f"and {_listed(sentence.labels)} in line {sentence.line}."
+            )
     if len(firsts) == len(sentences):
         raise UsageError(f"{name}: no item has two conditions.", "A comparison needs two texts of an item.")
+
+
+def _listed(labels: Iterable[str | None]) -> str:
+    return ", ".join(label or "none" for label in labels)
