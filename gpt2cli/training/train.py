@@ -60,9 +60,11 @@ def train(request: RunRequest) -> TrainingResult:
     the step and raises; a run with `resume` then continues exactly.
 
     Args:
-        texts: files to train on: text, JSON lines (.jsonl), or token ids (.npy, .u16, .u32).
+        texts: files to train on, or folders and patterns of such: text, JSON lines (.jsonl), tables (.csv,
+            .tsv), each of these also as .gz or .zst, or token ids (.npy, .u16, .u32).
         document: "marker" splits files at lines of `<|endoftext|>`, "file" makes each one document.
-        field: the field of each JSON object that has the text.
+        field: the field of each JSON object, or the column of a table, that has the text.
+        special: parse special tokens in the texts.
         valid: a held-out file in one of the same formats; None holds out the end of the texts.
         parent: the model to fine-tune, by name or path; None trains a new one.
         size: the shape of a new model, named by its number of parameters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,64 @@ def test_fine_tuning_lowers_the_held_out_bits_per_byte(poem: Path, tmp_path: Pat
     train(other, "--from", parent, "-o", child, "--steps", 40, "--lr", 0.01, "--threads", 1, *extra)
     before, *_, after = (record["bits_per_byte"] for record in evaluations(child))
     assert after < before - 0.2
+
+
+@pytest.mark.slow
+def test_a_copy_with_cr_lf_trains_to_the_same_numbers(poem: Path, tmp_path: Path) -> None:
+    windows = tmp_path / "windows.txt"
+    windows.write_bytes(BOM_UTF8 + POEM.replace("\n", "\r\n").encode())
+    folders = []
+    for text in (poem, windows):
+        folders.append(tmp_path / f"{text.stem}-model")
+        train(text, "-o", folders[-1], *SHORT)
+    one, other = folders
+    assert losses(one) == losses(other)
+    for name in ("resume/train.npy", "resume/valid.npy", "tokenizer.json", "model.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_special_tokens_within_lines_are_noted_and_on_request_separate_documents(
+    gpt2: Gpt2, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    inline, lines = tmp_path / "inline.txt", tmp_path / "lines.txt"
+    verses = [verse + "\n\n" for verse in POEM.split("\n\n") if verse]
+    inline.write_text("<|endoftext|>".join(verses))
+    lines.write_text("<|endoftext|>\n".join(verses))
+
+    def stderr_of(text: Path, folder: str, *options: str) -> str:
+        train(text, "-o", tmp_path / folder, *SHORT, *options)
+        return capfd.readouterr().err
+
+    noted = gpt2("train", inline, "-o", tmp_path / "noted", *SHORT).stderr.decode()
+    note = f"note: {inline} has <|endoftext|>, read as plain text; --special parses special tokens\n"
+    assert noted.startswith(note)
+    assert "\n1 document, " in noted
+    for text, options in ((inline, ["--special"]), (lines, [])):
+        assert stderr_of(text, text.stem, *options).startswith(f"{len(verses)} documents, ")
+    assert losses(tmp_path / "inline") == losses(tmp_path / "lines")
+    train("--resume", "-o", tmp_path / "inline")
+    inline.write_text("".join(f"<|startoftext|>{verse}<|endoftext|>" for verse in verses))
+    made = stderr_of(inline, "made", "--special")
+    assert f"note: {inline} has <|startoftext|>, read as plain text; this tokenizer has no such" in made
+
+
+@pytest.mark.slow
+def test_tables_folders_and_compressed_files_train(gpt2: Gpt2, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    verses = [verse for verse in POEM.split("\n\n") if verse]
+    table = "id,verse\r\n" + "".join(f'{n},"{verse}"\r\n' for n, verse in enumerate(verses))
+    (folder / "poem.csv.gz").write_bytes(gzip.compress(table.encode()))
+    (folder / ".hidden").write_bytes(b"\xff")
+    done = gpt2("train", folder, "--field", "verse", "-o", tmp_path / "made", *SHORT)
+    assert (done.returncode, done.stdout) == (0, os.fsencode(tmp_path / "made") + b"\n")
+    assert done.stderr.startswith(f"{len(verses)} documents, ".encode())
+    wrong = gpt2("train", folder, "-o", tmp_path / "wrong", *SHORT)
+    assert wrong.returncode == 1
+    assert wrong.stderr.decode() == (
+        f"Error: {folder}/poem.csv.gz has no column 'text', only 'id', 'verse'. Name one in --field.\n"
+    )
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from gpt2cli.training.data.documents import (
     hold_out,
     join_documents,
     parse_json_lines,
+    parse_table,
     read_token_file,
     split_documents,
 )
@@ -48,6 +52,31 @@ def test_json_lines_give_one_field_of_each_object() -> None:
 def test_a_bad_line_is_named(line: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_json_lines('{"text": "fine"}\n' + line, "text", "x")
+
+
+def test_tables_give_one_column_whatever_its_cells_hold() -> None:
+    documents = ["one, two\n\nthree", 'a "quote"', "x" * 200_000, "\ttab", "é"]
+    for delimiter in ",\t":
+        written = io.StringIO(newline="")
+        writer = csv.writer(written, delimiter=delimiter)
+        writer.writerows([["id", "text"], *enumerate(documents), [9, " "]])
+        assert parse_table(written.getvalue(), delimiter, "text", "x") == documents
+        assert parse_table(written.getvalue(), delimiter, "id", "x") == ["0", "1", "2", "3", "4", "9"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("id,body\n1,a\n", "x has no column 'text', only 'id', 'body'. Name one in `field`."),
+        ("text\na,b\n", "x, line 2: 2 cells under a header of 1. Quote texts that contain the delimiter."),
+        ("id,text\n1\n", "x, line 2: 1 cells under a header of 2."),
+        ('text\n"a\nb\n', "x, line 3: unexpected end of data."),
+        ('text\n"a"b\n', "x, line 2: ',' expected after '\"'."),
+    ],
+)
+def test_a_table_of_another_form_is_refused_with_its_line(table: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse_table(table, ",", "text", "x")
 
 
 def test_token_files_of_all_kinds_hold_the_same_ids(tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PROMPT, MODEL, OUTPUT = "Prompt", "Model", "Output"
 COMPUTE, MESSAGES = "Computing", "Messages"
+SPECIAL_HELP = "Parse special tokens in text."
+FILES_HELP = "Files, folders or 'patterns*'; - or none is stdin."
+NEWLINES_HELP = "Keep CR LF, or use LF."
 
 
 def model_names(incomplete: str) -> list[str]:
@@ -108,7 +111,7 @@ Output = Annotated[
         help="Write FILE in the format it names.",
     ),
 ]
-Special = Annotated[bool, flag("--special", help="Read <|endoftext|> as the special token.")]
+Special = Annotated[bool, flag("--special", help=SPECIAL_HELP)]
 Debug = Annotated[
     bool,
     flag(

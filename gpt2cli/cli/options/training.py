@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from gpt2cli.cli.options.shared import COMPUTE, MODEL, Device, Offline, Threads, flag, model_names
+from gpt2cli.cli.options.shared import (
+    COMPUTE,
+    MODEL,
+    SPECIAL_HELP,
+    Device,
+    Offline,
+    Threads,
+    flag,
+    model_names,
+)
 from gpt2cli.training.plan.request import DocumentKind
 from gpt2cli.training.plan.settings import OptimizerName, Precision, SizeName
 from gpt2cli.training.run.run_request import RunRequest
@@ -30,7 +39,7 @@ class TrainingOptions(RunRequest):
         typer.Argument(
             metavar="TEXT",
             show_default=False,
-            help="Text, .jsonl, .npy, .u16 or .u32 files; - or none is stdin.",
+            help="Text, tables or token files, or folders; - or none is stdin.",
         ),
     ]
     output: Annotated[
@@ -55,8 +64,9 @@ class TrainingOptions(RunRequest):
     ]
     field: Annotated[
         str | None,
-        _text(metavar="NAME", show_default="text", help="Read JSON Lines, and this field of each."),
+        _text(metavar="NAME", show_default="text", help="Field of JSON Lines, or column of a table."),
     ]
+    special: Annotated[bool | None, flag("--special", rich_help_panel="Text", help=SPECIAL_HELP)]
     valid: Annotated[
         str | None,
         _text(metavar="FILE", show_default="the end of TEXT", help="Held-out file, same formats as TEXT."),

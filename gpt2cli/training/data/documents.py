@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import re
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import InputError
+from gpt2cli.text.reading.separator import SEPARATOR
 
 Ids: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-SEPARATOR = re.compile(rf"^{re.escape(END_OF_TEXT)}\r?(?:\n|\Z)", re.MULTILINE)
 RAW_TOKENS = {".u16": "<u2", ".u32": "<u4"}
 TOKEN_SUFFIXES = (".npy", *RAW_TOKENS)
+MOST_CELL_CHARACTERS = 2**31 - 1
 HELD_OUT_FRACTION = 0.05
 # More slows each evaluation and hardly sharpens its figure.
 HELD_OUT_TOKENS = 32_768
@@ -28,6 +29,38 @@ MANY_DOCUMENTS = 20
 def split_documents(text: str) -> list[str]:
     """Return the documents of a text, separated by lines of `<|endoftext|>`; blank ones are dropped."""
     return [document for document in SEPARATOR.split(text) if document.strip()]
+
+
+def parse_table(text: str, delimiter: str, field: str, name: str) -> list[str]:
+    """Return one column of a CSV or TSV table with a header; messages call the source `name`.
+
+    Raises:
+        InputError: there is no such column, a row has more or fewer cells than the header, or quotation
+            marks do not match.
+    """
+    # The default limit is a few pages.
+    csv.field_size_limit(MOST_CELL_CHARACTERS)
+    rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    documents = []
+    try:
+        header = next(rows, [])
+        if field not in header:
+            raise InputError(
+                f"{name} has no column {field!r}, only {', '.join(repr(cell[:30]) for cell in header[:6])}.",
+                "Name one in `field`.",
+            )
+        column = header.index(field)
+        for row in rows:
+            if row and len(row) != len(header):
+                raise InputError(
+                    f"{name}, line {rows.line_num}: {len(row)} cells under a header of {len(header)}.",
+                    "Quote texts that contain the delimiter.",
+                )
+            if row:
+                documents.append(row[column])
+    except csv.Error as error:
+        raise InputError(f"{name}, line {rows.line_num}: {error}.", "Quote texts as CSV does.") from error
+    return [document for document in documents if document.strip()]
 
 
 def parse_json_lines(text: str, field: str, name: str) -> list[str]:

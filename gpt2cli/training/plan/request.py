@@ -58,6 +58,7 @@ class Request:
     _: KW_ONLY
     document: DocumentKind | None = None
     field: str | None = None
+    special: bool | None = None
     valid: str | Path | None = None
     parent: str | Path | None = None
     size: SizeName | None = None

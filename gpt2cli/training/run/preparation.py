@@ -13,6 +13,7 @@ from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.hub.reporter import Reporter
 from gpt2cli.ops.torch_extra import require_torch
+from gpt2cli.text.reading.notes import TextNotes
 from gpt2cli.training.data.sources import Sources
 from gpt2cli.training.data.texts import TrainingTexts, learn_tokenizer
 from gpt2cli.training.plan.request import Request, require_length
@@ -45,10 +46,17 @@ def prepare(
     kind = (request.document or "marker", request.field)
     texts = TrainingTexts(request.sources, *kind, sources)
     held_out = TrainingTexts([os.fspath(request.valid)], *kind, sources) if request.valid else None
+    all_texts = [texts, held_out] if held_out else [texts]
+    for note in (note for read in all_texts for note in read.notes):
+        reporter.note(note)
     parent = _find_parent(request, folder, offline, reporter)
     with reporter.working("Reading the texts"):
         tokenizer, config = _choose_model(request, texts, parent, offline, reporter)
-        train, valid, documents = _encode(texts, held_out, tokenizer, config)
+        special = bool(request.special)
+        notes = TextNotes(reporter.note, tokenizer, special)
+        for read in all_texts:
+            read.check(notes)
+        train, valid, documents = _encode(texts, held_out, tokenizer, config, special)
     ops = place.open()
     from gpt2cli.model.model import load_model
     from gpt2cli.training.run.training_run import Beginning
@@ -102,7 +110,7 @@ def _choose_model(
 
         tokenizer = open_tokenizer(os.fspath(request.tokenizer), offline=offline, reporter=reporter)
     else:
-        tokenizer = learn_tokenizer(texts, request.vocab)
+        tokenizer = learn_tokenizer(texts, request.vocab, bool(request.special))
     return tokenizer, request.new_config(tokenizer, texts.text_bytes)
 
 
@@ -136,16 +144,20 @@ def _companions(tokenizer: Tokenizer, config: ModelConfig, parent: ModelFiles | 
 
 
 def _encode(
-    texts: TrainingTexts, held_out: TrainingTexts | None, tokenizer: Tokenizer, config: ModelConfig
+    texts: TrainingTexts,
+    held_out: TrainingTexts | None,
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    special: bool,
 ) -> tuple[Ids, Ids, int]:
     """Return the ids to train on, those held out, and the number of documents."""
     from gpt2cli.training.data.documents import count_documents, hold_out
 
-    ids = texts.encode(tokenizer, config.vocab_size)
+    ids = texts.encode(tokenizer, config.vocab_size, special)
     documents = count_documents(ids, tokenizer.eos_id)
     if held_out is None:
         return *hold_out(ids, tokenizer.eos_id), documents
-    valid = held_out.encode(tokenizer, config.vocab_size)
+    valid = held_out.encode(tokenizer, config.vocab_size, special)
     return ids, valid, documents + count_documents(valid, tokenizer.eos_id)
 
 
