@@ -42,7 +42,8 @@ class Hiding:
 sys.modules.update(dict.fromkeys(HIDDEN))
 sys.meta_path.insert(0, Hiding)
 """
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+PR_CAPBSET_DROP = 24
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 
 def run_limited(
@@ -62,7 +63,8 @@ def run_limited(
 
 def obey_permissions() -> None:
     """Have this process refused what a folder forbids, even as root."""
-    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 @pytest.fixture(scope="session", autouse=True)

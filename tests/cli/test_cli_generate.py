@@ -338,7 +338,7 @@ def test_a_missing_cuda_device_is_one_line_and_never_a_fallback(generate: Gpt2) 
 
 def test_invalid_utf8_is_refused_with_its_offset(generate: Gpt2) -> None:
     result = generate(stdin=b"good \xff bad")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert b"offset 5" in result.stderr
 
 

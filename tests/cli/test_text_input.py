@@ -55,7 +55,7 @@ def read_prompt(
         (b"a\n\r\n", "a\n"),
         (b"a\r", "a\r"),
         (b"\n", ""),
-        (b"\xef\xbb\xbf a\r\nb ", "\ufeff a\r\nb "),
+        (b"\xef\xbb\xbf a\r\nb ", " a\r\nb "),
     ],
 )
 def test_one_final_line_end_of_stdin_is_dropped(data: bytes, text: str) -> None:
@@ -123,7 +123,7 @@ def test_the_first_byte_that_is_not_utf8_is_named(tmp_path: Path, data: bytes) -
     assert read_prompt(stdin=data)["error"].startswith(f"standard input: {where}")
     assert read_prompt(file=file) == {
         "error": f"{file}: {where} Convert the text with iconv.",
-        "code": 1,
+        "code": 2,
     }
 
 

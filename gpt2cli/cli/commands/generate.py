@@ -60,7 +60,11 @@ def generate(
 
         completion = complete(completion, generation_config, loaded.files, context, messages)
     from gpt2cli.cli.output.completions import JsonCompletionWriter, TextCompletionWriter
+    from gpt2cli.text.reading.notes import TextNotes
 
+    if text is not None:
+        notes = TextNotes(messages.note, loaded.tokenizer, completion.special, crlf=prompt.newlines is None)
+        notes.check(text, "the prompt")
     run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")

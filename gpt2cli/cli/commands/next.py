@@ -16,6 +16,7 @@ from gpt2cli.cli.output.file_formats import file_format, require_format
 from gpt2cli.cli.output.rows import FORMATS, RowOutput, row_format
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.cli.output.timing import print_timing
+from gpt2cli.text.reading.newlines import Newlines, with_lf
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.messages import Messages
@@ -30,6 +31,9 @@ def next_tokens(
     ] = None,
     file: Annotated[
         str | None, typer.Option("--file", "-f", metavar="FILE", help="Read the text from FILE.")
+    ] = None,
+    newlines: Annotated[
+        Newlines | None, typer.Option(show_default="keep", help=options.NEWLINES_HELP)
     ] = None,
     predictions: NextOptions,
     candidates: CandidateOptions,
@@ -55,13 +59,17 @@ def next_tokens(
     messages = verbosity.messages(output.color)
     settings = predictions.with_candidates(candidates.texts())
     content = read_prompt(text, file, False, messages.note)
+    content = with_lf(content) if newlines == "lf" else content
     settings.require_text(content)
     _note_spaces(content, settings.candidates, messages)
     loaded = model.load(compute, messages)
     start = time.perf_counter()
     from gpt2cli.scoring.continuations import Candidate, Continuations, NextToken
     from gpt2cli.scoring.report import row_columns, row_record
+    from gpt2cli.text.reading.notes import TextNotes
 
+    notes = TextNotes(messages.note, loaded.tokenizer, settings.special, crlf=newlines is None)
+    notes.check(content, "the text")
     continuations = Continuations(loaded, content, settings)
     if continuations.truncated:
         messages.note(f"The text was cut to {len(continuations.ids):,} tokens.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gpt2cli.cli.input.lines import Line, line_blocks
-from gpt2cli.cli.input.text import STDIN, require_stdin
+from gpt2cli.cli.input.text import STDIN, require_stdin, source_name
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import ScoringOptions
@@ -16,6 +16,7 @@ from gpt2cli.cli.output.file_formats import file_format, require_format
 from gpt2cli.cli.output.rows import FORMATS, RowOutput, row_format
 from gpt2cli.cli.output.streams import open_output
 from gpt2cli.cli.output.timing import print_timing
+from gpt2cli.text.reading.folders import named_files
 
 
 @takes_groups
@@ -23,7 +24,7 @@ def rank(
     *,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", show_default=False, help="Files of lines; - or none is stdin."),
+        typer.Argument(metavar="FILE", show_default=False, help=options.FILES_HELP),
     ] = None,
     by: Annotated[
         Literal["mean", "total"],
@@ -53,14 +54,19 @@ def rank(
         require_format("--json", ("text", "json", "jsonl"), named, output)
     if not files:
         require_stdin("Name a FILE, or pipe lines in.")
-    lines = [line for block in line_blocks(files or [STDIN]) for line in block]
     messages = verbosity.messages()
+    names = named_files(files or [STDIN], messages.note)
+    lines = [line for block in line_blocks(names) for line in block]
     loaded = model.load(compute, messages)
     start = time.perf_counter()
     from gpt2cli.scoring.report import row_columns
     from gpt2cli.scoring.rows import Summary
     from gpt2cli.scoring.text_scorer import open_scoring
+    from gpt2cli.text.reading.notes import TextNotes
 
+    notes = TextNotes(messages.note, loaded.tokenizer, settings.special)
+    for line in lines:
+        notes.check(line.text, source_name(line.source))
     scoring = open_scoring(loaded, settings)
     ranked = scoring.ranked(((line, line.text) for line in lines), by)[:best]
     print_timing(messages, loaded, start)

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gpt2cli.cli.input.lines import line_blocks
+from gpt2cli.cli.input.lines import checked_blocks
 from gpt2cli.cli.input.text import read_text, source_name
 from gpt2cli.cli.options import rows as choose
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import ProtocolOptions
 from gpt2cli.cli.output.rows import RowOutput
-from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
+from gpt2cli.cli.output.streams import open_output
 from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.input.sources import Sources
+    from gpt2cli.cli.output.messages import Messages
     from gpt2cli.scoring.pairs.sentences import Sentence
-    from gpt2cli.scoring.settings import By, Split
     from gpt2cli.scoring.text_scorer import Scoring
+    from gpt2cli.text.reading.notes import TextNotes
 
 
 @takes_groups
@@ -40,8 +40,9 @@ def score(
     """Print how surprising each token of a text is.
 
     A FILE is a document, and every byte counts, the last line end too. `--split` ends documents at line ends
-    or at lines of `<|endoftext|>`. In `--pairs`, [brackets] mark regions. Without BOS, the first token has no
-    score. Rows of words also have `surprisal_corrected`: with the white space after a word, not before.
+    or at lines of `<|endoftext|>`. In `--pairs`, [brackets] or [np: brackets with a label] mark regions.
+    Without BOS, the first token has no score. Rows of words also have `surprisal_corrected`: with the white
+    space after a word, not before.
 
     `gpt2 score --text "The cat sat on the mat." --by word`
 
@@ -59,54 +60,60 @@ def score(
     from gpt2cli.scoring.condition import parse_condition, passing
 
     condition = None if selection.keep is None else parse_condition(selection.keep)
-    sentences = None if selection.pairs is None else _read_pairs(selection.pairs)
-    sources = None if condition or sentences else source.open()
+    names = source.names(messages.note)
+    sentences = None if selection.pairs is None else _read_pairs(selection.pairs, messages)
+    sources = None if condition or sentences else source.open(names)
     loaded = model.load(compute, messages)
     from gpt2cli.scoring.text_scorer import open_scoring
 
+    notes = settings.notes(messages.note, loaded.tokenizer, rows if sources else None)
     scoring = open_scoring(loaded, settings)
     start = time.perf_counter()
     with open_output(target) as write:
-        aligned = target is None and not output_format.tsv and stdout_is_terminal()
-        table = RowOutput(output_format.kind(named), write, aligned)
+        table = RowOutput(output_format.kind(named), write, output_format.aligns(target))
         if condition:
-            for block in line_blocks(source.names):
+            for block in checked_blocks(names, notes):
                 for line in passing(scoring, ((line, line.text) for line in block), condition):
                     write(line.data)
         elif sentences:
-            _write_pairs(scoring, sentences, table)
+            _write_pairs(scoring, sentences, notes, table)
         elif sources and (selection.view or named in choose.PICTURES):
             from gpt2cli.cli.output.score_view import View, show_view
 
-            view = View(scoring, sources, by == "word", rows.split)
+            view = View(scoring, sources.checked(notes), by == "word", rows.split, settings.newlines)
             show_view(view, named, write, to_stdout=target is None, color=output.color)
         elif sources:
-            _write_rows(scoring, sources, by, rows.split, table)
+            from gpt2cli.scoring.report import Report
+
+            # Other formats have no place for documents next to rows.
+            keeps = table.kind == "json"
+            places = sources.are_files, sources.are_several
+            report = Report(scoring, by, rows.split, *places, keeps, settings.newlines)
+            table.write_rows(
+                scoring.metadata, report.columns, report.records(sources.checked(notes)), report.extra
+            )
     print_timing(messages, loaded, start)
     if sources and sources.failed:
         raise typer.Exit(1)
 
 
-def _read_pairs(source: str) -> list[Sentence]:
-    from gpt2cli.scoring.pairs.sentences import parse_pairs
+def _read_pairs(source: str, messages: Messages) -> list[Sentence]:
+    from gpt2cli.scoring.pairs.sentences import missing_conditions, parse_pairs
 
-    return parse_pairs(read_text(source), source_name(source))
+    name = source_name(source)
+    sentences = parse_pairs(read_text(source), name)
+    if missing := missing_conditions(sentences):
+        messages.note(f"note: {name}: {missing}")
+    return sentences
 
 
-def _write_pairs(scoring: Scoring, sentences: Sequence[Sentence], table: RowOutput) -> None:
+def _write_pairs(scoring: Scoring, sentences: Sequence[Sentence], notes: TextNotes, table: RowOutput) -> None:
     from gpt2cli.scoring.pairs.comparison import ContrastRow, compare_pairs
     from gpt2cli.scoring.report import row_columns
 
+    for sentence in sentences:
+        notes.check(sentence.text.content, f"line {sentence.line} of the pairs")
     compared = compare_pairs(scoring, sentences)
     extra = {"contrasts": [vars(contrast) for contrast in compared.contrasts]}
     records = compared.records(with_means=table.kind == "tsv")
     table.write_rows(scoring.metadata, row_columns(ContrastRow), records, lambda: extra)
-
-
-def _write_rows(scoring: Scoring, sources: Sources, by: By, split: Split | None, table: RowOutput) -> None:
-    from gpt2cli.scoring.report import Report
-
-    # Other formats have no place for documents next to rows.
-    keeps = table.kind == "json"
-    report = Report(scoring, by, split, sources.are_files, sources.are_several, keeps_documents=keeps)
-    table.write_rows(scoring.metadata, report.columns, report.records(sources), report.extra)

@@ -57,14 +57,15 @@ def tokenize(
     """
     named = check_form(source, encoding, form, output)
     form = form.with_format(named)
-    sources = source.open()
-    opened = tokenizer.open(verbosity.messages())
+    messages = verbosity.messages()
+    sources = source.open(messages.note)
+    opened = tokenizer.open(messages)
     to_ids = encoding.reader(opened, form.decode)
     # A progress bar would overwrite output on the same terminal.
     silent = verbosity.quiet or (output is None and sys.stdout is not None and sys.stdout.isatty())
     with (
         form.open_writer(opened, len(sources), output, named, color) as writer,
-        byte_progress(Messages(silent), source.size()) as watched,
+        byte_progress(Messages(silent), source.size(sources)) as watched,
     ):
 
         def read(name: str | None) -> Iterator[array[int]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
+from typing import TYPE_CHECKING
 
-from gpt2cli.cli.input.text import open_source, source_name
+from gpt2cli.cli.input.text import source_chunks, source_name
 from gpt2cli.errors import InputError
+
+if TYPE_CHECKING:
+    from gpt2cli.text.reading.notes import TextNotes
 
 BLOCK_BYTES = 1 << 16
 
@@ -26,23 +29,27 @@ def line_blocks(sources: Sequence[str]) -> Iterator[list[Line]]:
     """Yield the lines of sources in blocks, as soon as they arrive; `-` is standard input.
 
     Raises:
+        UsageError: standard input is closed.
         InputError: a source cannot be read, or a line is not UTF-8.
     """
     for source in sources:
         number = 1
-        try:
-            with open_source(source) as file:
-                for block in _blocks(file):
-                    yield [_line(data, source, number + index) for index, data in enumerate(block)]
-                    number += len(block)
-        except OSError as error:
-            raise InputError(f"{source_name(source)}: {error.strerror}.") from error
+        for block in _blocks(source_chunks(source, BLOCK_BYTES)):
+            yield [_line(data, source, number + index) for index, data in enumerate(block)]
+            number += len(block)
 
 
-def _blocks(file: BufferedReader) -> Iterator[list[bytes]]:
+def checked_blocks(sources: Sequence[str], notes: TextNotes) -> Iterator[list[Line]]:
+    """Yield the lines of sources as `line_blocks` does, after notes on them."""
+    for block in line_blocks(sources):
+        for line in block:
+            notes.check(line.text, source_name(line.source))
+        yield block
+
+
+def _blocks(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
     rest = b""
-    # Unlike read, read1 returns what a pipe has so far, so that a slow writer's lines are not held back.
-    while data := file.read1(BLOCK_BYTES):
+    for data in chunks:
         *lines, rest = (rest + data).split(b"\n")
         if lines:
             yield [line + b"\n" for line in lines]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from gpt2cli.cli.input.text import STDIN, argument_text, read_text
+from gpt2cli.cli.input.text import STDIN, argument_text, read_text, source_name
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import InputError
+
+if TYPE_CHECKING:
+    from gpt2cli.text.reading.notes import TextNotes
 
 
 class Sources:
@@ -34,6 +38,12 @@ class Sources:
             content = self._try_to_read(file)
             if content is not None:
                 yield file, content
+
+    def checked(self, notes: TextNotes) -> Iterator[tuple[str | None, str]]:
+        """Yield names and texts, each after the notes on it."""
+        for name, text in self:
+            notes.check(text, "the text" if name is None else source_name(name))
+            yield name, text
 
     def _try_to_read(self, file: str) -> str | None:
         try:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
 from gpt2cli.errors import InputError, UsageError
-from gpt2cli.text.text_blocks import decode_utf8, read_chunks
+from gpt2cli.text.text_blocks import CHUNK_BYTES, decode_utf8
 
 STDIN = "-"
+STDIN_CLOSED = "standard input is closed."
 STDIN_IGNORED = "note: stdin ignored because a PROMPT was given; use - to read it"
 
 
@@ -24,8 +25,8 @@ def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: 
     One final line ending of a file or of standard input is dropped, unless `keep_newline` is true.
 
     Raises:
-        UsageError: both are given, or neither is and standard input is a terminal.
-        InputError: the text cannot be read or is not UTF-8.
+        UsageError: both are given, or neither is and standard input is a terminal, or the text is not UTF-8.
+        InputError: the text cannot be read.
     """
     if prompt is not None and file is not None:
         raise UsageError("PROMPT and --file exclude each other.", "Give one of them.")
@@ -35,7 +36,8 @@ def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: 
         return argument_text(prompt, "PROMPT")
     if prompt is None and file is None:
         require_stdin("Give a PROMPT or --file FILE, or pipe text in.")
-    text = read_text(STDIN if file is None else str(file))
+    source = STDIN if file is None else str(file)
+    text = _prompt_text(read_bytes(source), source_name(source))
     return text if keep_newline else _without_final_newline(text)
 
 
@@ -43,9 +45,11 @@ def require_stdin(hint: str) -> None:
     """Check that standard input can be read without being named by `-`.
 
     Raises:
-        UsageError: it is a terminal, where the command would seem to hang.
+        UsageError: it is closed, or a terminal, where the command would seem to hang.
     """
-    if sys.stdin is not None and sys.stdin.isatty():
+    if sys.stdin is None:
+        raise UsageError(STDIN_CLOSED, hint)
+    if sys.stdin.isatty():
         raise UsageError("There is nothing to read: standard input is a terminal.", hint)
 
 
@@ -62,50 +66,58 @@ def argument_text(text: str, name: str) -> str:
     """Return an argument's text.
 
     Raises:
-        InputError: it is not UTF-8.
+        UsageError: it is not UTF-8.
     """
+    return _prompt_text(argument_bytes(text), name)
+
+
+def argument_bytes(text: str) -> bytes:
+    """Return an argument's bytes, without a byte order mark."""
     # In arguments, bytes that the locale cannot decode become lone surrogates.
-    return decode_utf8(text.encode("utf-8", "surrogateescape"), name)
+    return text.encode("utf-8", "surrogateescape").removeprefix(BOM_UTF8)
 
 
 def read_bytes(source: str) -> bytes:
-    """Return the bytes of a file, or of standard input for `-`.
+    """Return the bytes of a text in a file, or in standard input for `-`.
 
     Raises:
-        InputError: it cannot be read.
+        UsageError, InputError: as `source_chunks` does.
     """
-    try:
-        if source != STDIN:
-            return Path(source).read_bytes()
-        if sys.stdin is None:
-            raise InputError("standard input is closed.")
-        return sys.stdin.buffer.read()
-    except OSError as error:
-        raise InputError(f"{source_name(source)}: {error.strerror}.") from error
+    return b"".join(source_chunks(source))
 
 
-def source_chunks(source: str) -> Iterator[bytes]:
-    """Yield the bytes of a file, or of standard input for `-`, as they arrive.
+def source_chunks(source: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """Yield the bytes of a text in a file, or in standard input for `-`, as they arrive.
 
     Raises:
-        InputError: it cannot be read.
+        UsageError: standard input is closed.
+        InputError: the text cannot be read or decompressed.
     """
+    # A prompt that is an argument needs none of this.
+    from gpt2cli.text.reading.chunks import file_chunks, stream_chunks
+
+    if source != STDIN:
+        yield from file_chunks(source, size)
+        return
+    if sys.stdin is None:
+        raise UsageError(STDIN_CLOSED)
     try:
-        with open_source(source) as stream:
-            yield from read_chunks(stream)
+        yield from stream_chunks(cast("BufferedReader", sys.stdin.buffer), size)
     except OSError as error:
         raise InputError(f"{source_name(source)}: {error.strerror}.") from error
 
 
 def bytes_to_read(sources: Iterable[str]) -> int | None:
-    """Return the size of all sources in bytes, or None if one of them is not a regular file."""
+    """Return how many bytes all sources have, or None if one is compressed or not a regular file."""
+    from gpt2cli.text.reading.compression import is_compressed
+
     total = 0
     for source in sources:
         try:
             status = os.fstat(0) if source == STDIN else Path(source).stat()
         except OSError:
             continue
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or is_compressed(source):
             return None
         total += status.st_size
     return total
@@ -124,18 +136,11 @@ def source_name(source: str) -> str:
     return "standard input" if source == STDIN else source
 
 
-def open_source(source: str) -> AbstractContextManager[BufferedReader]:
-    """Open a file, or standard input for `-`, which stays open.
-
-    Raises:
-        InputError: standard input is closed.
-        OSError: the file cannot be opened.
-    """
-    if source != STDIN:
-        return Path(source).open("rb")
-    if sys.stdin is None:
-        raise InputError("standard input is closed.")
-    return nullcontext(cast("BufferedReader", sys.stdin.buffer))
+def _prompt_text(data: bytes, name: str) -> str:
+    try:
+        return decode_utf8(data, name)
+    except InputError as error:
+        raise UsageError(error.message, error.hint) from error
 
 
 def _without_final_newline(text: str) -> str:

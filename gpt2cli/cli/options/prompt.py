@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from gpt2cli.cli.input.text import is_file, read_prompt
-from gpt2cli.cli.options.shared import PROMPT, flag
+from gpt2cli.cli.options.shared import NEWLINES_HELP, PROMPT, flag
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import UsageError
+from gpt2cli.text.reading.newlines import Newlines, with_lf
 
 _prompt_flag = partial(flag, rich_help_panel=PROMPT)
 
@@ -33,6 +34,10 @@ class PromptOptions:
     keep_newline: Annotated[
         bool, _prompt_flag("--keep-newline", help="Keep the final newline of FILE or stdin.")
     ] = False
+    newlines: Annotated[
+        Newlines | None,
+        typer.Option(rich_help_panel=PROMPT, show_default="keep", help=NEWLINES_HELP),
+    ] = None
     unconditional: Annotated[
         bool, _prompt_flag("--unconditional", help="Start from the beginning-of-text token.")
     ] = False
@@ -42,8 +47,8 @@ class PromptOptions:
         """Return the prompt, or None if generation is unconditional.
 
         Raises:
-            UsageError: two prompts were given, the prompt is empty, or stdin is a terminal.
-            InputError: the prompt cannot be read or is not UTF-8.
+            UsageError: two prompts were given, the prompt is empty or not UTF-8, or stdin is a terminal.
+            InputError: the prompt cannot be read.
         """
         if self.unconditional:
             if self.prompt is not None or self.file is not None:
@@ -54,4 +59,4 @@ class PromptOptions:
             raise UsageError("The prompt is empty.", "Use --unconditional to start without a prompt.")
         if self.prompt and is_file(self.prompt):
             messages.note(f"note: {self.prompt} is also a file; -f {self.prompt} reads the prompt from it")
-        return text
+        return with_lf(text) if self.newlines == "lf" else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -15,10 +15,12 @@ from gpt2cli.cli.input.sources import Sources
 from gpt2cli.cli.input.text import STDIN, require_stdin
 from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
 from gpt2cli.cli.options.scoring import ProtocolOptions
-from gpt2cli.cli.options.shared import flag
+from gpt2cli.cli.options.shared import FILES_HELP, flag
 from gpt2cli.cli.output.file_formats import FileFormat, file_format, option_label
 from gpt2cli.cli.output.rows import FORMATS, Format, row_format
+from gpt2cli.cli.output.streams import stdout_is_terminal
 from gpt2cli.errors import UsageError
+from gpt2cli.text.reading.folders import named_files
 
 INPUT, FORMAT, SELECTION = "Input and rows", "Format", "Instead of rows"
 FORMAT_FLAGS = [f"--{name}" for name in FORMATS]
@@ -28,6 +30,7 @@ EXCLUSIVE = (
     *combinations(FORMAT_FLAGS, 2),
     *conflicts_of("--pairs", ("FILE", "--text", "--by", "--split", "--protocol", "--filter")),
     *conflicts_of("--pairs", ("--csv", "--jsonl")),
+    *(("--newlines", name) for name in ("--pairs", "--filter")),
     *conflicts_of("--filter", ("--text", "--by", "--split", "--protocol", *FORMAT_FLAGS)),
     *conflicts_of("--view", ("--pairs", "--filter", "--protocol", *FORMAT_FLAGS)),
 )
@@ -43,14 +46,17 @@ class SourceOptions:
 
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", show_default=False, help="Files to score; - or none is stdin."),
+        typer.Argument(metavar="FILE", show_default=False, help=FILES_HELP),
     ] = None
     text: Annotated[str | None, _input("--text", metavar="TEXT", help="Score TEXT instead of files.")] = None
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Return the files, `-` being standard input."""
-        return self.files or [STDIN]
+    def names(self, note: Callable[[str], None]) -> Sequence[str]:
+        """Return the files, also those of folders and patterns; `-` is standard input.
+
+        Raises:
+            InputError: a folder holds no text.
+        """
+        return named_files(self.files or [STDIN], note)
 
     def require(self) -> None:
         """Check that there is something to read.
@@ -61,13 +67,13 @@ class SourceOptions:
         if not self.files and self.text is None:
             require_stdin("Name a FILE, use --text, or pipe text in.")
 
-    def open(self) -> Sources:
-        """Return the texts.
+    def open(self, names: Sequence[str]) -> Sources:
+        """Return the texts of `names`, or the one that was given.
 
         Raises:
             InputError: the only one cannot be read.
         """
-        return Sources(self.files, self.text)
+        return Sources(names if self.files else None, self.text)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,6 +102,10 @@ class OutputFormat:
     def kind(self, named: FileFormat | None) -> Format:
         """Return the format that was chosen by an option or a file's name, TSV by default."""
         return next((name for name in FORMATS if getattr(self, name)), row_format(named))
+
+    def aligns(self, output: Path | None) -> bool:
+        """Return whether TSV that was not asked for is a table for a terminal instead."""
+        return output is None and not self.tsv and stdout_is_terminal()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,6 +155,7 @@ def check_conflicts(
         "--pairs": selection.pairs is not None,
         "--filter": selection.keep is not None,
         "--protocol": settings.protocol is not None,
+        "--newlines": settings.newlines is not None,
         "--view": selection.view or named in PICTURES,
         **{f"--{name}": getattr(output_format, name) or name == named for name in FORMATS},
     }

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gpt2cli.cli.options.escapes import escape_notes
-from gpt2cli.cli.options.shared import OUTPUT, PROMPT, flag
+from gpt2cli.cli.options.shared import OUTPUT, PROMPT, SPECIAL_HELP, flag
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.settings import SampleSettings, StopAt, TextBias
 
@@ -57,9 +57,7 @@ GenerationConfig = Annotated[
 class CompletionOptions(SampleSettings):
     """How a prompt is continued."""
 
-    special: Annotated[
-        bool, flag("--special", rich_help_panel=PROMPT, help="Read <|endoftext|> as the special token.")
-    ]
+    special: Annotated[bool, flag("--special", rich_help_panel=PROMPT, help=SPECIAL_HELP)]
     bos: Annotated[
         bool | None,
         flag(

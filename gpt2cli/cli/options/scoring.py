@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gpt2cli.cli.input.text import argument_text
 from gpt2cli.cli.options.sampling import Truncate
-from gpt2cli.cli.options.shared import flag
+from gpt2cli.cli.options.shared import NEWLINES_HELP, SPECIAL_HELP, flag
 from gpt2cli.scoring.settings import NextSettings, ScoringSettings
+from gpt2cli.text.reading.newlines import Newlines
+
+if TYPE_CHECKING:
+    from gpt2cli.cli.options.rows import RowOptions
+    from gpt2cli.text.reading.notes import TextNotes
+    from gpt2cli.text.tokenizer import Tokenizer
 
 SCORING = "Scoring"
 
 _scoring = partial(typer.Option, rich_help_panel=SCORING)
 _scoring_flag = partial(flag, rich_help_panel=SCORING)
 
+Special = Annotated[bool, _scoring_flag("--special", help=SPECIAL_HELP)]
 Unit = Annotated[Literal["bits", "nats"], _scoring("--unit", metavar="UNIT", help="bits or nats.")]
 Bos = Annotated[
     bool | None,
@@ -45,6 +52,7 @@ BatchSize = Annotated[
 class ScoringOptions(ScoringSettings):
     """How texts are scored."""
 
+    special: Special
     unit: Unit
     bos: Bos
     window: Window
@@ -55,6 +63,8 @@ class ScoringOptions(ScoringSettings):
 class ProtocolOptions(ScoringSettings):
     """How texts are scored, by this tool's own scheme or as another tool does."""
 
+    special: Special
+    newlines: Annotated[Newlines | None, _scoring(show_default="keep", help=NEWLINES_HELP)]
     unit: Unit
     bos: Bos
     window: Window
@@ -66,6 +76,15 @@ class ProtocolOptions(ScoringSettings):
         ),
     ]
     batch_size: BatchSize
+
+    def notes(self, note: Callable[[str], None], tokenizer: Tokenizer, rows: RowOptions | None) -> TextNotes:
+        """Return what notes the texts of rows deserve; None stands for lines, which are their own texts."""
+        from gpt2cli.text.reading.notes import TextNotes
+
+        split = rows and rows.split
+        crlf = rows is not None and split != "line" and self.newlines is None
+        separated = None if rows is None else split == "endoftext"
+        return TextNotes(note, tokenizer, self.special, crlf=crlf, separated=separated)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,6 +123,7 @@ class CandidateOptions:
 class NextOptions(NextSettings):
     """How the next token is predicted."""
 
+    special: Special
     top: Annotated[int, typer.Option("--top", "-k", min=1, metavar="K", help="Print the K likeliest tokens.")]
     unit: Annotated[Literal["bits", "nats"], _scoring("--unit", metavar="UNIT", help="bits or nats.")]
     bos: Annotated[

@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gpt2cli.cli.input.text import STDIN, bytes_to_read, require_stdin, source_chunks, source_name
+from gpt2cli.cli.input.text import (
+    STDIN,
+    argument_bytes,
+    bytes_to_read,
+    require_stdin,
+    source_chunks,
+    source_name,
+)
 from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
-from gpt2cli.cli.options.shared import Offline, Special, flag, model_option
+from gpt2cli.cli.options.shared import FILES_HELP, Offline, Special, flag, model_option
 from gpt2cli.cli.output.file_formats import FileFormat, file_format, option_label, require_format
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
 from gpt2cli.errors import InputError, UsageError
+from gpt2cli.text.reading.folders import named_files
 from gpt2cli.text.token_files import Format
 
 if TYPE_CHECKING:
@@ -57,19 +65,20 @@ class SourceOptions:
 
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", show_default=False, help="Files to read; - or none is stdin."),
+        typer.Argument(metavar="FILE", show_default=False, help=FILES_HELP),
     ] = None
     text: Annotated[str | None, typer.Option(metavar="TEXT", help="Take TEXT instead of files.")] = None
 
-    def open(self) -> Sequence[str | None]:
-        """Return the sources as the user named them; None is --text, or standard input.
+    def open(self, note: Callable[[str], None]) -> Sequence[str | None]:
+        """Return the sources, also those of folders and patterns; None is --text, or standard input.
 
         Raises:
             UsageError: standard input would be read, and is a terminal.
+            InputError: a folder holds no text.
         """
         if not self.files and self.text is None:
             require_stdin("Name a FILE, use --text, or pipe text in.")
-        return self.files or [None]
+        return named_files(self.files, note) if self.files else [None]
 
     def chunks(self, source: str | None) -> Iterator[bytes]:
         """Yield the bytes of a source.
@@ -78,8 +87,7 @@ class SourceOptions:
             InputError: it cannot be read.
         """
         if source is None and self.text is not None:
-            # Bytes that the locale could not decode are lone surrogates in an argument.
-            yield self.text.encode("utf-8", "surrogateescape")
+            yield argument_bytes(self.text)
             return
         try:
             yield from source_chunks(source or STDIN)
@@ -92,9 +100,9 @@ class SourceOptions:
         """Return the name of a source for messages."""
         return "--text" if source is None and self.text is not None else source_name(source or STDIN)
 
-    def size(self) -> int | None:
+    def size(self, sources: Sequence[str | None]) -> int | None:
         """Return the bytes of all sources, None if unknown."""
-        return None if self.text is not None else bytes_to_read(self.files or [STDIN])
+        return None if self.text is not None else bytes_to_read(source or STDIN for source in sources)
 
 
 @dataclass(frozen=True)

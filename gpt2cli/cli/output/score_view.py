@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from gpt2cli.cli.input.sources import Sources
 from gpt2cli.cli.output.streams import Write, stdout_is_terminal, terminal_columns, wants_color
 from gpt2cli.scoring.rows import TokenRow, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
@@ -13,6 +12,7 @@ from gpt2cli.scoring.settings import Split, Unit
 from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, legend, lines_of, parts_of, shade
 from gpt2cli.scoring.text_scorer import Scoring
 from gpt2cli.scoring.words import WordRow, word_rows
+from gpt2cli.text.reading.newlines import Newlines, with_lf
 
 # Bars below uncolored text, as tall as its surprisal.
 BARS = " ▁▂▃▄▅▆▇█"
@@ -25,14 +25,15 @@ class View:
     """The tokens or words of sources to shade, and the scoring to use."""
 
     scoring: Scoring
-    sources: Sources
+    sources: Iterable[tuple[str | None, str]]
     words: bool
     split: Split | None
+    newlines: Newlines | None = None
 
     def parts(self) -> Iterator[Part]:
         """Yield the parts of all texts, with an empty line between texts."""
-        sources, split, words = self.sources, self.split, self.words
-        texts = ((name, text) for name, content in sources for text in split_texts(content, split))
+        sources, words = self.sources, self.words
+        texts = ((name, text) for name, content in sources for text in _texts(content, self))
         rows: Callable[[Iterable[ScoredToken], Unit], Iterable[TokenRow | WordRow]]
         rows = word_rows if words else token_rows
         for index, (_, text, tokens) in enumerate(self.scoring.scorer.tokens(texts, words)):
@@ -89,6 +90,12 @@ def terminal_legend(shaded: bool) -> Iterator[bytes]:
     for line in lines_of(marks, terminal_columns()):
         text = "".join(_shaded(placed) if shaded else placed.part.text for placed in line)
         yield f"{text.rstrip()}\n".encode()
+
+
+def _texts(content: str, view: View) -> Iterator[Text]:
+    # A picture shows the places in the text that is scored, not those in its file.
+    whole = with_lf(content) if view.newlines == "lf" else content
+    return split_texts(whole, view.split)
 
 
 def _stretch(row: TokenRow | WordRow, text: Text) -> Shaded:
