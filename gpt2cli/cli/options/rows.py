@@ -20,7 +20,6 @@ from gpt2cli.cli.output.file_formats import FileFormat, file_format, option_labe
 from gpt2cli.cli.output.rows import FORMATS, Format, row_format
 from gpt2cli.cli.output.streams import stdout_is_terminal
 from gpt2cli.errors import UsageError
-from gpt2cli.text.reading.folders import named_files
 
 INPUT, FORMAT, SELECTION = "Input and rows", "Format", "Instead of rows"
 FORMAT_FLAGS = [f"--{name}" for name in FORMATS]
@@ -56,7 +55,11 @@ class SourceOptions:
         Raises:
             InputError: a folder holds no text.
         """
-        return named_files(self.files or [STDIN], note)
+        if not self.files:
+            return [STDIN]
+        from gpt2cli.text.reading.folders import named_files
+
+        return named_files(self.files, note)
 
     def require(self) -> None:
         """Check that there is something to read.

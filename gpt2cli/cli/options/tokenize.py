@@ -27,7 +27,6 @@ from gpt2cli.cli.output.file_formats import FileFormat, file_format, option_labe
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
 from gpt2cli.errors import InputError, UsageError
-from gpt2cli.text.reading.folders import named_files
 from gpt2cli.text.token_files import Format
 
 if TYPE_CHECKING:
@@ -78,7 +77,11 @@ class SourceOptions:
         """
         if not self.files and self.text is None:
             require_stdin("Name a FILE, use --text, or pipe text in.")
-        return named_files(self.files, note) if self.files else [None]
+        if not self.files:
+            return [None]
+        from gpt2cli.text.reading.folders import named_files
+
+        return named_files(self.files, note)
 
     def chunks(self, source: str | None) -> Iterator[bytes]:
         """Yield the bytes of a source.

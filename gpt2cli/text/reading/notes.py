@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.reading.newlines import CRLF
-from gpt2cli.text.reading.separator import SEPARATOR, without_separators
 
 if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
@@ -44,6 +43,11 @@ class TextNotes:
         if self._crlf and CRLF in text:
             self._crlf = False
             self._note(f"note: {name} has CR LF line ends, and CR is read as text; `newlines` lf drops it")
+        if not any(token in text for token in (*self._plain, *self._unknown)):
+            return
+        # Hardly any text gets here.
+        from gpt2cli.text.reading.separator import SEPARATOR, without_separators
+
         if self._separated:
             text = without_separators(text)
         plain = [token for token in self._plain if token in text]
