@@ -20,15 +20,15 @@ _NAMES = {
     "repetition_penalty": "repetition_penalty",
     "no_repeat_ngram_size": "no_repeat_ngram",
     "max_new_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
 }
-_WHOLE = ("top_k", "no_repeat_ngram_size", "max_new_tokens")
+_WHOLE = ("top_k", "no_repeat_ngram_size", "max_new_tokens", "min_new_tokens")
 # What these do is not done here; the values do nothing.
 _UNKNOWN = {
     "num_beams": 1,
     "num_return_sequences": 1,
     "typical_p": 1.0,
     "min_length": 0,
-    "min_new_tokens": 0,
     # What transformers once put into every file.
     "max_length": 20,
     "bad_words_ids": None,

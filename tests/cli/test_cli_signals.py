@@ -66,7 +66,7 @@ def test_a_signal_leaves_nothing_of_an_output_file(
     reader, writer = os.pipe()
     words = [str(text) if word == "TEXT" else word for word in arguments]
     process = start(
-        [*words, "-m", str(checkpoint), "-o", str(folder / "out.txt")],
+        [*words, "-m", str(checkpoint), "-o", str(folder / "out")],
         environment,
         stdin=reader,
         stderr=subprocess.PIPE,

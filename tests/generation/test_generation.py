@@ -107,8 +107,7 @@ def test_no_end_token_comes_before_the_least_number_of_tokens_as_in_transformers
         eos_token_id=ends,
         pad_token_id=0,
     )[0, len(PROMPT) :].tolist()
-    # The ids that one end token leaves are those of both until the other is chosen.
-    settings = GenerationSettings(40, end_id=expected[-1], speculate=speculate)
+    settings = GenerationSettings(40, ends, speculate=speculate)
     sampler = Sampler(GREEDY, 0, min_tokens=17, end_ids=ends)
     generation = Generation(model, prefill(model, PROMPT, 40), sampler, settings)
     assert [token.id for token in generation] == expected[:-1]

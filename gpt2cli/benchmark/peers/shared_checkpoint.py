@@ -8,6 +8,7 @@ from pathlib import Path
 from gpt2cli.checkpoint.saving import save_model
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS
 from gpt2cli.hub.model_files import ModelFiles
+from gpt2cli.text.stored.saving import tokenizer_files
 from gpt2cli.text.tokenizer import Tokenizer
 
 
@@ -21,7 +22,7 @@ def share_checkpoint(files: ModelFiles, tokenizer: Tokenizer, folder: Path) -> N
     config, weights = files.read_checkpoint(notes.append)
     if files.adapter or notes:
         arrays = {name: tensor.array for name, tensor in weights.items()}
-        save_model(folder, config, arrays, tokenizer.to_json())
+        save_model(folder, config, arrays, tokenizer_files(tokenizer, config))
         return
     (folder / CONFIG).symlink_to(files.config.resolve())
     for path in files.weights:

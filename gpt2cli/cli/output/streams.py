@@ -98,9 +98,11 @@ def open_output(path: Path | None, *, as_list: bool = False) -> Iterator[Write]:
     Raises:
         OSError: writing failed.
     """
-    with open_stdout() if path is None else _opened(path) as write:
-        with json_list(write) if as_list else nullcontext(write) as opened:
-            yield opened
+    with (
+        open_stdout() if path is None else _opened(path) as write,
+        json_list(write) if as_list else nullcontext(write) as opened,
+    ):
+        yield opened
 
 
 @contextmanager
