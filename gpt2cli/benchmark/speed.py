@@ -21,7 +21,7 @@ from gpt2cli.benchmark.settings import SpeedSettings, with_threads
 from gpt2cli.benchmark.workload import fit_workload
 from gpt2cli.checkpoint.ending_signals import undone_if_killed
 from gpt2cli.hub.reporter import Reporter
-from gpt2cli.model.loading import LoadedModel, one_thread_suits
+from gpt2cli.model.loading import LoadedModel
 from gpt2cli.ops.compute import Compute
 
 
@@ -45,8 +45,7 @@ def measure_speed(
     settings.check()
     reporter = reporter or Reporter()
     conditions = _conditions(name, loaded, compute, settings)
-    # A process must compute as it would by default, where decoding with a small model takes one thread.
-    own_compute = replace(compute, threads=1 if one_thread_suits(compute, loaded) else conditions.threads)
+    own_compute = replace(compute, threads=conditions.threads)
     own = own_engine(conditions, own_compute, lambda tokens: generate(own_compute, tokens))
     with TemporaryDirectory(prefix="gpt2-bench-") as folder, undone_if_killed(partial(rmtree, folder)):
         peers, missing = _find_peers(settings.peers, conditions, Path(folder), reporter)

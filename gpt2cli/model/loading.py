@@ -10,16 +10,12 @@ from gpt2cli.hub.known_models import BUNDLED_MODEL
 from gpt2cli.hub.model_files import ModelFiles, fetch_model, find_model
 from gpt2cli.hub.reporter import Reporter
 from gpt2cli.ops.compute import Compute
-from gpt2cli.ops.threads import set_blas_threads, threads_are_chosen
 
 if TYPE_CHECKING:
     from gpt2cli.model.model import Model
     from gpt2cli.text.tokenizer import Tokenizer
 
 DEFAULT_MODEL = "gpt2"
-# With fewer bytes of weights, a second thread gains 10% on an idle machine but takes five times as long on a
-# busy one, where each product waits for a thread that is not running.
-SMALL_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,11 +31,6 @@ class LoadedModel:
         ops = self.model.ops
         return f"{type(self).__name__}({self.files.name!r}, {ops.name}, {ops.device_name}, {ops.dtype_name})"
 
-    @property
-    def files_size(self) -> int:
-        """The size of the weight files in bytes."""
-        return sum(path.stat().st_size for path in self.files.weights_files)
-
 
 def load(
     name: str | None,
@@ -52,8 +43,7 @@ def load(
     """Load a model, downloading it first if necessary.
 
     If `name` is None, load GPT-2 if it is downloaded, else the bundled model. For decoding, which reads all
-    weights for each token, the head gets a screen if the backend supports it, and a small model on numpy
-    uses one thread.
+    weights for each token, the head gets a screen if the backend supports it.
 
     Raises:
         UsageError, Error: as `open_backend` does.
@@ -78,16 +68,7 @@ def load(
         reporter.finish("tokenizer")
     for note in tokenizer.notes:
         reporter.note(note)
-    loaded = LoadedModel(files, tokenizer, model, time.perf_counter() - start)
-    if for_decoding and one_thread_suits(compute, loaded):
-        set_blas_threads(1)
-    return loaded
-
-
-def one_thread_suits(compute: Compute, loaded: LoadedModel) -> bool:
-    """Return whether to decode on one thread: the model is small and the user set no number of threads."""
-    is_free = compute.threads is None and not threads_are_chosen()
-    return is_free and loaded.model.ops.name == "numpy" and loaded.files_size < SMALL_BYTES
+    return LoadedModel(files, tokenizer, model, time.perf_counter() - start)
 
 
 def _default_name(reporter: Reporter) -> str:

@@ -10,7 +10,12 @@ from typing import Any
 
 from gpt2cli.errors import Error, UsageError
 from gpt2cli.ops.operations import Ops, Storage
-from gpt2cli.ops.threads import available_cores, blas_threads, set_blas_threads, threads_from_environment
+from gpt2cli.ops.threads import (
+    available_cores,
+    set_blas_threads,
+    sleeping_threads,
+    threads_from_environment,
+)
 from gpt2cli.ops.torch_extra import INSTALL_TORCH, torch_is_installed, torch_needed_by
 
 BACKENDS = ("auto", "compiled", "numpy", "torch")
@@ -53,13 +58,10 @@ def _open(device: str, backend: str, dtype: str, threads: int | None, quantize: 
         return _open_compiled(dtype if quantize == "none" else quantize, threads)
     if quantize != "none":
         raise UsageError(f"`quantize` {quantize} works only on a CPU.", "Leave it out, or use `device` cpu.")
-    # This comes first, because BLAS reads its thread count while numpy or torch is imported.
-    count = set_blas_threads(threads)
     if backend == "numpy":
-        from gpt2cli.ops.numpy_ops import NumpyOps
-
-        return NumpyOps()
-    return _open_torch(device, dtype, count)
+        return _open_numpy(threads)
+    # This comes first, because BLAS reads its thread count while torch is imported.
+    return _open_torch(device, dtype, set_blas_threads(threads))
 
 
 def kernels_are_built() -> bool:
@@ -80,14 +82,15 @@ def instruction_set() -> str | None:
     return kernels.use(None)
 
 
-def compute_threads(ops: Ops[Any]) -> int | None:
-    """Return the number of CPU threads, or None if numpy's BLAS does not report it."""
+def compute_threads(ops: Ops[Any]) -> int:
+    """Return the number of CPU threads."""
     if ops.name == "compiled":
         from gpt2cli.ops import kernels
 
         return kernels.threads()
     if ops.name == "numpy":
-        return blas_threads()
+        shared: Any = ops
+        return int(shared.product.threads)
     return int(_import_torch_ops("The torch backend").threads())
 
 
@@ -136,6 +139,15 @@ def _cpu_backend(dtype: str, quantize: str) -> str:
     return "numpy" if dtype in ("auto", "float32") else "torch"
 
 
+def _open_numpy(threads: int | None) -> Ops[Any]:
+    count = threads or threads_from_environment() or available_cores()
+    # The backend shares its products among threads of Python, each of which calls BLAS.
+    set_blas_threads(1)
+    from gpt2cli.ops.numpy_ops import NumpyOps
+
+    return NumpyOps(count)
+
+
 def _open_compiled(storage: str, threads: int | None) -> Ops[Any]:
     if not kernels_are_built():
         raise Error(
@@ -166,5 +178,5 @@ def _open_torch(device: str, dtype: str, threads: int | None) -> Ops[Any]:
 
 
 def _import_torch_ops(user: str) -> ModuleType:
-    with torch_needed_by(user):
+    with torch_needed_by(user), sleeping_threads():
         return import_module("gpt2cli.ops.torch_ops")

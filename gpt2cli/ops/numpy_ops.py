@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
 from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -18,6 +25,68 @@ QUERIES_AT_ONCE = 128
 ROWS_AT_ONCE = 8
 # Below this, the exponential is zero in float32.
 LEAST_EXPONENT = np.float32(-104.0)
+# Multiplications that take some 0.1 ms, longer than a thread takes to wake.
+WORTH_SHARING = 1 << 20
+SHARES_PER_THREAD = 2
+
+
+class SharedProduct:
+    """Matrix products in shares, which threads compute that sleep in between.
+
+    BLAS's own threads spin while they wait. On a busy machine that costs many times the work.
+    """
+
+    def __init__(self, threads: int) -> None:
+        """Start all threads but the caller's; BLAS must have one for each caller."""
+        # The kernels use this module too, and no queue.
+        from queue import SimpleQueue
+
+        self.threads = threads
+        self._new_queue = SimpleQueue
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        for _ in range(threads - 1):
+            Thread(target=self._serve, daemon=True).start()
+
+    def __call__(self, rows: Array, matrix: Array) -> Array:
+        """Return rows @ matrix, each share some of the columns."""
+        count = SHARES_PER_THREAD * self.threads
+        columns = matrix.shape[1]
+        if self.threads == 1 or columns < count or len(rows) * matrix.size < WORTH_SHARING:
+            product: Array = rows @ matrix
+            return product
+        product = np.empty((len(rows), columns), np.result_type(rows, matrix))
+        bounds = pairwise(columns * number // count for number in range(count + 1))
+        shares: deque[Callable[[], object]] = deque(
+            partial(np.matmul, rows, matrix[:, start:end], out=product[:, start:end]) for start, end in bounds
+        )
+        done: SimpleQueue[Exception | None] = self._new_queue()
+        for _ in range(self.threads - 1):
+            self._calls.put(partial(_take, shares, done))
+        _take(shares, done)
+        # The caller waits for no thread that has not begun.
+        for _ in range(count):
+            if error := done.get():
+                raise error
+        return product
+
+    def _serve(self) -> None:
+        while True:
+            self._calls.get()()
+
+
+def _take(shares: deque[Callable[[], object]], done: SimpleQueue[Exception | None]) -> None:
+    """Compute shares until none is left, and put what went wrong with each."""
+    while True:
+        try:
+            share = shares.popleft()
+        except IndexError:
+            return
+        try:
+            share()
+        except Exception as error:
+            done.put(error)
+        else:
+            done.put(None)
 
 
 class NumpyOps:
@@ -29,6 +98,9 @@ class NumpyOps:
     storage: Storage | None = None
     uses_screens = False
     unused_gpu = ""
+
+    def __init__(self, threads: int = 1) -> None:
+        self.product = SharedProduct(threads)
 
     def weight(self, tensor: StoredTensor) -> Array:
         return widen(tensor.array)
@@ -68,13 +140,13 @@ class NumpyOps:
         residual: Array | None = None,
     ) -> Array:
         # As one matrix, because matmul on three axes multiplies each batch row separately.
-        product: Array = x.reshape(-1, x.shape[-1]) @ weight
+        product = self.product(x.reshape(-1, x.shape[-1]), weight)
         product += bias
         return finish(product.reshape(*x.shape[:-1], weight.shape[1]), activation, residual)
 
     def head(self, x: Array, table: Array, top: int | None = None) -> Array:
         rows = x.reshape(-1, x.shape[-1])
-        return (rows @ table.T).reshape(*x.shape[:-1], table.shape[0])
+        return self.product(rows, table.T).reshape(*x.shape[:-1], table.shape[0])
 
     def attention(
         self, qkv: Array, heads: int, scale: float, past: LayerCache[Array] | None = None, first: int = 0

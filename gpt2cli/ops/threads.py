@@ -15,6 +15,9 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 # Numpy asks for huge pages, which are zeroed on first touch: for a KV cache of 900 tokens that takes 0.3 s
 # before the first token on a virtual machine whose host reclaims free memory.
 PAGES_VARIABLE = "NUMPY_MADVISE_HUGEPAGE"
+# OpenMP's threads spin for some milliseconds before they sleep. On a busy machine, each of the many waits
+# in a step takes that time from whoever computes too, and a step takes 10 times as long or more.
+WAITING_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 # OpenBLAS in numpy's wheels, OpenBLAS in distributions, MKL.
 SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads", "MKL_Set_Num_Threads")
 GETTERS = ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads", "MKL_Get_Max_Threads")
@@ -38,6 +41,14 @@ def threads_from_environment() -> int | None:
     """Return the number of threads set in the environment, or None."""
     values = (os.environ.get(name, "") for name in THREAD_VARIABLES)
     return next((int(value) for value in values if value.isdigit() and int(value) > 0), None)
+
+
+@contextmanager
+def sleeping_threads() -> Iterator[None]:
+    """Have idle threads sleep if the block loads OpenMP, unless the user's variables say how they wait."""
+    chosen = any(os.environ.get(name) for name in WAITING_VARIABLES)
+    with _variables({} if chosen else {WAITING_VARIABLES[0]: "passive"}):
+        yield
 
 
 def set_blas_threads(count: int | None) -> int | None:

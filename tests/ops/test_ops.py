@@ -17,7 +17,7 @@ from transformers.activations import ACT2CLS, ACT2FN
 from gpt2cli.checkpoint.config import ACTIVATION_FUNCTIONS
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
-from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE
+from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE, WORTH_SHARING, SharedProduct
 from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor
 from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
 
@@ -165,3 +165,15 @@ def test_rows_are_selected_as_copies(ops: Ops[Any]) -> None:
 def test_a_ragged_batch_is_refused(ops: Ops[Any]) -> None:
     with pytest.raises(ValueError, match=r"inhomogeneous|expected sequence"):
         ops.token_ids([[1, 2], [3]])
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_product_in_shares_is_the_product(threads: int) -> None:
+    product = SharedProduct(threads)
+    rows, matrix = random(9, 400).numpy(), random(401, 400, seed=1).numpy()
+    assert rows.shape[0] * matrix.size > WORTH_SHARING
+    np.testing.assert_allclose(product(rows, matrix.T), rows @ matrix.T, rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(product(rows[:, :3], matrix.T[:3]), rows[:, :3] @ matrix.T[:3])
+    with pytest.raises(ValueError, match="mismatch"):
+        product(rows[:, 1:], matrix.T)
+    np.testing.assert_allclose(product(rows, matrix.T), rows @ matrix.T, rtol=1e-5, atol=1e-4)

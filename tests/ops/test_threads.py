@@ -190,6 +190,30 @@ def test_torch_uses_the_threads_asked_for() -> None:
     assert run(code, {}) == "1"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch uses another OpenMP elsewhere")
+@pytest.mark.parametrize(
+    ("variables", "spins"),
+    [({}, 0), ({"OMP_WAIT_POLICY": "active"}, 30_000_000_000), ({"GOMP_SPINCOUNT": "7"}, 7)],
+    ids=str,
+)
+def test_threads_of_openmp_sleep_unless_the_user_says_how_they_wait(
+    variables: dict[str, str], spins: int
+) -> None:
+    names = (*threads.WAITING_VARIABLES, *threads.THREAD_VARIABLES)
+    others = {name: value for name, value in os.environ.items() if name not in names}
+    code = f"{OPEN}open_backend('cpu', 'torch'); print([name for name in {names} if name in os.environ])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=others | variables | {"OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+    assert done.stdout == f"{list(variables)}\n"
+
+
 def run(code: str, variables: dict[str, str]) -> str:
     kept = {name: value for name, value in os.environ.items() if name not in threads.THREAD_VARIABLES}
     done = subprocess.run(
