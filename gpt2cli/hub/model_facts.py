@@ -72,7 +72,7 @@ def describe_model(files: ModelFiles) -> ModelFacts:
         config,
         count_parameters(config),
         ", ".join(sorted(DTYPES[dtype] for dtype in stored)),
-        _license(files),
+        license_of(files),
         sum(path.stat().st_size for path in files.weights_files),
     )
 
@@ -86,7 +86,7 @@ def count_parameters(config: ModelConfig) -> dict[str, int]:
     return {part: count for part, count in parts.items() if count}
 
 
-def _license(files: ModelFiles) -> str | None:
+def license_of(files: ModelFiles) -> str | None:
     known = known_model(files.name)
     if known:
         return LICENSES.get(known.name, OPENAI_LICENSE)

@@ -75,6 +75,8 @@ def train(request: RunRequest) -> TrainingResult:
         vocab: the vocabulary of a tokenizer made for the texts.
         tokenizer: a model whose tokenizer the new model takes instead.
         steps: optimizer steps.
+        epochs: passes over the texts, about; in place of `steps`.
+        minutes: the time after which the run ends; a schedule that is too long for it is shortened.
         batch_tokens: tokens in a step, about.
         micro_batch: windows in one pass; the gradients of a step's passes add up.
         learning_rate: the peak, after the warm-up and before the cosine.

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from gpt2cli.cli.input.named_sources import CommandSources
 from gpt2cli.cli.input.text import STDIN, require_stdin
@@ -17,6 +17,10 @@ from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.training import show_end, training_display
 from gpt2cli.cli.output.streams import write_stdout
 from gpt2cli.training.step.place import process_rank
+
+if TYPE_CHECKING:
+    from gpt2cli.cli.output.progress.training import TrainingDisplay
+    from gpt2cli.training.run.training_run import Record, TrainingRun
 
 STOPPING = b"\nStopping after this step; Ctrl-C again ends at once.\n"
 
@@ -49,20 +53,32 @@ def train(request: TrainingOptions, verbosity: options.QuietOptions, color: opti
 
     def announce_stop() -> None:
         if not messages.quiet and sys.stderr is not None:
-            os.write(2, STOPPING)
+            try:
+                os.write(2, STOPPING)
+            except OSError:
+                # The terminal is gone, or Ctrl-C has ended the reader too. Messages must not end the run.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     with (
         open_run(request, CommandSources()) as run,
-        stop_signals(run, (signal.SIGINT, signal.SIGTERM), announce_stop) as caught,
-        training_display(run.settings, run.progress.step, messages) as display,
+        stop_signals(run, _ending_signals(), announce_stop) as caught,
+        training_display(run, messages) as display,
     ):
         for record in run:
-            display.show(record)
+            _show(display, record, run)
     show_end(run, messages)
     if run.outcome == "interrupted":
         _die_of(caught)
     if is_first:
         write_stdout(os.fsencode(request.output) + b"\n")
+
+
+def _show(display: TrainingDisplay, record: Record, run: TrainingRun) -> None:
+    """Show a record; if it cannot be written, stop the run, which saves it."""
+    try:
+        display.show(record)
+    except OSError:
+        run.stop()
 
 
 def _with_stdin(request: TrainingOptions) -> TrainingOptions:
@@ -77,8 +93,17 @@ def _with_stdin(request: TrainingOptions) -> TrainingOptions:
     return replace(request, texts=[STDIN])
 
 
+def _ending_signals() -> list[int]:
+    """Return the signals that stop a run; nohup has a process ignore that of a closed terminal."""
+    signals: list[int] = [signal.SIGINT, signal.SIGTERM]
+    # Windows has none.
+    hangup = getattr(signal, "SIGHUP", None)
+    return signals if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN else [*signals, hangup]
+
+
 def _die_of(caught: list[int]) -> NoReturn:
-    if signal.SIGTERM in caught:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+    for number in caught:
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
     raise KeyboardInterrupt

@@ -83,6 +83,8 @@ class TrainingOptions(RunRequest):
         _model(metavar="MODEL", autocompletion=model_names, help="Take the tokenizer of MODEL."),
     ]
     steps: Annotated[int | None, _training(metavar="N", show_default="by the text", help="Optimizer steps.")]
+    epochs: Annotated[float | None, _training(metavar="N", help="Passes over TEXT; sets --steps.")]
+    minutes: Annotated[float | None, _training(metavar="N", help="Train for N minutes at most.")]
     context: Annotated[
         int | None, _training(metavar="N", show_default="512 at most", help="Tokens in a window.")
     ]

@@ -22,6 +22,7 @@ from gpt2cli.training.plan.settings import (
     suitable_rate,
     suitable_size,
     suitable_steps,
+    suitable_warmup,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ DocumentKind = Literal["marker", "file"]
 SMALLEST_BATCH_TOKENS, LARGEST_BATCH_TOKENS = 2_048, 8_192
 # A step that sees a large part of a short text learns little more from it than one that sees a small part.
 STEPS_PER_PASS = 8
-WARMUP_STEPS, EVALUATIONS, PATIENCE = 100, 20, 5
+EVALUATIONS, PATIENCE = 20, 5
 DROPOUT = 0.1
 # More passes over the same text begin to overfit it.
 HARMLESS_PASSES = 4
@@ -69,6 +70,8 @@ class Request:
     vocab: int | None = None
     tokenizer: str | Path | None = None
     steps: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
     batch_tokens: int | None = None
     micro_batch: int | None = None
     learning_rate: float | None = None
@@ -115,6 +118,8 @@ class Request:
                 raise UsageError(f"`{name}` {what}.")
         if self.vocab and self.tokenizer:
             raise UsageError("`vocab` trains a tokenizer, and `tokenizer` takes one.", "Give one of them.")
+        if self.steps and self.epochs:
+            raise UsageError("`epochs` and `steps` both set the length.", "Give one of them.")
         if self.freeze and self.lora:
             raise UsageError("`lora` freezes every block already.", "Leave out `freeze`.")
 
@@ -176,7 +181,8 @@ class Request:
             raise UsageError(f"`freeze` {self.freeze} is beyond the model's {config.n_layer} blocks.")
         batch_tokens = self.batch_tokens or _suitable_batch_tokens(tokens, fine_tuning)
         batch_size = max(1, round(batch_tokens / context))
-        steps = self.steps or suitable_steps(tokens, batch_size * context, fine_tuning)
+        steps = self.steps or self._steps_of_epochs(tokens, batch_size * context)
+        steps = steps or suitable_steps(tokens, batch_size * context, fine_tuning)
         optimizer: OptimizerName = self.optimizer or ("adamw" if fine_tuning else "muon")
         passes = steps * batch_size * context / tokens
         return TrainingSettings(
@@ -188,7 +194,7 @@ class Request:
             learning_rate=_given(
                 self.learning_rate, suitable_rate(fine_tuning, optimizer, self.lora or 0, config.n_embd)
             ),
-            warmup_steps=min(WARMUP_STEPS, steps // 10),
+            warmup_steps=suitable_warmup(steps),
             dropout=_given(self.dropout, DROPOUT if passes > HARMLESS_PASSES else 0.0),
             seed=self.seed or 0,
             precision=self.dtype or precision,
@@ -196,7 +202,11 @@ class Request:
             lora=self.lora or 0,
             evaluate_every=self.eval_every or max(1, steps // EVALUATIONS),
             patience=PATIENCE if self.patience is None else self.patience,
+            minutes=self.minutes,
         )
+
+    def _steps_of_epochs(self, tokens: int, step_tokens: int) -> int | None:
+        return None if self.epochs is None else max(1, round(self.epochs * tokens / step_tokens))
 
 
 def require_length(train: int, valid: int, from_same: bool, context: int, names: list[str]) -> None:

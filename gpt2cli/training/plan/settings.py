@@ -37,6 +37,7 @@ SIZES: dict[SizeName, Shape] = {
 SHORT_TEXT_BYTES = 300_000
 LONGEST_DEFAULT_CONTEXT = 512
 GPT2_WIDTH = 768
+LONGEST_WARMUP = 100
 MAX_SEED = 2**63 - 1
 AT_LEAST: dict[int, tuple[str, ...]] = {
     1: (
@@ -50,7 +51,7 @@ AT_LEAST: dict[int, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings for training.
+    """Settings for training; after `minutes` it ends, None for no limit.
 
     A step sees `batch_size` windows of `context` tokens, `micro_batch` of them in one pass. `lora` is the
     rank of the adapters, 0 for none. `freeze` is the number of first blocks that stay unchanged, together
@@ -77,6 +78,7 @@ class TrainingSettings:
     lora: int = 0
     evaluate_every: int = 100
     patience: int = 5
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         require_ranges(vars(self))
@@ -103,6 +105,8 @@ def require_ranges(values: Mapping[str, Any]) -> None:
             _require(given, name, given[name] >= least, f"{least} or more")
     _require(given, "seed", 0 <= given.get("seed", 0) <= MAX_SEED, f"between 0 and {MAX_SEED}")
     _require(given, "learning_rate", 0.0 < given.get("learning_rate", 1.0) < math.inf, "above 0")
+    _require(given, "epochs", 0.0 < given.get("epochs", 1.0) < math.inf, "above 0")
+    _require(given, "minutes", 0.0 < given.get("minutes", 1.0) < math.inf, "above 0")
     _require(given, "dropout", 0.0 <= given.get("dropout", 0.0) < 1.0, "0 or more and below 1")
 
 
@@ -120,6 +124,11 @@ def suitable_steps(tokens: int, step_tokens: int, fine_tuning: bool) -> int:
     """Return a number of steps that suits a text of some tokens."""
     passes = 4 if fine_tuning else 10
     return min(2_000, max(200, passes * tokens // step_tokens))
+
+
+def suitable_warmup(steps: int) -> int:
+    """Return the number of steps in which the learning rate rises."""
+    return min(LONGEST_WARMUP, steps // 10)
 
 
 def suitable_rate(fine_tuning: bool, optimizer: OptimizerName, lora: int, width: int) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gpt2cli.checkpoint.companions.generation_config import GENERATION_CONFIG
 from gpt2cli.checkpoint.config import ModelConfig, read_json_object
 from gpt2cli.errors import UsageError
+from gpt2cli.hub.model_facts import license_of
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.hub.reporter import Reporter
 from gpt2cli.ops.torch_extra import require_torch
@@ -17,6 +18,7 @@ from gpt2cli.text.reading.notes import TextNotes
 from gpt2cli.training.data.sources import Sources
 from gpt2cli.training.data.texts import TrainingTexts, learn_tokenizer
 from gpt2cli.training.plan.request import Request, require_length
+from gpt2cli.training.run.model_card import card_facts
 from gpt2cli.training.run.run_folder import RunFolder
 from gpt2cli.training.step.place import Place
 
@@ -80,7 +82,14 @@ def prepare(
         f"{parameters:,} parameters, a vocabulary of {config.vocab_size:,} tokens; {memory} of memory"
     )
     reporter.note(_plan_text(settings, train.size, ops.device_name))
-    options = {"request": request.kept(), "threads": place.threads}
+    facts = card_facts(
+        parent.name if parent else None,
+        license_of(parent) if parent else None,
+        texts.names,
+        os.fspath(request.valid) if request.valid else None,
+        {"documents": documents, "bytes": texts.text_bytes, "train": train.size, "held_out": valid.size},
+    )
+    options = {"request": request.kept(), "threads": place.threads, "card": facts}
     files = _companions(tokenizer, config, parent)
     return Beginning(config, weights, files, train, valid, settings, options)
 

@@ -18,6 +18,7 @@ from gpt2cli.checkpoint.saving import WEIGHTS_FILE
 from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.errors import CheckpointError, InputError, UsageError
 from gpt2cli.training.data.documents import Ids
+from gpt2cli.training.run.model_card import is_unedited
 
 # What any tool needs beside config.json and the weights; the last is that of a parent that has one.
 COMPANIONS = ("tokenizer.json", TOKENIZER_CONFIG, GENERATION_CONFIG)
@@ -33,10 +34,12 @@ class RunFolder:
         self.last = path / "last"
         self.log = path / "log.jsonl"
         self.chart = path / "loss.svg"
+        self.card = path / "README.md"
         self.resume = path / "resume"
         self.state = self.resume / "state.safetensors"
         self.frozen = self.resume / "frozen.safetensors"
         self.options = self.resume / "options.json"
+        self.best = self.resume / "best.safetensors"
         self.train = self.resume / "train.npy"
         self.valid = self.resume / "valid.npy"
 
@@ -130,6 +133,20 @@ class RunFolder:
             raise CheckpointError(f"{self.options} is damaged.", "Start anew with `force`.") from error
         return options
 
+    def set_best_aside(self) -> None:
+        """Keep the best weights in another file, before others take their place.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        with whole_file(self.best) as file, self.weights.open("rb") as weights:
+            shutil.copyfileobj(weights, file)
+
+    def restore_best(self) -> None:
+        """Put the best weights back where `set_best_aside` found them."""
+        if self.best.is_file():
+            self.best.replace(self.weights)
+
     def require_vacant(self, force: bool) -> None:
         """Check that a run may begin here, in place of another if forced.
 
@@ -164,6 +181,8 @@ class RunFolder:
         """Remove the files of a run and no others."""
         for folder in (self.resume, self.last):
             shutil.rmtree(folder, ignore_errors=True)
+        if is_unedited(self.card):
+            self.card.unlink()
         for path in (
             self.weights,
             self.log,

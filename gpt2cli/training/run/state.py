@@ -21,13 +21,17 @@ WEIGHT, OPTIMIZER = "weight:", "optimizer:"
 
 @dataclass
 class Progress:
-    """How far a run has come; -1 means before the first evaluation."""
+    """How far a run has come; -1 means before the first evaluation.
+
+    `seconds` are counted if the run's time is limited.
+    """
 
     step: int = 0
     evaluated_step: int = -1
     best_step: int = -1
     best_loss: float = float("inf")
     evaluations_since_best: int = 0
+    seconds: float = 0.0
 
 
 def save_state(path: Path, trainer: Trainer, progress: Progress) -> None:

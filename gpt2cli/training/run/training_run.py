@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,9 +23,17 @@ from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.tokenizer import load_tokenizer
 from gpt2cli.training.data.documents import Ids
 from gpt2cli.training.plan.settings import TrainingSettings
-from gpt2cli.training.run.evaluation import EvaluationRecord, bits_per_byte, mean_loss, write_sample
+from gpt2cli.training.run.evaluation import (
+    PROMPT_TOKENS,
+    EvaluationRecord,
+    bits_per_byte,
+    mean_loss,
+    write_sample,
+)
 from gpt2cli.training.run.log import TrainingLog
 from gpt2cli.training.run.loss_chart import loss_chart
+from gpt2cli.training.run.model_card import model_card, write_card
+from gpt2cli.training.run.pace import STEPS_TO_MEASURE, Pace
 from gpt2cli.training.run.run_folder import RunFolder
 from gpt2cli.training.run.state import Progress, read_tensors, restore_state, save_state, to_arrays
 from gpt2cli.training.step.data_parallel import Ranks
@@ -35,7 +43,7 @@ from gpt2cli.training.step.trainer import StepRecord, Trainer
 SAVE_SECONDS = 300.0
 
 Record = StepRecord | EvaluationRecord
-Outcome = Literal["finished", "no longer improving", "interrupted"]
+Outcome = Literal["finished", "no longer improving", "out of time", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ class TrainingRun:
         folder.require_run()
         self.folder = folder
         self.ranks = ranks or Ranks()
-        self.settings = TrainingSettings(**folder.load_options()["settings"])
+        self._options = folder.load_options()
+        self.settings = TrainingSettings(**self._options["settings"])
         self.config = ModelConfig.from_json(folder.config)
         self.outcome: Outcome | None = None
         self.tokenizer = load_tokenizer(
@@ -91,9 +100,11 @@ class TrainingRun:
         self._train, self._valid = folder.load_ids()
         self._trainer = _open_trainer(folder, self.config, self.settings, self.ranks, device, compiled)
         self.progress = restore_state(folder.state, self._trainer)
+        self.pace = Pace(self.progress.seconds)
         self._log = TrainingLog(folder.log)
         self._stop_wanted = False
         self._stop_agreed = False
+        self._time_is_up = False
         self._saved_at = time.monotonic()
 
     def stop(self) -> None:
@@ -104,20 +115,43 @@ class TrainingRun:
     def __iter__(self) -> Iterator[Record]:
         """Yield a record of each step and each evaluation; at the end, `outcome` says why the run ended.
 
+        A run that is stopped before any step was evaluated leaves its newest weights in place of the best.
+
         Raises:
             Error: the loss became infinite or NaN, or another process ended.
             OSError: a checkpoint cannot be written; the previous one is whole.
         """
         if self.ranks.is_first:
+            self.folder.restore_best()
             self._log.keep_until(self.progress.step, self.progress.evaluated_step)
         while self.outcome is None:
+            self._time_is_up = self._agree(self.pace.is_over(self.settings))
             if self._evaluation_is_due():
-                yield self._evaluate()
+                start = time.monotonic()
+                record = self._evaluate()
                 self._save()
+                self.pace.add_evaluation(time.monotonic() - start)
+                yield record
             self.outcome = self._why_end()
             if self.outcome is None:
                 yield self._step()
         self._save()
+        if self.holds_newest and self.ranks.is_first:
+            self.folder.set_best_aside()
+            save_weights(self.folder.weights, self.config, to_arrays(self._trainer.merged_weights()))
+            self._write_card()
+
+    @property
+    def holds_newest(self) -> bool:
+        """Whether the folder holds the newest weights, since a stop came before any were evaluated."""
+        return self.outcome == "interrupted" and self.progress.evaluated_step <= 0 < self.progress.step
+
+    @property
+    def opening_words(self) -> str:
+        """A few words of the held-out text."""
+        text = self.tokenizer.decode(self._valid[:PROMPT_TOKENS].tolist()).decode("utf-8", "replace")
+        # The text may begin within a word.
+        return " ".join(text.split()[1:4])
 
     def bits_per_byte(self, loss: float) -> float:
         """Convert a loss on the held-out text from nats per token to bits per byte."""
@@ -131,7 +165,7 @@ class TrainingRun:
 
     def _evaluation_is_due(self) -> bool:
         step, settings = self.progress.step, self.settings
-        wanted = step % settings.evaluate_every == 0 or step == settings.steps
+        wanted = step % settings.evaluate_every == 0 or step == settings.steps or self._time_is_up
         return wanted and self.progress.evaluated_step != step
 
     def _why_end(self) -> Outcome | None:
@@ -139,6 +173,8 @@ class TrainingRun:
             return "no longer improving"
         if self.progress.step >= self.settings.steps:
             return "finished"
+        if self._time_is_up:
+            return "out of time"
         return "interrupted" if self._stop_agreed else None
 
     def _step(self) -> StepRecord:
@@ -146,6 +182,9 @@ class TrainingRun:
         if not math.isfinite(record.loss):
             raise Error(f"The loss of step {record.step} is {record.loss}.", "Lower `learning_rate`.")
         self.progress.step = record.step
+        self.pace.add_step(record.seconds)
+        if self.settings.minutes and record.step == STEPS_TO_MEASURE:
+            self._fit_time()
         if self.ranks.is_first:
             self._log.append(asdict(record))
             if time.monotonic() - self._saved_at > SAVE_SECONDS:
@@ -175,15 +214,50 @@ class TrainingRun:
             self._log.append(asdict(record))
         return record
 
+    def _fit_time(self) -> None:
+        """Shorten the run to what fits its time, with a schedule that ends there."""
+        keep_interval = bool(self._options.get("request", {}).get("eval_every"))
+        fitted = self.pace.fitted(self.settings, self.progress.step, keep_interval)
+        steps, interval, warmup = self._of_first([fitted.steps, fitted.evaluate_every, fitted.warmup_steps])
+        self.settings = replace(self.settings, steps=steps, evaluate_every=interval, warmup_steps=warmup)
+        self._trainer.settings = self.settings
+        if self.ranks.is_first:
+            self._options["settings"] = asdict(self.settings)
+            self.folder.save_options(self._options)
+
+    def _agree(self, wish: bool) -> bool:
+        """Return the first process's wish if the time is limited, and False if it is not."""
+        return bool(self.settings.minutes) and bool(self._of_first([int(wish)])[0])
+
+    def _of_first(self, numbers: list[int]) -> list[int]:
+        """Return the numbers of the first process in all of them."""
+        shared = torch.tensor(numbers, dtype=torch.float32, device=self._trainer.device)
+        self.ranks.sum([shared.mul_(self.ranks.is_first)])
+        return [round(number) for number in shared.tolist()]
+
     def _save(self) -> None:
         if not self.ranks.is_first:
             return
+        if self.settings.minutes:
+            self.progress.seconds = self.pace.elapsed
         weights = to_arrays(self._trainer.merged_weights())
         save_model(self.folder.last, self.config, weights, self.folder.companions())
         save_state(self.folder.state, self._trainer, self.progress)
         with whole_file(self.folder.chart) as file:
             file.write(loss_chart(self._log.read()).encode())
+        self._write_card()
         self._saved_at = time.monotonic()
+
+    def _write_card(self) -> None:
+        facts, best = self._options.get("card"), self.progress
+        if not facts or best.best_step < 0:
+            return
+        result = {"step": float(best.step)}
+        if not self.holds_newest:
+            bits = self.bits_per_byte(best.best_loss)
+            result = {"step": best.best_step, "loss": best.best_loss, "bits_per_byte": bits}
+        title = self.folder.path.resolve().name
+        write_card(self.folder.card, model_card(title, facts, self.settings, result))
 
 
 def _open_trainer(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.output.messages import Messages, stderr_console
 from gpt2cli.text.printable import replaced
@@ -25,26 +25,37 @@ LINES_PER_EVALUATION = 4
 
 
 class TrainingDisplay:
-    """Show the records of a run as lines; `first` is the number of steps already taken."""
+    """Show the records of a run as lines."""
 
-    def __init__(self, settings: TrainingSettings, first: int, messages: Messages) -> None:
-        self._settings = settings
-        self._first = first
+    def __init__(self, run: TrainingRun, messages: Messages) -> None:
+        self._run = run
         self._messages = messages
-        self._start = time.monotonic()
-        self._every = max(1, settings.evaluate_every // LINES_PER_EVALUATION)
+        self._has_estimated = False
+
+    @property
+    def _settings(self) -> TrainingSettings:
+        # A limit of time may shorten a run after its first steps.
+        return self._run.settings
 
     def show(self, record: Record) -> None:
-        """Show one step or one evaluation."""
+        """Show one step or one evaluation, and once how long the run will take."""
         from gpt2cli.training.step.trainer import StepRecord
 
         if isinstance(record, StepRecord):
+            self._estimate(record.step)
             self._show_step(record)
         else:
             self._show_evaluation(record)
 
+    def _estimate(self, step: int) -> None:
+        left = self._settings.steps - step
+        if self._run.pace.is_measured and not self._has_estimated and left:
+            self._has_estimated = True
+            self._print(f"About {duration(self._seconds_left(step))} for the other {left:,} steps")
+
     def _show_step(self, record: StepRecord) -> None:
-        if record.step % self._every and record.step != self._settings.steps:
+        every = max(1, self._settings.evaluate_every // LINES_PER_EVALUATION)
+        if record.step % every and record.step != self._settings.steps:
             return
         done = f"step {record.step:,}/{self._settings.steps:,}"
         left = clock(self._seconds_left(record.step))
@@ -66,16 +77,14 @@ class TrainingDisplay:
         return self._settings.batch_size * self._settings.context / record.seconds
 
     def _seconds_left(self, step: int) -> float:
-        return (time.monotonic() - self._start) / (step - self._first) * (self._settings.steps - step)
+        return self._run.pace.seconds_left(self._settings, step)
 
 
 class BarDisplay(TrainingDisplay):
     """Show steps as a moving bar with the evaluations above it."""
 
-    def __init__(
-        self, settings: TrainingSettings, first: int, messages: Messages, bar: Progress, task: TaskID
-    ) -> None:
-        super().__init__(settings, first, messages)
+    def __init__(self, run: TrainingRun, messages: Messages, bar: Progress, task: TaskID) -> None:
+        super().__init__(run, messages)
         self._bar = bar
         self._task = task
         self._losses: list[float] = []
@@ -85,6 +94,7 @@ class BarDisplay(TrainingDisplay):
         self._bar.update(
             self._task,
             completed=record.step,
+            total=self._settings.steps,
             loss=f"{record.loss:.3f}",
             curve=sparkline(self._losses) if self._bar.console.encoding == "utf-8" else "",
             speed=f"{self._speed(record):,.0f} tokens/s",
@@ -98,10 +108,10 @@ class BarDisplay(TrainingDisplay):
 
 
 @contextmanager
-def training_display(settings: TrainingSettings, first: int, messages: Messages) -> Iterator[TrainingDisplay]:
+def training_display(run: TrainingRun, messages: Messages) -> Iterator[TrainingDisplay]:
     """Yield the display for the records of the block."""
     if not messages.on_terminal:
-        yield TrainingDisplay(settings, first, messages)
+        yield TrainingDisplay(run, messages)
         return
     from rich import progress
 
@@ -120,20 +130,33 @@ def training_display(settings: TrainingSettings, first: int, messages: Messages)
             expand=True,
         ) as bar,
     ):
-        task = bar.add_task("", total=settings.steps, completed=first, loss="", curve="", speed="", left="")
-        yield BarDisplay(settings, first, messages, bar, task)
+        fields: dict[str, Any] = dict.fromkeys(("loss", "curve", "speed", "left"), "")
+        task = bar.add_task("", total=run.settings.steps, completed=run.progress.step, **fields)
+        yield BarDisplay(run, messages, bar, task)
 
 
 def show_end(run: TrainingRun, messages: Messages) -> None:
-    """Show how a run ended: how to resume it, or the loss of its best model."""
-    step, best = run.progress.step, run.progress
+    """Show how a run ended, which weights its folder holds, and what to run next."""
+    best, folder = run.progress, quote(str(run.folder.path))
+    step = f"step {best.step:,}"
     if run.outcome == "interrupted":
-        messages.note(f"Stopped after step {step:,}; resume with: gpt2 train --resume -o {run.folder.path}")
-        return
+        messages.note(f"Stopped after {step}; resume with: gpt2 train --resume -o {folder}")
     if run.outcome == "no longer improving":
-        messages.note(f"Ended after step {step:,}: no improvement in {run.settings.patience} evaluations")
-    bits = run.bits_per_byte(best.best_loss)
-    messages.note(f"Best after step {best.best_step:,}: loss {best.best_loss:.4f}, {bits:.4f} bits/byte")
+        messages.note(f"Ended after {step}: no improvement in {run.settings.patience} evaluations")
+    if run.outcome == "out of time":
+        messages.note(f"Ended after {step}: the {run.settings.minutes:g} minutes are over")
+    if run.holds_newest:
+        messages.note(f"{folder} holds the weights after {step}, which were not evaluated")
+    elif best.best_step >= 0:
+        bits = run.bits_per_byte(best.best_loss)
+        messages.note(
+            f"{folder} holds the best weights, after step {best.best_step:,}: loss {best.best_loss:.4f}, "
+            f"{bits:.4f} bits/byte"
+        )
+    if best.step not in (0, best.best_step) and not run.holds_newest:
+        messages.note(f"{quote(str(run.folder.last))} holds the newest weights, after {step}")
+    if run.outcome != "interrupted":
+        messages.note(f"Try it: gpt2 generate -m {folder} {quote(run.opening_words or '...')}")
 
 
 def sparkline(values: list[float]) -> str:
@@ -143,6 +166,14 @@ def sparkline(values: list[float]) -> str:
     means = [sum(values[start:end]) / (end - start) for start, end in pairwise(bounds)]
     low, span = min(means), (max(means) - min(means)) or 1.0
     return "".join(LEVELS[round((mean - low) / span * (len(LEVELS) - 1))] for mean in means)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that suits an estimate."""
+    for unit, size in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{max(2.0, seconds):,.0f} seconds"
 
 
 def clock(seconds: float) -> str:
