@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check completions constraints man readme
+.PHONY: check completions constraints man readme study-training
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -25,3 +25,7 @@ man:
 
 readme:
 	$(PYTHON) tests/readme.py
+
+# Takes hours on a laptop, and goes on where it was stopped; TEXT=FILE is trained on in place of Python's sources.
+study-training:
+	nice -n 19 $(PYTHON) tests/training_study.py $(TEXT)

@@ -90,7 +90,7 @@ def test_a_new_model_is_an_ordinary_folder_that_transformers_reads_alike(
     assert re.search(rb"held out, step 6: loss \d\.\d+  perplexity [\d.]+  \d\.\d+ bits/byte", result.stderr)
     assert {path.name for path in folder.iterdir()} == {
         *("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"),
-        *("last", "resume", "log.jsonl", "loss.svg"),
+        *("last", "resume", "log.jsonl", "loss.svg", "README.md"),
     }
     for path in (folder, folder / "last"):
         ids = AutoTokenizer.from_pretrained(path)("The lark", return_tensors="pt")["input_ids"]

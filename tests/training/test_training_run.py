@@ -27,12 +27,14 @@ from gpt2cli.training.plan.memory import (
     suitable_micro_batch,
 )
 from gpt2cli.training.plan.settings import TrainingSettings
+from gpt2cli.training.run import pace
 from gpt2cli.training.run.evaluation import EvaluationRecord
 from gpt2cli.training.run.loss_chart import loss_chart
 from gpt2cli.training.run.run_folder import RunFolder
 from gpt2cli.training.run.state import read_tensors
 from gpt2cli.training.run.training_run import Beginning, TrainingRun, begin_run
-from gpt2cli.training.step.trainer import StepRecord, initial_weights
+from gpt2cli.training.step.optimizers import learning_rate
+from gpt2cli.training.step.trainer import StepRecord, Trainer, initial_weights
 
 RUN = replace(SETTINGS, steps=10, evaluate_every=4, dropout=0.1, micro_batch=2)
 IDS: Ids = np.random.default_rng(0).integers(1, 320, 900).astype(np.uint16)
@@ -122,6 +124,90 @@ def test_stop_ends_after_the_step_and_saves(tmp_path: Path) -> None:
             run.stop()
     assert run.outcome == "interrupted"
     assert TrainingRun(run.folder).progress.step == 3
+
+
+@pytest.mark.parametrize("taken", [1, 3])
+def test_a_stop_before_the_first_evaluation_leaves_the_newest_weights_until_the_run_goes_on(
+    tmp_path: Path, taken: int
+) -> None:
+    whole = TrainingRun(begin(tmp_path / "whole", replace(RUN, learning_rate=1e-9)))
+    list(whole)
+    run = TrainingRun(begin(tmp_path / "run", replace(RUN, learning_rate=1e-9)))
+    top, last = (folder / "model.safetensors" for folder in (run.folder.path, run.folder.last))
+    for record in run:
+        if record.step == taken:
+            untrained = top.read_bytes()
+            run.stop()
+    assert run.holds_newest
+    assert top.read_bytes() == last.read_bytes() != untrained
+    # Nobody trains as badly as here, and step 0 may stay the best.
+    resumed = TrainingRun(run.folder)
+    next(iter(resumed))
+    assert top.read_bytes() == untrained
+    list(TrainingRun(run.folder))
+    for name in ("model.safetensors", "last/model.safetensors", "resume/state.safetensors"):
+        assert (run.folder.path / name).read_bytes() == (whole.folder.path / name).read_bytes()
+
+
+def test_a_stop_after_an_evaluation_leaves_the_best_weights(tmp_path: Path) -> None:
+    run = TrainingRun(begin(tmp_path / "run"))
+    for record in run:
+        if record.step == 6:
+            run.stop()
+    assert run.progress.evaluated_step == 4
+    assert not run.holds_newest
+    top, last = (folder / "model.safetensors" for folder in (run.folder.path, run.folder.last))
+    assert top.read_bytes() != last.read_bytes()
+
+
+class SlowClock:
+    """A clock that only steps move."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_run_of_some_minutes_fits_its_schedule_and_ends_in_time_even_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SlowClock()
+    monkeypatch.setattr(pace, "time", clock)
+    train_step = Trainer.train_step
+    seconds = 10.0
+
+    def slow_step(trainer: Trainer, ids: Ids, stop: bool = False) -> tuple[StepRecord, bool]:
+        record, stopping = train_step(trainer, ids, stop)
+        clock.now += seconds
+        return replace(record, seconds=seconds), stopping
+
+    monkeypatch.setattr(Trainer, "train_step", slow_step)
+    settings = replace(RUN, steps=1_000, evaluate_every=100, warmup_steps=2, minutes=5.0, patience=0)
+    run = TrainingRun(begin(tmp_path / "run", settings))
+    for record in run:
+        if record.step == 12:
+            run.stop()
+    fitted = run.settings
+    assert fitted.steps == int(0.95 * 300 / seconds)
+    assert run.outcome == "interrupted"
+    assert run.progress.seconds == 120.0
+    clock.now = 7_000.0
+    resumed = TrainingRun(run.folder)
+    assert resumed.settings == fitted
+    records = list(resumed)
+    rates = [record.learning_rate for record in records if isinstance(record, StepRecord)]
+    assert rates[-1] == pytest.approx(learning_rate(fitted, fitted.steps - 1))
+    assert (resumed.outcome, resumed.progress.step) == ("finished", fitted.steps)
+    # The machine has become slower.
+    slower = begin(tmp_path / "slower", settings)
+    run = TrainingRun(slower)
+    for record in run:
+        if record.step == 12:
+            seconds = 100.0
+    assert (run.outcome, run.progress.step, run.progress.evaluated_step) == ("out of time", 14, 14)
+    assert [record.step for record in TrainingRun(slower)] == []
 
 
 def test_a_run_ends_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from gpt2cli.training.plan.settings import (
     SizeName,
     TrainingSettings,
     require_ranges,
+    suitable_batch_tokens,
+    suitable_dropout,
     suitable_rate,
     suitable_size,
     suitable_steps,
@@ -30,13 +32,9 @@ if TYPE_CHECKING:
 
 DocumentKind = Literal["marker", "file"]
 
-SMALLEST_BATCH_TOKENS, LARGEST_BATCH_TOKENS = 2_048, 8_192
-# A step that sees a large part of a short text learns little more from it than one that sees a small part.
-STEPS_PER_PASS = 8
+# Evaluations in a run, and how many in vain end it. Fine-tuning is short beside what it saves each time.
 EVALUATIONS, PATIENCE = 20, 5
-DROPOUT = 0.1
-# More passes over the same text begin to overfit it.
-HARMLESS_PASSES = 4
+TUNING_EVALUATIONS, TUNING_PATIENCE = 12, 3
 NEW_MODEL_ONLY = ("size", "layers", "heads", "width", "vocab", "tokenizer")
 FINE_TUNING_ONLY = ("freeze", "lora")
 CHOICES = {
@@ -179,11 +177,14 @@ class Request:
             raise UsageError(f"`context` {context} is beyond the model's {config.n_positions:,} positions.")
         if (self.freeze or 0) > config.n_layer:
             raise UsageError(f"`freeze` {self.freeze} is beyond the model's {config.n_layer} blocks.")
-        batch_tokens = self.batch_tokens or _suitable_batch_tokens(tokens, fine_tuning)
+        batch_tokens = self.batch_tokens or suitable_batch_tokens(tokens, fine_tuning)
         batch_size = max(1, round(batch_tokens / context))
         steps = self.steps or self._steps_of_epochs(tokens, batch_size * context)
         steps = steps or suitable_steps(tokens, batch_size * context, fine_tuning)
         optimizer: OptimizerName = self.optimizer or ("adamw" if fine_tuning else "muon")
+        evaluations, patience = (
+            (TUNING_EVALUATIONS, TUNING_PATIENCE) if fine_tuning else (EVALUATIONS, PATIENCE)
+        )
         passes = steps * batch_size * context / tokens
         return TrainingSettings(
             steps=steps,
@@ -192,16 +193,17 @@ class Request:
             micro_batch=min(batch_size, self.micro_batch or batch_size),
             optimizer=optimizer,
             learning_rate=_given(
-                self.learning_rate, suitable_rate(fine_tuning, optimizer, self.lora or 0, config.n_embd)
+                self.learning_rate,
+                suitable_rate(fine_tuning, optimizer, self.lora or 0, config.n_embd, tokens),
             ),
             warmup_steps=suitable_warmup(steps),
-            dropout=_given(self.dropout, DROPOUT if passes > HARMLESS_PASSES else 0.0),
+            dropout=_given(self.dropout, suitable_dropout(passes)),
             seed=self.seed or 0,
             precision=self.dtype or precision,
             freeze=self.freeze or 0,
             lora=self.lora or 0,
-            evaluate_every=self.eval_every or max(1, steps // EVALUATIONS),
-            patience=PATIENCE if self.patience is None else self.patience,
+            evaluate_every=self.eval_every or max(1, steps // evaluations),
+            patience=patience if self.patience is None else self.patience,
             minutes=self.minutes,
         )
 
@@ -224,12 +226,6 @@ def require_length(train: int, valid: int, from_same: bool, context: int, names:
         )
     if valid < 2:
         raise InputError("The held-out text has fewer than two tokens.", "Name a longer one with `valid`.")
-
-
-def _suitable_batch_tokens(tokens: int, fine_tuning: bool) -> int:
-    if fine_tuning:
-        return SMALLEST_BATCH_TOKENS
-    return min(LARGEST_BATCH_TOKENS, max(SMALLEST_BATCH_TOKENS, tokens // STEPS_PER_PASS))
 
 
 def _given(value: float | None, default: float) -> float:

@@ -38,6 +38,9 @@ SHORT_TEXT_BYTES = 300_000
 LONGEST_DEFAULT_CONTEXT = 512
 GPT2_WIDTH = 768
 LONGEST_WARMUP = 100
+# Tokens in some 1 MB of English, and the steps that tune a model to them.
+MUCH_TO_TUNE, TUNING_STEPS = 280_000, 300
+HARMLESS_PASSES, MOST_DROPOUT = 4, 0.1
 MAX_SEED = 2**63 - 1
 AT_LEAST: dict[int, tuple[str, ...]] = {
     1: (
@@ -120,10 +123,22 @@ def suitable_size(text_bytes: int) -> SizeName:
     return "1M" if text_bytes < SHORT_TEXT_BYTES else "5M"
 
 
+def suitable_batch_tokens(tokens: int, fine_tuning: bool) -> int:
+    """Return how many tokens a step should see of a text of some tokens."""
+    if fine_tuning:
+        # Many small steps teach more of a short text in the same time than a few large ones.
+        return round(min(2_048, max(512, 2_048 * math.pow(tokens / MUCH_TO_TUNE, 0.3))))
+    # A step that sees a large part of a short text learns little more from it than one that sees an eighth.
+    return min(8_192, max(2_048, tokens // 8))
+
+
 def suitable_steps(tokens: int, step_tokens: int, fine_tuning: bool) -> int:
     """Return a number of steps that suits a text of some tokens."""
-    passes = 4 if fine_tuning else 10
-    return min(2_000, max(200, passes * tokens // step_tokens))
+    if fine_tuning:
+        # Ten times the text is worth 2.5 times the steps: a short one is overfitted after a few passes, and a
+        # long one has taught most of its manner before it is read once. docs/train.md has the measurements.
+        return min(2_000, max(8, round(TUNING_STEPS * math.pow(tokens / MUCH_TO_TUNE, 0.4))))
+    return min(2_000, max(200, 10 * tokens // step_tokens))
 
 
 def suitable_warmup(steps: int) -> int:
@@ -131,11 +146,18 @@ def suitable_warmup(steps: int) -> int:
     return min(LONGEST_WARMUP, steps // 10)
 
 
-def suitable_rate(fine_tuning: bool, optimizer: OptimizerName, lora: int, width: int) -> float:
-    """Return a peak learning rate that suits the optimizer."""
+def suitable_rate(fine_tuning: bool, optimizer: OptimizerName, lora: int, width: int, tokens: int) -> float:
+    """Return a peak learning rate that suits the optimizer, and a text of some tokens."""
     if lora:
         return 1e-3
     if fine_tuning:
         # Narrow models take higher rates: 1e-4 is usual for GPT-2, and width 256 does better with 5e-4.
-        return min(1e-3, round(1e-4 * math.pow(GPT2_WIDTH / width, 1.5), 6))
+        # A short text leaves few steps to recover from a high rate: 10 KB take half of what 10 MB take.
+        widened = 1e-4 * math.pow(GPT2_WIDTH / width, 1.5)
+        return float(f"{min(1e-3, widened) * min(1.0, math.pow(tokens / (10 * MUCH_TO_TUNE), 0.1)):.2g}")
     return 3e-3 if optimizer == "muon" else 1e-3
+
+
+def suitable_dropout(passes: float) -> float:
+    """Return the dropout for passes over the same text, which overfit it after the first few."""
+    return round(MOST_DROPOUT * min(1.0, max(0.0, passes / HARMLESS_PASSES - 1.0)), 2)

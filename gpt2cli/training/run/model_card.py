@@ -106,14 +106,17 @@ def _lines(
     yield from ("", f'print(pipeline("text-generation", "{title}")("..."))', "```", "", "## Data", "")
     named = ", ".join(f"`{name}`" for name in facts["names"][:MOST_NAMES])
     more = len(facts["names"]) - MOST_NAMES
-    yield f"{named}{f' and {more:,} more files' if more > 0 else ''}: {facts['documents']:,} documents, " + (
-        f"{facts['bytes']:,} bytes, {facts['train']:,} tokens. "
-        f"{facts['held_out']:,} tokens of {_held_out_source(facts)} were held out."
+    others = f" and {more:,} more" if more > 0 else ""
+    documents = f"{facts['documents']:,} document{'s' * (facts['documents'] != 1)}"
+    held_out = f"`{facts['valid']}`" if facts["valid"] else "the end"
+    yield (
+        f"{named}{others}: {documents}, {facts['bytes']:,} bytes, {facts['train']:,} tokens to train on. "
+        f"{facts['held_out']:,} tokens of {held_out} were held out."
     )
     yield from ("", "## Training", "")
     yield from _table(settings)
     yield from ("", "## Result", "")
-    step = f"{result['step']:,}"
+    step = f"{int(result['step']):,}"
     if "loss" not in result:
         yield f"The run was stopped after step {step}, before its weights were evaluated."
         return
@@ -121,10 +124,6 @@ def _lines(
         f"The weights are those after step {step}. Their loss on the held-out text is "
         f"{result['loss']:.4f} nats per token, or {result['bits_per_byte']:.4f} bits per byte."
     )
-
-
-def _held_out_source(facts: Mapping[str, Any]) -> str:
-    return f"`{facts['valid']}`" if facts["valid"] else "the end"
 
 
 def _table(settings: TrainingSettings) -> Iterator[str]:

@@ -11,6 +11,8 @@ from gpt2cli.training.plan.settings import TrainingSettings, suitable_warmup
 STEPS_TO_MEASURE = 3
 # Evaluations may take this part of the time; if they would take more, there are fewer.
 EVALUATION_SHARE = 0.25
+# Steps are fitted into this part of the time, since some will be slower.
+FITTED_SHARE = 0.95
 
 
 class Pace:
@@ -30,8 +32,8 @@ class Pace:
 
     @property
     def is_measured(self) -> bool:
-        """Whether a step was measured other than the first of this process."""
-        return self._steps.count > 0
+        """Whether this process has taken enough steps to foretell the others."""
+        return self._steps.count + 1 >= STEPS_TO_MEASURE
 
     def add_step(self, seconds: float) -> None:
         """Count a step."""
@@ -46,7 +48,7 @@ class Pace:
 
     def seconds_left(self, settings: TrainingSettings, step: int) -> float:
         """Return how long the steps and evaluations after a step will take, about."""
-        step_seconds = self._steps.value if self.is_measured else self._first_step or 0.0
+        step_seconds = self._steps.value or self._first_step or 0.0
         evaluations = -(-settings.steps // settings.evaluate_every) - step // settings.evaluate_every
         return (settings.steps - step) * step_seconds + evaluations * self._evaluations.value
 
@@ -59,7 +61,7 @@ class Pace:
     def fitted(self, settings: TrainingSettings, step: int, keep_interval: bool) -> TrainingSettings:
         """Return the settings with as many of the steps after a step as fit the time, and their schedule."""
         assert settings.minutes is not None
-        left = 60.0 * settings.minutes - self.elapsed
+        left = FITTED_SHARE * 60.0 * settings.minutes - self.elapsed
         if not self.is_measured or self.seconds_left(settings, step) <= left:
             return settings
         evaluation = self._evaluations.value
