@@ -89,7 +89,7 @@ class TrainingOptions(RunRequest):
         int | None, _training(metavar="N", show_default="512 at most", help="Tokens in a window.")
     ]
     batch_tokens: Annotated[
-        int | None, _training(metavar="N", show_default="2048 to 8192", help="Tokens in a step, about.")
+        int | None, _training(metavar="N", show_default="512 to 8192", help="Tokens in a step, about.")
     ]
     learning_rate: Annotated[
         float | None,
@@ -101,15 +101,15 @@ class TrainingOptions(RunRequest):
     ]
     dropout: Annotated[
         float | None,
-        _training(metavar="X", show_default="0.1 after 4 passes", help="Dropout, against overfitting."),
+        _training(metavar="X", show_default="0.1 from 8 passes on", help="Dropout, against overfitting."),
     ]
     eval_every: Annotated[
         int | None,
-        _training(metavar="N", show_default="20 times in all", help="Evaluate and save every N steps."),
+        _training(metavar="N", show_default="12 to 20 times", help="Evaluate and save every N steps."),
     ]
     patience: Annotated[
         int | None,
-        _training(metavar="N", show_default="5", help="End after N evaluations in vain."),
+        _training(metavar="N", show_default="5; 3 with --from", help="End after N evaluations in vain."),
     ]
     seed: Annotated[int | None, _training("--seed", "-s", metavar="N", show_default="0", help="Random seed.")]
     freeze: Annotated[
