@@ -89,8 +89,8 @@ def compute_threads(ops: Ops[Any]) -> int:
 
         return kernels.threads()
     if ops.name == "numpy":
-        shared: Any = ops
-        return int(shared.product.threads)
+        numpy_ops: Any = ops
+        return int(numpy_ops.work.threads)
     return int(_import_torch_ops("The torch backend").threads())
 
 

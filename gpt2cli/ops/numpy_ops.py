@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import pairwise
+from functools import cache, partial
+from itertools import pairwise, starmap
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,8 +30,8 @@ WORTH_SHARING = 1 << 20
 SHARES_PER_THREAD = 2
 
 
-class SharedProduct:
-    """Matrix products in shares, which threads compute that sleep in between.
+class SharedWork:
+    """Work in shares, which threads take that sleep in between.
 
     BLAS's own threads spin while they wait. On a busy machine that costs many times the work.
     """
@@ -47,31 +47,51 @@ class SharedProduct:
         for _ in range(threads - 1):
             Thread(target=self._serve, daemon=True).start()
 
-    def __call__(self, rows: Array, matrix: Array) -> Array:
-        """Return rows @ matrix, each share some of the columns."""
+    def ranges(self, length: int, multiplications: int) -> list[tuple[int, int]]:
+        """Return ranges of a length, each a share of some multiplications; one range if these are few."""
         count = SHARES_PER_THREAD * self.threads
-        columns = matrix.shape[1]
-        if self.threads == 1 or columns < count or len(rows) * matrix.size < WORTH_SHARING:
-            product: Array = rows @ matrix
-            return product
-        product = np.empty((len(rows), columns), np.result_type(rows, matrix))
-        bounds = pairwise(columns * number // count for number in range(count + 1))
-        shares: deque[Callable[[], object]] = deque(
-            partial(np.matmul, rows, matrix[:, start:end], out=product[:, start:end]) for start, end in bounds
-        )
+        if self.threads == 1 or multiplications < WORTH_SHARING:
+            count = 1
+        count = min(count, length)
+        return list(pairwise(length * number // count for number in range(count + 1))) if count else []
+
+    def do(self, shares: Sequence[Callable[[], object]]) -> None:
+        """Do all shares, and raise what one of them raised."""
+        if len(shares) < 2:
+            for share in shares:
+                share()
+            return
+        left = deque(shares)
         done: SimpleQueue[Exception | None] = self._new_queue()
         for _ in range(self.threads - 1):
-            self._calls.put(partial(_take, shares, done))
-        _take(shares, done)
+            self._calls.put(partial(_take, left, done))
+        _take(left, done)
         # The caller waits for no thread that has not begun.
-        for _ in range(count):
+        for _ in shares:
             if error := done.get():
                 raise error
+
+    def product(self, rows: Array, matrix: Array) -> Array:
+        """Return rows @ matrix, each share some of the columns."""
+        product = np.empty((len(rows), matrix.shape[1]), np.result_type(rows, matrix))
+        ranges = self.ranges(matrix.shape[1], len(rows) * matrix.size)
+        self.do(
+            [
+                partial(np.matmul, rows, matrix[:, start:end], out=product[:, start:end])
+                for start, end in ranges
+            ]
+        )
         return product
 
     def _serve(self) -> None:
         while True:
             self._calls.get()()
+
+
+@cache
+def shared_work(threads: int) -> SharedWork:
+    """Return the threads that all models of this process share."""
+    return SharedWork(threads)
 
 
 def _take(shares: deque[Callable[[], object]], done: SimpleQueue[Exception | None]) -> None:
@@ -100,7 +120,7 @@ class NumpyOps:
     unused_gpu = ""
 
     def __init__(self, threads: int = 1) -> None:
-        self.product = SharedProduct(threads)
+        self.work = shared_work(threads)
 
     def weight(self, tensor: StoredTensor) -> Array:
         return widen(tensor.array)
@@ -140,13 +160,13 @@ class NumpyOps:
         residual: Array | None = None,
     ) -> Array:
         # As one matrix, because matmul on three axes multiplies each batch row separately.
-        product = self.product(x.reshape(-1, x.shape[-1]), weight)
+        product = self.work.product(x.reshape(-1, x.shape[-1]), weight)
         product += bias
         return finish(product.reshape(*x.shape[:-1], weight.shape[1]), activation, residual)
 
     def head(self, x: Array, table: Array, top: int | None = None) -> Array:
         rows = x.reshape(-1, x.shape[-1])
-        return self.product(rows, table.T).reshape(*x.shape[:-1], table.shape[0])
+        return self.work.product(rows, table.T).reshape(*x.shape[:-1], table.shape[0])
 
     def attention(
         self, qkv: Array, heads: int, scale: float, past: LayerCache[Array] | None = None, first: int = 0
@@ -162,7 +182,15 @@ class NumpyOps:
             block = queries[:, :, start : start + QUERIES_AT_ONCE]
             end = start + block.shape[2]
             seen = slice(before + end)
-            attended[:, start:end] = _attend(block, keys[:, :, seen], values[:, :, seen]).swapaxes(1, 2)
+            into = attended[:, start:end].swapaxes(1, 2)
+            self.work.do(
+                [
+                    partial(
+                        _attend, block[:, some], keys[:, some, seen], values[:, some, seen], into[:, some]
+                    )
+                    for some in starmap(slice, self.work.ranges(heads, block.size * (before + end)))
+                ]
+            )
         return attended.reshape(batch, -1, width // 3)
 
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
@@ -215,7 +243,7 @@ def _token_statistics(scores: Array, targets: Array, word_starts: Array | None) 
     return logprobs, entropies, ranks, np.minimum(starts, 0.0)
 
 
-def _attend(queries: Array, keys: Array, values: Array) -> Array:
+def _attend(queries: Array, keys: Array, values: Array, out: Array) -> None:
     scores = queries @ keys.swapaxes(-1, -2)
     time = queries.shape[2]
     if time > 1:
@@ -224,5 +252,4 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     attended: Array = scores @ values
-    attended /= scores.sum(axis=-1, keepdims=True)
-    return attended
+    np.divide(attended, scores.sum(axis=-1, keepdims=True), out=out)

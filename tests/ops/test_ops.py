@@ -17,7 +17,7 @@ from transformers.activations import ACT2CLS, ACT2FN
 from gpt2cli.checkpoint.config import ACTIVATION_FUNCTIONS
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
-from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE, WORTH_SHARING, SharedProduct
+from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE, WORTH_SHARING, NumpyOps, SharedWork
 from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor
 from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
 
@@ -169,7 +169,7 @@ def test_a_ragged_batch_is_refused(ops: Ops[Any]) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_a_product_in_shares_is_the_product(threads: int) -> None:
-    product = SharedProduct(threads)
+    product = SharedWork(threads).product
     rows, matrix = random(9, 400).numpy(), random(401, 400, seed=1).numpy()
     assert rows.shape[0] * matrix.size > WORTH_SHARING
     np.testing.assert_allclose(product(rows, matrix.T), rows @ matrix.T, rtol=1e-5, atol=1e-4)
@@ -177,3 +177,13 @@ def test_a_product_in_shares_is_the_product(threads: int) -> None:
     with pytest.raises(ValueError, match="mismatch"):
         product(rows[:, 1:], matrix.T)
     np.testing.assert_allclose(product(rows, matrix.T), rows @ matrix.T, rtol=1e-5, atol=1e-4)
+    assert product(rows[:0], matrix.T).shape == (0, 401)
+
+
+@pytest.mark.parametrize("heads", [1, 5])
+def test_attention_in_shares_is_attention(heads: int) -> None:
+    qkv = random(2, 150, 3 * 8 * heads).numpy()
+    alone, shared = NumpyOps(1), NumpyOps(3)
+    assert heads == 1 or len(shared.work.ranges(heads, qkv[..., : 8 * heads].size * 150)) == 5
+    expected = alone.attention(qkv, heads, 0.3)
+    np.testing.assert_allclose(shared.attention(qkv, heads, 0.3), expected, rtol=1e-5, atol=1e-6)

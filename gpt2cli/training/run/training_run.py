@@ -150,8 +150,8 @@ class TrainingRun:
     def opening_words(self) -> str:
         """A few words of the held-out text."""
         text = self.tokenizer.decode(self._valid[:PROMPT_TOKENS].tolist()).decode("utf-8", "replace")
-        # The text may begin within a word.
-        return " ".join(text.split()[1:4])
+        # The text may begin within a word, and a command takes a dash for an option.
+        return " ".join(text.split()[1:4]).lstrip("-")
 
     def bits_per_byte(self, loss: float) -> float:
         """Convert a loss on the held-out text from nats per token to bits per byte."""

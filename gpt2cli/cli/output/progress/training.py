@@ -156,7 +156,7 @@ def show_end(run: TrainingRun, messages: Messages) -> None:
     if best.step not in (0, best.best_step) and not run.holds_newest:
         messages.note(f"{quote(str(run.folder.last))} holds the newest weights, after {step}")
     if run.outcome != "interrupted":
-        messages.note(f"Try it: gpt2 generate -m {folder} {quote(run.opening_words or '...')}")
+        messages.note(f"Try it: gpt2 generate -m {folder} {quote(replaced(run.opening_words) or '...')}")
 
 
 def sparkline(values: list[float]) -> str:
