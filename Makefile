@@ -26,6 +26,6 @@ man:
 readme:
 	$(PYTHON) tests/readme.py
 
-# Takes hours on a laptop, and goes on where it was stopped; TEXT=FILE is trained on in place of Python's sources.
+# Takes an hour or more, and goes on where it was stopped; TEXT=FILE takes the place of Python's sources.
 study-training:
 	nice -n 19 $(PYTHON) tests/training_study.py $(TEXT)

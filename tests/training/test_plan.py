@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from test_training import CONFIG
@@ -48,6 +50,21 @@ def test_gpt2_gets_what_is_usual_for_it() -> None:
         steps, batch, rate = plan(tokens, 768)
         assert 4.9e-5 <= rate <= 1e-4
         assert steps * batch / tokens <= most_passes
+
+
+def test_the_page_has_the_defaults_for_gpt2() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "train.md").read_text()
+    config = replace(CONFIG, n_embd=768, n_positions=1024)
+    for text, text_bytes in (
+        ("10 KB", 10_000),
+        ("100 KB", 100_000),
+        ("1 MB", 1_000_000),
+        ("10 MB", 10_000_000),
+    ):
+        planned = Request(texts="x", parent="gpt2").settings(config, text_bytes // 4, "float32")
+        batch = planned.batch_size * planned.context
+        passes = planned.steps * batch / (text_bytes // 4)
+        assert f"| {text} | {planned.steps} | {batch:,} | {passes:.1f} | {planned.learning_rate} |" in page
 
 
 def test_dropout_rises_from_four_passes_to_eight() -> None:
