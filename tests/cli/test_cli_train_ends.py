@@ -193,6 +193,7 @@ def test_minutes_end_a_run_that_is_complete(gpt2: Gpt2, poem: Path, tmp_path: Pa
     assert (again.returncode, again.stdout) == (0, os.fsencode(folder) + b"\n")
 
 
+@pytest.mark.slow
 def test_a_card_that_somebody_edited_survives_a_new_run(poem: Path, tmp_path: Path) -> None:
     folder = tmp_path / "x"
     train(poem, "-o", folder, *SHORT)

@@ -177,10 +177,14 @@ def test_the_kernels_use_every_core_or_as_many_as_the_variables_say(
     assert run(asked, variables) == "1"
 
 
-@needs_kernels
-def test_blas_has_no_threads_beside_those_of_the_kernels() -> None:
-    code = f"{OPEN}from gpt2cli.ops.threads import blas_threads; open_backend('cpu'); print(blas_threads())"
+@pytest.mark.parametrize("backend", [pytest.param("compiled", marks=needs_kernels), "numpy"])
+def test_blas_has_no_threads_beside_those_of_the_backend(backend: str) -> None:
+    code = (
+        f"{OPEN}from gpt2cli.ops.threads import blas_threads; open_backend('cpu', {backend!r}, threads=3); "
+    )
+    code += "print(blas_threads())"
     assert run(code, {}) in ("1", "None")
+    assert run(code, {"OMP_NUM_THREADS": "2"}) in ("1", "None")
 
 
 @pytest.mark.slow

@@ -126,6 +126,7 @@ def test_stop_ends_after_the_step_and_saves(tmp_path: Path) -> None:
     assert TrainingRun(run.folder).progress.step == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taken", [1, 3])
 def test_a_stop_before_the_first_evaluation_leaves_the_newest_weights_until_the_run_goes_on(
     tmp_path: Path, taken: int
@@ -170,6 +171,7 @@ class SlowClock:
         return self.now
 
 
+@pytest.mark.slow
 def test_a_run_of_some_minutes_fits_its_schedule_and_ends_in_time_even_when_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
