@@ -19,7 +19,7 @@ CELL = re.compile(r"(?<!\\)\|")
 CODE = re.compile(r"`([^`]+)`")
 VARIABLE = re.compile(
     r"""["'](GPT2_\w+|HF_\w+|HUGGINGFACE_\w+|TRANSFORMERS_\w+|XDG_\w+|SSL_CERT_\w+|\w+_CA_BUNDLE|"""
-    r"""NO_COLOR|\w+_THREADS|LLAMA_CPP_BIN)["']"""
+    r"""NO_COLOR|\w+_THREADS|OMP_\w+_POLICY|LLAMA_CPP_BIN)["']"""
 )
 # Set by the program, for the libraries that it uses.
 OWN = re.compile(r"HF_HUB_(DISABLE_\w+|VERBOSITY)")
