@@ -35,7 +35,7 @@ from gpt2cli.hub.reporter import Reporter
 
 if TYPE_CHECKING:
     from gpt2cli.checkpoint.weights import Note
-    from gpt2cli.hub.client import Listing
+    from gpt2cli.hub.network.client import Listing
     from gpt2cli.ops.operations import StoredTensor
 
 TRUE = ("1", "ON", "YES", "TRUE")
@@ -157,7 +157,7 @@ def plan_download(name: str, *, offline: bool = False, force: bool = False) -> M
         return {}
     _require_downloads(source, offline)
     listing = _list_repository(source)
-    from gpt2cli.hub import client as hub_client
+    from gpt2cli.hub.network import client as hub_client
 
     return hub_client.absent_files(listing, _needed_files(source, listing.files), force)
 
@@ -243,7 +243,7 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
     hub_cache.cache_folder()
     listing = _list_repository(source)
     config, *others = _needed_files(source, listing.files)
-    from gpt2cli.hub import client as hub_client
+    from gpt2cli.hub.network import client as hub_client
 
     hub_client.require_space(listing, [config, *others], force)
     with reporter.fetching(source.spelling) as progress:
@@ -275,7 +275,7 @@ def _require_downloads(source: ModelSource, offline: bool) -> None:
 
 def _list_repository(source: ModelSource) -> Listing:
     # Importing the client takes a tenth of a second or more.
-    from gpt2cli.hub import client as hub_client
+    from gpt2cli.hub.network import client as hub_client
 
     return hub_client.list_repository(source.repos[0], source.revision)
 

@@ -102,7 +102,7 @@ def _is_being_written(incomplete: Path) -> bool:
 
 def _remove_snapshots(folder: Path, commits: Sequence[str]) -> None:
     # The client knows which blobs are shared with other repositories.
-    from gpt2cli.hub.client import scan_cache
+    from gpt2cli.hub.network.client import scan_cache
 
     cache = scan_cache(folder.parent)
     # A copy of the repository may have the same commit, and must stay.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2cli.errors import Error, HubError
 from gpt2cli.hub import cache as hub_cache
-from gpt2cli.hub.failures import explain
+from gpt2cli.hub.network.failures import explain
 from gpt2cli.hub.reporter import Progress
 
 if TYPE_CHECKING:
