@@ -129,6 +129,20 @@ class Continuation:
             self._prefilled = prefill(self.loaded.model, ids, settings.max_tokens, top)
         return time.perf_counter() - start
 
+    def report(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what makes every sample again, with the settings that were chosen."""
+        ops, files = self.loaded.model.ops, self.loaded.files
+        where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
+        return {
+            "prompt": self.text,
+            "usage": {"prompt_tokens": len(self.prompt.ids)},
+            "prompt_truncated": self.prompt.truncated,
+            "seed": self.seed,
+            "model": files.name,
+            "revision": files.revision,
+            "settings": {**settings, **where},
+        }
+
     def batches(self) -> Iterator[Batch | BestOf]:
         """Yield the batches of samples in order; iterate each batch before taking the next.
 

@@ -132,10 +132,10 @@ def gpt2_folders() -> list[Path]:
 
 
 def entries(folder: Callable[[], Path], pattern: str) -> list[Path]:
-    """Return the sorted entries of a cache's folder; there are none without a home folder."""
+    """Return the sorted entries of a cache's folder; none without a home folder that can be read."""
     try:
         return sorted(folder().glob(pattern))
-    except HubError:
+    except (HubError, PermissionError):
         return []
 
 

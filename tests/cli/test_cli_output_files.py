@@ -83,7 +83,7 @@ def run(gpt2: Gpt2, checkpoint: Path) -> Callable[..., Any]:
 
 def without_times(output: bytes) -> bytes:
     """Return what a command wrote without the seconds that generate reports."""
-    if not output.startswith(b'{"index": 0, "text"'):
+    if not output.startswith(b'{"index": 1, "text"'):
         return output
     lines = [json.loads(line) for line in output.splitlines()]
     return json.dumps([line | {"timing": None} for line in lines]).encode()

@@ -161,7 +161,8 @@ def test_an_adapter_on_the_hub_is_fetched_with_its_base(
     result = gpt2(*GENERATE, "-m", ADAPTER)
     assert result.returncode == 0, result.stderr
     names = [line.split(": ")[1].split()[0] for line in result.stderr.decode().splitlines()]
-    assert names == [*PEFT_FILES, "config.json", "tokenizer.json", "model.safetensors"]
+    base = ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors"]
+    assert names == [*PEFT_FILES, *base]
     hub.requests.clear()
     again = gpt2(*GENERATE, "-m", ADAPTER, "--offline")
     assert (again.stdout, again.stderr) == (result.stdout, b"")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -73,8 +73,7 @@ def generate(
     as_list = named == "json" and completion.num_samples > 1
     with open_output(output.output, as_list=as_list) as write:
         if json:
-            settings = completion.report() | {"unconditional": prompt.unconditional}
-            report = _report(run, settings)
+            report = run.report(completion.report() | {"unconditional": prompt.unconditional})
             logprobs = completion.logprobs is not None
             writer = JsonCompletionWriter(
                 write, echoed, loaded.tokenizer, report, watch.seconds, logprobs=logprobs
@@ -109,18 +108,3 @@ def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watc
 
             messages.note(generation_summary(run, batch.drawn.values(), timing))
     messages.detail(watch.summary())
-
-
-def _report(run: Continuation, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that --json reports for every sample."""
-    ops, files = run.loaded.model.ops, run.loaded.files
-    where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
-    return {
-        "prompt": run.text,
-        "usage": {"prompt_tokens": len(run.prompt.ids)},
-        "prompt_truncated": run.prompt.truncated,
-        "seed": run.seed,
-        "model": files.name,
-        "revision": files.revision,
-        "settings": {**settings, **where},
-    }
