@@ -171,24 +171,6 @@ def files_in_snapshot(name: str, snapshot: Path) -> ModelFiles | None:
     return _model_files(name, snapshot.name, files)
 
 
-def cache_folders(name: str) -> list[Path]:
-    """Return the cache folders with files of a model, of any revision.
-
-    Raises:
-        UsageError: the model is the bundled one, or the name is a path.
-        HubError: the name is unknown, or the cache has no files of the model.
-    """
-    source = model_source(name)
-    if source.path is not None:
-        where = "is part of gpt2cli" if source.name == BUNDLED_MODEL else "is a path outside the cache"
-        raise UsageError(f"{source.name} {where}.", "Only downloaded models can be removed.")
-    folders = [hub_cache.repo_folder(repo) for repo in source.repos]
-    present = [folder for folder in folders if folder.is_dir()]
-    if not present:
-        raise HubError(f"{source.name} is not in the cache {hub_cache.cache_folder()}.")
-    return present
-
-
 def _files_at(name: str, path: Path) -> ModelFiles:
     if path.is_file():
         return _files_beside(name, path)

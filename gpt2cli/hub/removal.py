@@ -7,8 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpt2cli.hub.cache import blob_of, folder_size, gpt2_folders, read_refs, snapshots, total_size
+from gpt2cli.errors import HubError, UsageError
+from gpt2cli.hub.cache import (
+    blob_of,
+    cache_folder,
+    folder_size,
+    gpt2_folders,
+    read_refs,
+    repo_folder,
+    snapshots,
+    total_size,
+)
 from gpt2cli.hub.converted_files import all_kept_files, converted_files
+from gpt2cli.hub.known_models import BUNDLED_MODEL
+from gpt2cli.hub.model_source import model_source
 
 INCOMPLETE = ".incomplete"
 
@@ -19,6 +31,24 @@ class Removal:
 
     path: Path
     size: int
+
+
+def cache_folders(name: str) -> list[Path]:
+    """Return the cache folders with files of a model, of any revision.
+
+    Raises:
+        UsageError: the model is the bundled one, or the name is a path.
+        HubError: the name is unknown, or the cache has no files of the model.
+    """
+    source = model_source(name)
+    if source.path is not None:
+        where = "is part of gpt2cli" if source.name == BUNDLED_MODEL else "is a path outside the cache"
+        raise UsageError(f"{source.name} {where}.", "Only downloaded models can be removed.")
+    folders = [repo_folder(repo) for repo in source.repos]
+    present = [folder for folder in folders if folder.is_dir()]
+    if not present:
+        raise HubError(f"{source.name} is not in the cache {cache_folder()}.")
+    return present
 
 
 def repository_removal(folder: Path) -> Removal:

@@ -8,7 +8,7 @@ from gpt2cli.cli.options import models as arguments
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.errors import CheckpointError, HubError
-from gpt2cli.hub.model_files import ModelFiles, cache_folders, find_model
+from gpt2cli.hub.model_files import ModelFiles, find_model
 
 models = typer.Typer(
     help="List, describe, verify and remove the models on this machine.", no_args_is_help=True
@@ -81,7 +81,7 @@ def rm(names: arguments.Removable, *, yes: arguments.Yes = False, verbosity: opt
     `gpt2 models rm -y distilgpt2 gpt2-large`
     """
     from gpt2cli.cli.commands.models.removal import remove_with_consent
-    from gpt2cli.hub.removal import conversion_removals, repository_removal
+    from gpt2cli.hub.removal import cache_folders, conversion_removals, repository_removal
 
     folders = dict.fromkeys(folder for name in names for folder in cache_folders(name))
     removals = [repository_removal(folder) for folder in folders]
