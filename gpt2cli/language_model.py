@@ -150,7 +150,7 @@ def load(
     """Load a model, downloading it if it is missing.
 
     `name` is a known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, a
-    folder or a .safetensors file; None means GPT-2 if it is on this machine, else the bundled model.
+    folder, a .safetensors or a .gguf file; None means GPT-2 if it is on this machine, else the bundled model.
     `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16; `quantize` is
     none or int8.
 

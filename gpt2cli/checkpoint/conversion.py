@@ -6,26 +6,28 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from gpt2cli.checkpoint import conversion_place as kept
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion_place import ConversionPlace
+from gpt2cli.checkpoint.gguf.quantized import QuantizedTensor, numbers_of
 from gpt2cli.checkpoint.roles import HEAD, TOKEN_EMBEDDING, is_layer_matrix
 from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
 from gpt2cli.checkpoint.safetensors_header import read_metadata
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import CheckpointError
-from gpt2cli.ops.numpy_ops import widen
 from gpt2cli.ops.operations import Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-STORED_AS = {"float16": "F16", "bfloat16": "BF16"}
-KEPT_TYPES = {"float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
+Kept: TypeAlias = Literal["float32"] | Storage
+
+STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+KEPT_TYPES = {"float32": {"F32"}, "float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
 # Increased whenever layouts or names change, so that older files are replaced.
 LAYOUT = "5"
 SCALES, TOTALS = ".scales", ".totals"
@@ -59,6 +61,16 @@ def convert(
     return _convert_once(sources, place, config, storage, storage)
 
 
+def dequantize(stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig) -> Conversion:
+    """Return the quantized tensors of a GGUF file in float32, kept as by `convert`.
+
+    Raises:
+        Error: the gguf package, which knows how they are quantized, is not installed.
+    """
+    sources = {name: tensor for name, tensor in stored.items() if isinstance(tensor, QuantizedTensor)}
+    return _convert_once(sources, place, config, "float32", "float32") if sources else Conversion({})
+
+
 def screen_head(
     stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig, storage: Storage | None
 ) -> dict[str, StoredTensor]:
@@ -80,7 +92,7 @@ def _convert_once(
     sources: Mapping[str, StoredTensor],
     place: ConversionPlace,
     config: ModelConfig,
-    storage: Storage,
+    storage: Kept,
     kind: str,
 ) -> Conversion:
     shapes = {name: source.shape for name, source in sources.items()}
@@ -111,7 +123,7 @@ def _product_names(config: ModelConfig) -> list[str]:
 
 
 def _read(
-    path: Path, notes: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], storage: Storage
+    path: Path, notes: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], storage: Kept
 ) -> dict[str, StoredTensor] | None:
     """Return the weights in a file with these notes, or None if the file cannot be used."""
     try:
@@ -120,6 +132,8 @@ def _read(
         tensors = read_safetensors(path)
         if {tensor.dtype for tensor in tensors.values()} - KEPT_TYPES[storage]:
             return None
+        if storage != "int8":
+            return {name: tensors[name] for name in shapes}
         return _described({name: tensor.array for name, tensor in tensors.items()}, shapes, storage)
     except (CheckpointError, KeyError):
         return None
@@ -133,10 +147,12 @@ def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> 
         own.replace(path)
 
 
-def _converted(sources: Mapping[str, StoredTensor], storage: Storage) -> Iterator[tuple[str, Array]]:
+def _converted(sources: Mapping[str, StoredTensor], storage: Kept) -> Iterator[tuple[str, Array]]:
     for name, source in sources.items():
-        numbers = widen(source.array)
-        if storage == "float16":
+        numbers = numbers_of(source)
+        if storage == "float32":
+            yield name, numbers
+        elif storage == "float16":
             with np.errstate(over="ignore"):
                 yield name, numbers.astype(np.float16)
         elif storage == "bfloat16":
@@ -177,7 +193,7 @@ def _rounded_to_bfloat16(numbers: Array) -> Array:
 
 
 def _described(
-    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], storage: Storage
+    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], storage: Kept
 ) -> dict[str, StoredTensor]:
     if storage != "int8":
         return {name: StoredTensor(STORED_AS[storage], arrays[name]) for name in shapes}

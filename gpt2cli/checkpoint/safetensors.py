@@ -28,7 +28,7 @@ ALIGNMENT = 64
 MAPPED_FROM_BYTES = 64 << 10
 
 
-class _OpenFile:
+class OpenFile:
     """A file that stays open as long as this object is referenced."""
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class _OpenFile:
 class FileRows:
     """A reader of the rows of a matrix that begins at a byte of a file; see `StoredTensor.read_rows`."""
 
-    def __init__(self, file: _OpenFile, begin: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    def __init__(self, file: OpenFile, begin: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         self.file = file
         self.begin = begin
         self.dtype = dtype
@@ -78,20 +78,31 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if needed > size:
         raise damaged(path, f"it has only {size:,} of {needed:,} bytes")
-    file = _OpenFile(path)
+    file = OpenFile(path)
     # PyTorch wants a writable map. A private one never changes the file.
     mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        tensors[name] = _view(file, name, entry, mapped, start + begin, end - begin)
+        place = start + begin, start + end
+        tensors[name] = map_tensor(file, name, entry["dtype"], tuple(entry["shape"]), mapped, place)
     return tensors
 
 
-def _view(
-    file: _OpenFile, name: str, entry: Mapping[str, Any], mapped: mmap.mmap, begin: int, length: int
+def map_tensor(
+    file: OpenFile,
+    name: str,
+    kind: str,
+    shape: tuple[int, ...],
+    mapped: mmap.mmap,
+    place: tuple[int, int],
 ) -> StoredTensor:
-    path, kind, shape = file.path, entry["dtype"], tuple(entry["shape"])
+    """Return a view of the bytes at a place in a mapped file, or a copy of them if they are few.
+
+    Raises:
+        CheckpointError: the shape does not fit the bytes.
+    """
+    path, begin, length = file.path, place[0], place[1] - place[0]
     try:
         if kind not in STORED_TYPES:
             # Old mask buffers may be bool. They are dropped by name later.

@@ -17,6 +17,8 @@ CONFIG = "config.json"
 # The first of these that exists is used: safetensors load faster and cannot carry code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+# Holds the config and the tokenizer too.
+GGUF = ".gguf"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -80,6 +82,19 @@ def generation_in(folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def gguf_in(folder: Path) -> Path | None:
+    """Return the only GGUF file in a folder, or None if it has none.
+
+    Raises:
+        HubError: it has several.
+    """
+    found = sorted(path for path in folder.glob(f"*{GGUF}") if path.is_file())
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise HubError(f"{folder} has {len(found)} {GGUF} files: {names}.", "Name one of them.")
+    return found[0] if found else None
+
+
 def files_among(names: Collection[str]) -> tuple[list[str], list[str]]:
     """Return the names that make up a checkpoint, weights last, and the names that are missing."""
     weights = next((found for name in WEIGHTS if (found := _weights_among(name, names))), [])
@@ -112,6 +127,8 @@ def lacks_files(where: str | Path, missing: Sequence[str], names: Collection[str
         elif found := find_foreign(names):
             text = f"{where} holds {found.title} ({found.name}), which gpt2cli does not read."
             hint = found.remedy
+        elif gguf := sorted(name for name in names if name.endswith(GGUF)):
+            hint = f"It has {gguf[0]}, which can be read from a local path."
         elif others:
             hint = f"If {others[0]} is the model, name this file."
     return HubError(text, hint)
@@ -123,7 +140,7 @@ def unreadable_file(path: Path) -> HubError:
 
     if found := find_foreign([path.name]):
         return HubError(f"{path} holds {found.title}, which gpt2cli does not read.", found.remedy)
-    return HubError(f"{path} is not a .safetensors file.")
+    return HubError(f"{path} is neither a .safetensors nor a {GGUF} file.")
 
 
 def _companions_among(names: Collection[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import zlib
@@ -16,6 +17,8 @@ from gpt2cli.hub.cache import assets_folder, entries
 from gpt2cli.hub.checkpoint_files import WEIGHTS
 
 HEADER_BYTES = 1 << 16
+# The folders of what was read from GGUF files; the layout is increased whenever their files change.
+UNPACKED, UNPACKED_LAYOUT = ".unpacked", "1"
 LONGEST_NAME = 80
 
 
@@ -43,8 +46,8 @@ def converted_files() -> list[ConvertedFile]:
 
 
 def all_kept_files() -> list[Path]:
-    """Return every file that a conversion left, including interrupted ones."""
-    return [path for path in entries(assets_folder, "*") if path.is_file()]
+    """Return every file and folder that a conversion left, including interrupted ones."""
+    return entries(assets_folder, "*")
 
 
 def conversion_place(weights: Sequence[Path]) -> ConversionPlace:
@@ -61,6 +64,54 @@ def conversion_place(weights: Sequence[Path]) -> ConversionPlace:
     except HubError as error:
         folder, problem = None, error.message.rstrip(".")
     return ConversionPlace(folder, name, _identity(weights), model, problem)
+
+
+def unpacked_folder(gguf: Path) -> Path:
+    """Return the folder with what was read from a GGUF file, which is read first if it is new or has changed.
+
+    Raises:
+        CheckpointError: the file is damaged, or something in it is not supported.
+    """
+    from gpt2cli.checkpoint.gguf.unpacked import is_unpacked, unpack
+
+    try:
+        place = conversion_place([gguf])
+    except OSError as error:
+        raise CheckpointError(f"{gguf}: {error.strerror}.") from error
+    kept = f"{place.name}-{_checksum(f'{UNPACKED_LAYOUT} {place.source}')}{UNPACKED}"
+    folder = place.folder and place.folder / kept
+    if folder and is_unpacked(folder):
+        return folder
+    try:
+        if folder:
+            unpack(gguf, folder)
+            _remove_older(folder, place.name)
+            return folder
+    except OSError:
+        pass
+    # Nothing can be kept, so that the next start reads the file again.
+    folder = _passing_folder() / gguf.name
+    unpack(gguf, folder)
+    return folder
+
+
+def _remove_older(folder: Path, name: str) -> None:
+    from shutil import rmtree
+
+    for older in folder.parent.glob(f"{glob.escape(name)}-*{UNPACKED}"):
+        if older != folder:
+            rmtree(older, ignore_errors=True)
+
+
+def _passing_folder() -> Path:
+    """Return a new folder that is removed when the process ends."""
+    import atexit
+    from shutil import rmtree
+    from tempfile import mkdtemp
+
+    folder = Path(mkdtemp(prefix="gpt2-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _model_path(weights: Sequence[Path]) -> Path:

@@ -71,7 +71,7 @@ def describe_model(files: ModelFiles) -> ModelFacts:
         files,
         config,
         count_parameters(config),
-        ", ".join(sorted(DTYPES[dtype] for dtype in stored)),
+        ", ".join(sorted(DTYPES.get(dtype, dtype) for dtype in stored)),
         license_of(files),
         sum(path.stat().st_size for path in files.weights_files),
     )
@@ -90,7 +90,7 @@ def license_of(files: ModelFiles) -> str | None:
     known = known_model(files.name)
     if known:
         return LICENSES.get(known.name, OPENAI_LICENSE)
-    return _front_matter_license(files.config.with_name("README.md"))
+    return _front_matter_license(files.folder / "README.md")
 
 
 def _front_matter_license(card: Path) -> str | None:

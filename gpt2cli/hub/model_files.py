@@ -18,6 +18,8 @@ from gpt2cli.hub.adapter_files import LocalAdapter, find_base, local_adapter
 from gpt2cli.hub.checkpoint_files import (
     ADAPTER_CONFIG,
     CONFIG,
+    GGUF,
+    TOKENIZERS,
     WEIGHTS,
     CheckpointFiles,
     adapter_among,
@@ -25,6 +27,7 @@ from gpt2cli.hub.checkpoint_files import (
     files_among,
     files_in,
     generation_in,
+    gguf_in,
     lacks_files,
     tokenizer_in,
     unreadable_file,
@@ -46,7 +49,7 @@ class ModelFiles(NamedTuple):
 
     `tokenizer` is empty if the bundled GPT-2 merges take its place. `generation` is its
     generation_config.json, if it has one. Of a model that is an adapter, config and weights are those of its
-    base.
+    base. Of a GGUF file, config and tokenizer are in the folder `unpacked`.
     """
 
     name: str
@@ -56,11 +59,12 @@ class ModelFiles(NamedTuple):
     tokenizer: tuple[Path, ...]
     generation: Path | None = None
     adapter: AdapterFiles | None = None
+    unpacked: Path | None = None
 
     @property
     def folder(self) -> Path:
         """The folder that the model is in."""
-        return (self.adapter or self).config.parent
+        return self.adapter.config.parent if self.adapter else self.weights[0].parent
 
     @property
     def weights_files(self) -> tuple[Path, ...]:
@@ -88,7 +92,7 @@ class ModelFiles(NamedTuple):
     def read_checkpoint(self, note: Note | None = None) -> tuple[ModelConfig, dict[str, StoredTensor]]:
         """Read the weights, with the adapter merged, and the config, which tells whether their head is tied.
 
-        `note` receives what the user should know of the weights.
+        `note` receives what the user should know of the weights. Those of a GGUF file may be quantized.
 
         Raises:
             CheckpointError: the files are damaged or do not fit together.
@@ -97,7 +101,13 @@ class ModelFiles(NamedTuple):
 
         note = note or no_note
         config = ModelConfig.from_json(self.config)
-        weights = load_weights(self.weights, config, note)
+        if self.unpacked:
+            from gpt2cli.checkpoint.gguf.unpacked import map_unpacked
+
+            # An adapter can only be merged into numbers.
+            weights = map_unpacked(self.weights[0], self.unpacked, dequantize=self.adapter is not None)
+        else:
+            weights = load_weights(self.weights, config, note)
         if self.adapter:
             from gpt2cli.checkpoint.foreign.merging import merge_adapter
 
@@ -177,6 +187,8 @@ def _files_at(name: str, path: Path) -> ModelFiles:
     if name == BUNDLED_MODEL and not path.is_dir():
         raise HubError("This installation lacks the bundled model stories.", "Install gpt2cli again.")
     files = files_in(path)
+    if files.missing and (gguf := gguf_in(path)):
+        return _files_unpacked(name, gguf)
     if files.missing:
         raise lacks_files(path, files.missing)
     # As transformers does, an adapter beside a whole model is taken for one of this model.
@@ -184,6 +196,8 @@ def _files_at(name: str, path: Path) -> ModelFiles:
 
 
 def _files_beside(name: str, weights: Path) -> ModelFiles:
+    if weights.suffix == GGUF:
+        return _files_unpacked(name, weights)
     if weights.suffix not in {Path(known).suffix for known in WEIGHTS}:
         raise unreadable_file(weights)
     config = weights.with_name(CONFIG)
@@ -191,6 +205,14 @@ def _files_beside(name: str, weights: Path) -> ModelFiles:
         raise HubError(f"{weights} has no config.json next to it.")
     folder = weights.parent
     return ModelFiles(name, None, config, (weights,), tokenizer_in(folder), generation_in(folder))
+
+
+def _files_unpacked(name: str, weights: Path) -> ModelFiles:
+    from gpt2cli.hub.converted_files import unpacked_folder
+
+    folder = unpacked_folder(weights)
+    tokenizer = (folder / TOKENIZERS[0][0],)
+    return ModelFiles(name, None, folder / CONFIG, (weights,), tokenizer, unpacked=folder)
 
 
 def _with_base(

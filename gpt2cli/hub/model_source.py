@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpt2cli.errors import HubError
+from gpt2cli.hub.checkpoint_files import GGUF
 from gpt2cli.hub.known_models import BUNDLED_MODEL, KNOWN_MODELS, known_model
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "data" / BUNDLED_MODEL
@@ -59,12 +60,14 @@ def _path(name: str) -> Path:
 
 
 def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "~", "/")) or name.endswith(".safetensors")
+    return name.startswith((".", "~", "/")) or name.endswith((".safetensors", GGUF))
 
 
 def _unknown(name: str) -> HubError:
     if "/" in name or _looks_like_path(name):
-        return HubError(f"There is no model at {name}.", "Use a folder, a .safetensors file or OWNER/NAME.")
+        return HubError(
+            f"There is no model at {name}.", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."
+        )
     # Imported here because only a mistyped name needs it.
     from difflib import get_close_matches
 

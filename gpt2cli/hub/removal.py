@@ -70,7 +70,7 @@ def plan_prune() -> list[Removal]:
     be made again. A repository that is being downloaded is left alone.
     """
     unneeded = [removal for folder in gpt2_folders() for removal in _unneeded(folder)]
-    return unneeded + [Removal(path, path.stat().st_size) for path in all_kept_files()]
+    return unneeded + [Removal(path, _size(path)) for path in all_kept_files()]
 
 
 def remove(removals: Iterable[Removal]) -> None:
@@ -106,6 +106,10 @@ def _unneeded(folder: Path) -> Iterator[Removal]:
             claimed |= own
     for blob in sorted(blobs - claimed):
         yield Removal(blob, blob.stat().st_size)
+
+
+def _size(path: Path) -> int:
+    return folder_size(path) if path.is_dir() else path.stat().st_size
 
 
 def _blobs_in(snapshot: Path) -> set[Path]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
-from gpt2cli.hub.checkpoint_files import weights_index
+from gpt2cli.hub.checkpoint_files import GGUF, weights_index
 from gpt2cli.hub.model_files import ModelFiles
 
 FORM = "form"
@@ -40,9 +40,11 @@ def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
     """Yield the check of each file: its hash if known, its format, and whether all files fit together."""
     sound = True
     index = weights_index(files.weights[0])
+    # What was read from a GGUF file was checked then, and is checked again with it.
+    read = [] if files.unpacked else [files.config, *files.tokenizer]
     adapter = [files.adapter.config, files.adapter.weights] if files.adapter else []
     optional = [path for path in (files.generation, index) if path]
-    for path in (*adapter, files.config, *files.tokenizer, *optional, *files.weights):
+    for path in (*adapter, *read, *optional, *files.weights):
         problem = _problem(path)
         sound = sound and not problem
         if path == files.weights[-1] and sound:
@@ -73,6 +75,10 @@ def _malformation(path: Path) -> str:
     try:
         if path.suffix == ".safetensors":
             read_safetensors(path)
+        elif path.suffix == GGUF:
+            from gpt2cli.checkpoint.gguf.contents import read_contents
+
+            read_contents(path)
         elif path.suffix == ".json":
             json.loads(path.read_bytes())
     except CheckpointError as error:

@@ -42,14 +42,19 @@ def load_model(
     reporter = reporter or Reporter()
     config, stored = files.read_checkpoint(reporter.note)
     screens = screened and ops.uses_screens
-    if ops.storage or screens:
+    if ops.storage or screens or files.unpacked:
         # These modules import the kernels, which may be missing.
-        from gpt2cli.checkpoint.conversion import convert, screen_head
+        from gpt2cli.checkpoint.conversion import convert, dequantize, screen_head
         from gpt2cli.hub.converted_files import conversion_place
 
         place = conversion_place(files.sources)
         if ops.storage:
             conversion = convert(stored, place, config, ops.storage)
+            stored |= conversion.weights
+            if conversion.problem:
+                reporter.note(f"The converted weights could not be saved: {conversion.problem}.")
+        if files.unpacked:
+            conversion = dequantize(stored, place, config)
             stored |= conversion.weights
             if conversion.problem:
                 reporter.note(f"The converted weights could not be saved: {conversion.problem}.")

@@ -75,6 +75,9 @@ class CompiledOps(NumpyOps):
         out = np.empty((*x.shape[:-1], len(bias)), np.float32)
         if isinstance(weight, Int8Matrix):
             kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, gelu, residual, out)
+        elif not weight.flags.c_contiguous:
+            # It is stored as (out, in), as a head is.
+            return finish(_lm_head(np.ascontiguousarray(x), weight.T) + bias, activation, residual)
         else:
             kernels.linear(x, weight, DTYPE_CODES[weight.dtype.char], bias, gelu, residual, out)
         return out

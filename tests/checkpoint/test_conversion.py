@@ -210,7 +210,7 @@ def test_a_second_load_maps_the_file_and_converts_nothing(
     def fail(*arguments: object) -> None:
         raise AssertionError("the weights were converted again")
 
-    monkeypatch.setattr(conversion, "widen", fail)
+    monkeypatch.setattr(conversion, "numbers_of", fail)
     if storage == "int8":
         from gpt2cli.ops import kernels
 

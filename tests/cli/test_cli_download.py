@@ -293,7 +293,7 @@ def test_offline_says_how_to_get_the_model(
         (
             ["./nowhere"],
             1,
-            "There is no model at ./nowhere. Use a folder, a .safetensors file or OWNER/NAME.",
+            "There is no model at ./nowhere. Use a folder, a .safetensors or .gguf file, or OWNER/NAME.",
         ),
         (["--force", "stories"], 2, "stories is not on the Hub. Leave out --force."),
         (["--force", "--offline", REPO], 2, "--force needs the network, which --offline forbids."),

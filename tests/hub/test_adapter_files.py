@@ -226,7 +226,6 @@ FOREIGN = {
     "saved_model.pb": ("a TensorFlow SavedModel", "Use the PyTorch model"),
     "flax_model.msgpack": ("Flax weights", "from_flax=True"),
     "decoder_model.onnx": ("an ONNX model", "Use the PyTorch model"),
-    "gpt2.Q4_K_M.gguf": ("a GGUF model", "Use the PyTorch model"),
     "ckpt.pt": ("a PyTorch checkpoint", "Save its state_dict as model.safetensors"),
 }
 

@@ -189,8 +189,8 @@ def test_the_bundled_merges_serve_for_known_models_alone(cache: Path) -> None:
             "Use gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, stories, OWNER/NAME or a path.",
         ),
         ("", "Use gpt2, "),
-        ("./nowhere", "Use a folder, a .safetensors file or OWNER/NAME."),
-        ("a/b/c", "Use a folder, a .safetensors file or OWNER/NAME."),
+        ("./nowhere", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."),
+        ("a/b/c", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."),
         ("acme/tiny@../../x", "Use a folder"),
         ("model.safetensors", "Use a folder"),
     ],
@@ -224,7 +224,7 @@ def test_a_known_name_goes_before_a_folder_of_that_name(
 def test_a_path_that_holds_no_whole_model_says_what_it_lacks(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(HubError, match=r"it lacks config\.json, model\.safetensors or pytorch_model\.bin\."):
         find_model(str(tmp_path))
-    with pytest.raises(HubError, match=r"config\.json is not a \.safetensors file\."):
+    with pytest.raises(HubError, match=r"config\.json is neither a \.safetensors nor a \.gguf file\."):
         find_model(str(checkpoint / "config.json"))
     shutil.copy(checkpoint / "model.safetensors", tmp_path / "other.safetensors")
     with pytest.raises(HubError, match=r"has no config\.json next to it\."):

@@ -19,6 +19,7 @@ from gpt2cli.benchmark.settings import LLAMA_CPP
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import PROMPT
 from gpt2cli.errors import Error
+from gpt2cli.hub.checkpoint_files import GGUF
 from gpt2cli.ops.backend import DTYPES
 from gpt2cli.ops.torch_extra import TORCH_EXTRA
 
@@ -70,9 +71,10 @@ def _ctranslate2(name: str, precision: str, conditions: Conditions, checkpoint: 
 def _llama_cpp(conditions: Conditions, _: Path) -> list[Engine]:
     _require_cpu(conditions)
     folder = conditions.files.folder
-    files = conditions.gguf_files or sorted(folder.glob("*.gguf"))
+    own = [path for path in conditions.files.weights if path.suffix == GGUF]
+    files = conditions.gguf_files or own or sorted(folder.glob(f"*{GGUF}"))
     if not files:
-        raise Error(f"there is no .gguf file in {folder}.", "Convert the model, or use `gguf` FILE.")
+        raise Error(f"there is no {GGUF} file in {folder}.", "Convert the model, or use `gguf` FILE.")
     return llama_cpp_engines(
         files, conditions.workload, conditions.measures, conditions.threads, conditions.environment
     )

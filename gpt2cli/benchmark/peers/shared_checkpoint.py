@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from gpt2cli.checkpoint.gguf.quantized import dequantized
 from gpt2cli.checkpoint.saving import save_model
 from gpt2cli.hub.checkpoint_files import CONFIG, WEIGHTS
 from gpt2cli.hub.model_files import ModelFiles
@@ -15,13 +16,14 @@ from gpt2cli.text.tokenizer import Tokenizer
 def share_checkpoint(files: ModelFiles, tokenizer: Tokenizer, folder: Path) -> None:
     """Create a folder with links to a model's files under their usual names, and with its tokenizer.
 
-    Weights that are not in these files as they are computed with, such as a merged adapter, are written.
+    Weights that are not in these files as they are computed with, such as those of a merged adapter or a GGUF
+    file, are written.
     """
     folder.mkdir()
     notes: list[str] = []
     config, weights = files.read_checkpoint(notes.append)
-    if files.adapter or notes:
-        arrays = {name: tensor.array for name, tensor in weights.items()}
+    if files.adapter or files.unpacked or notes:
+        arrays = {name: tensor.array for name, tensor in dequantized(weights).items()}
         save_model(folder, config, arrays, tokenizer_files(tokenizer, config))
         return
     (folder / CONFIG).symlink_to(files.config.resolve())

@@ -37,7 +37,6 @@ FORMATS = (
     _Format(("*saved_model.pb",), "a TensorFlow SavedModel", ORIGINAL),
     _Format(("*.msgpack",), "Flax weights", CONVERSION.format("from_flax")),
     _Format(("*.onnx",), "an ONNX model", ORIGINAL),
-    _Format(("*.gguf",), "a GGUF model", ORIGINAL),
     _Format(
         ("*.pt", "*.pth", "*.ckpt"),
         "a PyTorch checkpoint",

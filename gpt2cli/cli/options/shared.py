@@ -56,7 +56,7 @@ Model = Annotated[
         show_envvar=False,
         show_default="gpt2 if here, else stories",
         rich_help_panel=MODEL,
-        help="A name (gpt2, 355M), OWNER/NAME[@REVISION] on the Hub, a folder or a .safetensors file; "
+        help="A name (gpt2, 355M), OWNER/NAME[@REVISION] on the Hub, a folder, a .safetensors or .gguf file; "
         "also set by GPT2_MODEL.",
     ),
 ]

@@ -1,0 +1,76 @@
+"""What takes time to read from a GGUF file, kept in a folder: its config, tokenizer and tensors' places."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpt2cli.checkpoint.gguf.header import TensorEntry
+from gpt2cli.checkpoint.gguf.mapping import map_tensors
+from gpt2cli.checkpoint.gguf.quantized import dequantized
+from gpt2cli.checkpoint.gguf.tensor_types import BY_NAME
+from gpt2cli.ops.operations import StoredTensor
+
+CONFIG, TOKENIZER, TENSORS = "config.json", "tokenizer.json", "tensors.json"
+
+
+def is_unpacked(folder: Path) -> bool:
+    """Return whether a folder keeps what `unpack` writes."""
+    return (folder / TENSORS).is_file()
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write the config, the tokenizer and the places of the tensors of a GGUF file into a new folder.
+
+    Raises:
+        CheckpointError: the file is damaged, or something in it is not supported.
+        OSError: the folder cannot be written.
+    """
+    # Only the first start needs these.
+    from shutil import rmtree
+
+    from gpt2cli.checkpoint.gguf.contents import read_contents
+
+    config, tokenizer, tensors = read_contents(path)
+    # Another process may be unpacking the same file.
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}")
+    aside.mkdir(parents=True, exist_ok=True)
+    try:
+        (aside / CONFIG).write_text(json.dumps(config.to_dict(), indent=2), "utf-8")
+        (aside / TOKENIZER).write_text(tokenizer, "utf-8")
+        (aside / TENSORS).write_text(json.dumps({name: _place(entry) for name, entry in tensors.items()}))
+        aside.rename(folder)
+    except OSError:
+        if not is_unpacked(folder):
+            raise
+    finally:
+        rmtree(aside, ignore_errors=True)
+
+
+def map_unpacked(path: Path, folder: Path, dequantize: bool = False) -> dict[str, StoredTensor]:
+    """Map the tensors of an unpacked GGUF file, by canonical name; make float32 of quantized ones on request.
+
+    Raises:
+        CheckpointError: the file is damaged, or something in it is not supported.
+        Error: something is to be dequantized, and the gguf package is not installed.
+    """
+    try:
+        places: Mapping[str, Any] = json.loads((folder / TENSORS).read_bytes())
+        tensors = {
+            name: TensorEntry(BY_NAME[kind], tuple(shape), begin, end)
+            for name, (kind, shape, begin, end) in places.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        from gpt2cli.checkpoint.gguf.contents import read_contents
+
+        # Read from the file again, which only takes longer.
+        tensors = dict(read_contents(path).tensors)
+    mapped = map_tensors(path, tensors)
+    return dequantized(mapped) if dequantize else mapped
+
+
+def _place(entry: TensorEntry) -> tuple[str, tuple[int, ...], int, int]:
+    return entry.kind.name, entry.shape, entry.begin, entry.end
