@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpt2cli.generation.generated_text import GeneratedText
     from gpt2cli.hub.reporter import Reporter
     from gpt2cli.language_model import LanguageModel, load
+    from gpt2cli.model.exporting import export
     from gpt2cli.text.opening import open_tokenizer as tokenizer
     from gpt2cli.text.tokenizer import Tokenizer
     from gpt2cli.training.train import TrainingResult, train
@@ -31,6 +32,7 @@ __all__ = [
     "Tokenizer",
     "TrainingResult",
     "UsageError",
+    "export",
     "load",
     "tokenizer",
     "train",
@@ -46,6 +48,7 @@ _HOMES = {
     "Tokenizer": "text.tokenizer.Tokenizer",
     "TrainingResult": "training.train.TrainingResult",
     "UsageError": "errors.UsageError",
+    "export": "model.exporting.export",
     "load": "language_model.load",
     "tokenizer": "text.opening.open_tokenizer",
     "train": "training.train.train",

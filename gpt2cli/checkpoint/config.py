@@ -114,11 +114,12 @@ class ModelConfig:
         return cls.from_dict(read_json_object(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of a config.json that transformers can read."""
+        """Return the content of a config.json for transformers, and for programs that read older keys."""
         values = asdict(self)
         if ids := values.pop("eos_token_ids"):
             values["eos_token_id"] = list(ids)
-        return {"architectures": [self.architecture.model_class], **values}
+        old = {key: values[current] for key, current in self.architecture.old_config_keys.items()}
+        return {"architectures": [self.architecture.model_class], **values, **old}
 
     def _require(self, kind: str, holds: Callable[[object], bool], *names: str) -> None:
         for name in names:

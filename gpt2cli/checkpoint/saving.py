@@ -19,7 +19,8 @@ def save_model(directory: Path, config: ModelConfig, weights: Arrays, files: Map
     Raises:
         OSError: the folder cannot be written or is full.
     """
-    dtypes = {str(array.dtype) for array in weights.values()}
+    # Arrays hold the bits of bfloat16, because numpy has no such type.
+    dtypes = {str(array.dtype).replace("uint16", "bfloat16") for array in weights.values()}
     save_description(directory, config, files, dtypes.pop() if len(dtypes) == 1 else "float32")
     save_weights(directory / WEIGHTS_FILE, config, weights)
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -52,3 +52,36 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder that gets its name, and takes the place of a folder there, if the block succeeds.
+
+    Raises:
+        OSError: it cannot be written or the disk is full.
+    """
+    from shutil import rmtree
+
+    # A link would be replaced in place of the folder.
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside, replaced = (path.with_name(f".{path.name}.{what}") for what in ("tmp", "old"))
+
+    def clean_up() -> None:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        for folder in (aside, replaced):
+            rmtree(folder, ignore_errors=True)
+
+    # What a killed process left.
+    clean_up()
+    aside.mkdir()
+    try:
+        yield aside
+        if path.exists():
+            path.rename(replaced)
+        aside.rename(path)
+        _sync_folder(path.parent)
+    finally:
+        clean_up()

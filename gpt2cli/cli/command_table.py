@@ -20,6 +20,7 @@ COMMANDS = {
     "rank": "rank",
     "tokenize": "tokenize",
     "train": "train",
+    "export": "export",
     "download": "download",
     "models": "models",
     "bench": "bench",

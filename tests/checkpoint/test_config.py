@@ -81,6 +81,13 @@ def test_a_config_of_any_style_means_what_it_means_to_transformers(tmp_path: Pat
     assert [getattr(ours, name) for name in READ_ALIKE] == [getattr(theirs, name) for name in READ_ALIKE]
 
 
+def test_the_old_name_of_the_context_is_written_too() -> None:
+    written = ModelConfig(n_positions=77).to_dict()
+    # The converter of llama.cpp asks for it.
+    assert (written["n_ctx"], written["n_positions"]) == (77, 77)
+    assert ModelConfig.from_dict(GPT2Config.from_dict(written).to_dict()).n_positions == 77
+
+
 def test_the_old_name_of_the_context_is_read() -> None:
     assert ModelConfig.from_dict({"n_ctx": 33}).n_positions == 33
     assert ModelConfig.from_dict({"n_ctx": 33, "n_positions": 44}).n_positions == 44

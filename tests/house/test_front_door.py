@@ -185,6 +185,16 @@ def test_a_model_can_be_loaded_in_8_bits() -> None:
     assert len(model.generate(PROMPT, max_tokens=5, temperature=0).token_ids) == 5
 
 
+def test_a_model_exported_from_python_is_loaded_by_its_path(
+    tmp_path: Path, model: gpt2cli.LanguageModel
+) -> None:
+    path = gpt2cli.export("stories", tmp_path / "stories.gguf", type="f16")
+    again = gpt2cli.load(str(path)).generate(PROMPT, max_tokens=12, temperature=0)
+    assert again.text == model.generate(PROMPT, max_tokens=12, temperature=0).text
+    with pytest.raises(gpt2cli.UsageError, match=r"is there already\. `force` replaces it"):
+        gpt2cli.export("stories", path)
+
+
 def test_a_model_trained_from_python_is_loaded_by_its_folder(tmp_path: Path) -> None:
     poems = tmp_path / "poems.txt"
     poems.write_text("Roses are red, violets are blue.\n" * 200)
