@@ -76,12 +76,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     # What a killed process left.
     clean_up()
-    aside.mkdir()
-    try:
-        yield aside
-        if path.exists():
-            path.rename(replaced)
-        aside.rename(path)
-        _sync_folder(path.parent)
-    finally:
-        clean_up()
+    with undone_if_killed(clean_up):
+        try:
+            aside.mkdir()
+            yield aside
+            if path.exists():
+                path.rename(replaced)
+            aside.rename(path)
+            _sync_folder(path.parent)
+        finally:
+            clean_up()

@@ -52,13 +52,19 @@ def export(
     files = fetch_model(name, offline=offline, reporter=reporter)
     if files.folder.resolve() == path.resolve():
         raise UsageError(f"{path} holds the model itself.", "Name another folder with `output`.")
+    from gpt2cli.text.stored.saving import tokenizer_files
     from gpt2cli.text.tokenizer import load_tokenizer
 
     config, stored = files.read_checkpoint(reporter.note)
     tokenizer = load_tokenizer(files, config)
     with reporter.working(f"Writing {path}"):
         try:
-            _write(path, config, stored, tokenizer, type and TYPES[type])
+            if path.suffix == GGUF:
+                _write_file(path, config, stored, tokenizer, type and TYPES[type])
+            else:
+                beside = {file.name: file.read_text("utf-8") for file in (files.generation,) if file}
+                beside |= tokenizer_files(tokenizer, config)
+                _write_folder(path, config, _arrays(stored, type and TYPES[type]), beside)
         except OSError as error:
             raise InputError(f"{error.filename or path}: {error.strerror or error}.") from error
     return path
@@ -99,26 +105,26 @@ def _require_vacant(path: Path, force: bool) -> None:
         raise UsageError(f"{path} is not empty.", "`force` replaces it.")
 
 
-def _write(
+def _write_file(
     path: Path,
     config: ModelConfig,
     stored: Mapping[str, StoredTensor],
     tokenizer: Tokenizer,
     storage: str | None,
 ) -> None:
-    if path.suffix == GGUF:
-        from gpt2cli.checkpoint.gguf.saving import save_gguf
+    from gpt2cli.checkpoint.gguf.saving import save_gguf
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        special_ids = tokenizer.bos_id, tokenizer.eos_id
-        save_gguf(path, config, stored, tokenizer.to_json(), special_ids, storage)
-        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    special_ids = tokenizer.bos_id, tokenizer.eos_id
+    save_gguf(path, config, stored, tokenizer.to_json(), special_ids, storage)
+
+
+def _write_folder(path: Path, config: ModelConfig, arrays: Arrays, beside: Mapping[str, str]) -> None:
     from gpt2cli.checkpoint.saving import save_model
     from gpt2cli.checkpoint.whole_file import whole_folder
-    from gpt2cli.text.stored.saving import tokenizer_files
 
     with whole_folder(path) as folder:
-        save_model(folder, config, _arrays(stored, storage), tokenizer_files(tokenizer, config))
+        save_model(folder, config, arrays, beside)
 
 
 def _arrays(stored: Mapping[str, StoredTensor], storage: str | None) -> Arrays:

@@ -280,6 +280,12 @@ def test_a_folder_behind_a_link_is_replaced(folder: Path, tmp_path: Path) -> Non
     assert (place / "model.safetensors").is_file()
 
 
+def test_a_folder_keeps_how_its_makers_sample(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    export(str(folder), copied)
+    assert (copied / "generation_config.json").read_text() == (folder / "generation_config.json").read_text()
+
+
 def test_a_folder_that_is_empty_needs_no_force(gpt2: Gpt2, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "a" / "b"
     output.mkdir(parents=True)
