@@ -13,7 +13,6 @@ import numpy as np
 from gpt2cli.checkpoint import conversion_place as kept
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion_place import ConversionPlace
-from gpt2cli.checkpoint.gguf.quantized import QuantizedTensor, numbers_of
 from gpt2cli.checkpoint.roles import HEAD, TOKEN_EMBEDDING, is_layer_matrix
 from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
 from gpt2cli.checkpoint.safetensors_header import read_metadata
@@ -67,6 +66,8 @@ def dequantize(stored: Mapping[str, StoredTensor], place: ConversionPlace, confi
     Raises:
         Error: the gguf package, which knows how they are quantized, is not installed.
     """
+    from gpt2cli.checkpoint.gguf.quantized import QuantizedTensor
+
     sources = {name: tensor for name, tensor in stored.items() if isinstance(tensor, QuantizedTensor)}
     return _convert_once(sources, place, config, "float32", "float32") if sources else Conversion({})
 
@@ -148,6 +149,8 @@ def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> 
 
 
 def _converted(sources: Mapping[str, StoredTensor], storage: Kept) -> Iterator[tuple[str, Array]]:
+    from gpt2cli.checkpoint.gguf.quantized import numbers_of
+
     for name, source in sources.items():
         numbers = numbers_of(source)
         if storage == "float32":

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gpt2cli.checkpoint.foreign.adapter import AdapterFiles, read_adapter_settings
 from gpt2cli.errors import HubError
 from gpt2cli.hub.cache import find_snapshot
 from gpt2cli.hub.checkpoint_files import ADAPTER_WEIGHTS, adapter_in, files_in
@@ -14,6 +13,7 @@ from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_source import ModelSource, model_source
 
 if TYPE_CHECKING:
+    from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
     from gpt2cli.hub.model_files import ModelFiles
 
 
@@ -51,6 +51,8 @@ def find_base(
         HubError: there is no such model, or it cannot be opened; the message names adapter and base.
         CheckpointError: the adapter is damaged or of an unsupported kind.
     """
+    from gpt2cli.checkpoint.foreign.adapter import read_adapter_settings
+
     base = read_adapter_settings(adapter.config).base
     beside = adapter.config.parent / base
     if not known_model(base) and not Path(base).expanduser().exists() and beside.exists():

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpt2cli.checkpoint.companions.generation_config import GENERATION_CONFIG
 from gpt2cli.checkpoint.companions.tokenizer_config import FILES as TOKENIZER_COMPANIONS
-from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
 from gpt2cli.errors import CheckpointError, HubError
+
+if TYPE_CHECKING:
+    from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
 
 CONFIG = "config.json"
 # The first of these that exists is used: safetensors load faster and cannot carry code.
@@ -55,8 +57,12 @@ def files_in(folder: Path) -> CheckpointFiles:
 def adapter_in(folder: Path) -> AdapterFiles | None:
     """Return the files of the adapter in a folder, or None if it has none or lacks its weights."""
     config = folder / ADAPTER_CONFIG
+    if not config.is_file():
+        return None
+    from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
+
     weights = (path for name in ADAPTER_WEIGHTS if (path := folder / name).is_file())
-    return next((AdapterFiles(config, path) for path in weights if config.is_file()), None)
+    return next((AdapterFiles(config, path) for path in weights), None)
 
 
 def adapter_among(names: Collection[str]) -> list[str]:

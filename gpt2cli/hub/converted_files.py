@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import zlib
@@ -96,9 +95,10 @@ def unpacked_folder(gguf: Path) -> Path:
 
 
 def _remove_older(folder: Path, name: str) -> None:
+    from glob import escape
     from shutil import rmtree
 
-    for older in folder.parent.glob(f"{glob.escape(name)}-*{UNPACKED}"):
+    for older in folder.parent.glob(f"{escape(name)}-*{UNPACKED}"):
         if older != folder:
             rmtree(older, ignore_errors=True)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.foreign.adapter import AdapterFiles, read_adapter_settings
 from gpt2cli.checkpoint.roles import HEAD
 from gpt2cli.errors import HubError, UsageError
 from gpt2cli.hub import cache as hub_cache
@@ -37,6 +36,7 @@ from gpt2cli.hub.model_source import ModelSource, model_source
 from gpt2cli.hub.reporter import Reporter
 
 if TYPE_CHECKING:
+    from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
     from gpt2cli.checkpoint.weights import Note
     from gpt2cli.hub.network.client import Listing
     from gpt2cli.ops.operations import StoredTensor
@@ -162,6 +162,8 @@ def plan_download(name: str, *, offline: bool = False, force: bool = False) -> M
     """
     source = model_source(name)
     if not force and (adapter := local_adapter(source)):
+        from gpt2cli.checkpoint.foreign.adapter import read_adapter_settings
+
         return plan_download(read_adapter_settings(adapter.files.config).base, offline=offline)
     if _find_unless_forced(source, name, force):
         return {}
@@ -254,6 +256,8 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
         hub_client.fetch_files(listing, [config], force, progress)
         # Check the config before downloading the weights of what may not be a GPT-2.
         if config == ADAPTER_CONFIG:
+            from gpt2cli.checkpoint.foreign.adapter import read_adapter_settings
+
             read_adapter_settings(listing.snapshot / config)
         else:
             ModelConfig.from_json(listing.snapshot / config)

@@ -20,7 +20,7 @@ class StoredName(NamedTuple):
     wrapper: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SortedNames:
     """The names in files: those of weights by canonical name, and all others.
 
