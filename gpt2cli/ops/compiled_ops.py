@@ -20,7 +20,13 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 # The kernels' dtype codes, by numpy's type characters; bfloat16 is stored as uint16.
 DTYPE_CODES = {"f": 0, "e": 1, "H": 2}
-TANH_GELUS = {"gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"}
+# The kernels' codes of the activations that they compute.
+ACTIVATION_CODES: dict[str | None, int] = {
+    None: 0,
+    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"), 1),
+    **dict.fromkeys(("gelu", "gelu_python"), 2),
+    **dict.fromkeys(("silu", "swish"), 3),
+}
 
 
 class CompiledOps(NumpyOps):
@@ -51,35 +57,45 @@ class CompiledOps(NumpyOps):
     def to_numpy(self, x: Array) -> Array:
         return widen(x)
 
-    def embed(self, tokens: Array | Table, positions: Array | Table, ids: Array, start: int) -> Array:
-        places = np.arange(start, start + ids.shape[1])
+    def embed(self, tokens: Array | Table, positions: Array | Table | None, ids: Array, start: int) -> Array:
         embedded: Array = widen(as_table(tokens).rows(ids.ravel())).reshape(*ids.shape, -1)
+        if positions is None:
+            return embedded
+        places = np.arange(start, start + ids.shape[1])
         return embedded + widen(as_table(positions).rows(places))
 
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+    def layer_norm(self, x: Array, weight: Array, bias: Array | None, epsilon: float) -> Array:
         out = np.empty(x.shape, np.float32)
         kernels.layer_norm(x, weight, bias, epsilon, out)
+        return out
+
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        out = np.empty(x.shape, np.float32)
+        kernels.rms_norm(x, weight, epsilon, out)
         return out
 
     def linear(
         self,
         x: Array,
         weight: Array | Int8Matrix,
-        bias: Array,
+        bias: Array | None,
         activation: str | None = None,
         residual: Array | None = None,
+        gate: Array | None = None,
     ) -> Array:
-        if activation is not None and activation not in TANH_GELUS:
-            return finish(self.linear(x, weight, bias), activation, residual)
-        gelu = activation is not None
-        out = np.empty((*x.shape[:-1], len(bias)), np.float32)
+        code = ACTIVATION_CODES.get(activation)
+        if code is None:
+            return finish(self.linear(x, weight, bias), activation, residual, gate)
+        out = np.empty((*x.shape[:-1], weight.shape[1]), np.float32)
         if isinstance(weight, Int8Matrix):
-            kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, gelu, residual, out)
+            panels, scales, totals = weight.panels, weight.scales, weight.totals
+            kernels.linear_int8(x, panels, scales, totals, bias, code, gate, residual, out)
         elif not weight.flags.c_contiguous:
             # It is stored as (out, in), as a head is.
-            return finish(_lm_head(np.ascontiguousarray(x), weight.T) + bias, activation, residual)
+            product = _lm_head(np.ascontiguousarray(x), weight.T)
+            return finish(product if bias is None else product + bias, activation, residual, gate)
         else:
-            kernels.linear(x, weight, DTYPE_CODES[weight.dtype.char], bias, gelu, residual, out)
+            kernels.linear(x, weight, DTYPE_CODES[weight.dtype.char], bias, code, gate, residual, out)
         return out
 
     def head(self, x: Array, table: Array | Table | Int8Matrix, top: int | None = None) -> Array:
@@ -112,7 +128,7 @@ class CompiledOps(NumpyOps):
 
 def _linear_int8(x: Array, weight: Int8Matrix) -> Array:
     out = np.empty((*x.shape[:-1], weight.shape[0]), np.float32)
-    kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, None, False, None, out)
+    kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, None, 0, None, None, out)
     return out
 
 

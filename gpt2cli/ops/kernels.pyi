@@ -1,8 +1,9 @@
 """GPT-2's operations in compiled C.
 
 Arrays are passed as buffers and must be contiguous unless noted. Each operation fills `out`, which must not
-overlap another array, except that `layer_norm` may overwrite x. `dtype` is 0 for float32, 1 for float16 and 2
-for bfloat16 (as uint16). See docs/kernels.md.
+overlap another array, except that norms may overwrite x. `dtype` is 0 for float32, 1 for float16 and 2 for
+bfloat16 (as uint16). `activation` is 0 for none, 1 for GELU by tanh, 2 for GELU and 3 for SiLU. See
+docs/kernels.md.
 """
 
 from typing import Any, TypeAlias
@@ -20,8 +21,9 @@ def linear(
     x: Array,
     weight: Array,
     dtype: int,
-    bias: Array,
-    gelu: bool,
+    bias: Array | None,
+    activation: int,
+    gate: Array | None,
     residual: Array | None,
     out: Array,
     /,
@@ -33,7 +35,8 @@ def linear_int8(
     scales: Array,
     totals: Array | None,
     bias: Array | None,
-    gelu: bool,
+    activation: int,
+    gate: Array | None,
     residual: Array | None,
     out: Array,
     /,
@@ -54,7 +57,8 @@ def attention(
     out: Array,
     /,
 ) -> None: ...
-def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float, out: Array, /) -> None: ...
+def layer_norm(x: Array, weight: Array, bias: Array | None, epsilon: float, out: Array, /) -> None: ...
+def rms_norm(x: Array, weight: Array, epsilon: float, out: Array, /) -> None: ...
 def token_statistics(logits: Array, targets: Array, word_starts: Array | None, out: Array, /) -> None: ...
 
 # Return the number of threads now in use.

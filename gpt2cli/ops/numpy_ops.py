@@ -137,32 +137,42 @@ class NumpyOps:
     def empty(self, shape: tuple[int, ...]) -> Array:
         return np.empty(shape, dtype=np.float32)
 
-    def embed(self, tokens: Array, positions: Array, ids: Array, start: int) -> Array:
+    def embed(self, tokens: Array, positions: Array | None, ids: Array, start: int) -> Array:
         embedded: Array = tokens[ids]
-        embedded += positions[start : start + ids.shape[1]]
+        if positions is not None:
+            embedded += positions[start : start + ids.shape[1]]
         return embedded
 
-    def layer_norm(self, x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+    def layer_norm(self, x: Array, weight: Array, bias: Array | None, epsilon: float) -> Array:
         width = x.shape[-1]
         normed: Array = x - x.sum(axis=-1, keepdims=True) / width
         variance = np.vecdot(normed, normed)[..., np.newaxis] / width
         normed /= np.sqrt(variance + epsilon)
         normed *= weight
-        normed += bias
+        if bias is not None:
+            normed += bias
+        return normed
+
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        mean_square = np.vecdot(x, x)[..., np.newaxis] / x.shape[-1]
+        normed: Array = x / np.sqrt(mean_square + epsilon)
+        normed *= weight
         return normed
 
     def linear(
         self,
         x: Array,
         weight: Array,
-        bias: Array,
+        bias: Array | None,
         activation: str | None = None,
         residual: Array | None = None,
+        gate: Array | None = None,
     ) -> Array:
         # As one matrix, because matmul on three axes multiplies each batch row separately.
         product = self.work.product(x.reshape(-1, x.shape[-1]), weight)
-        product += bias
-        return finish(product.reshape(*x.shape[:-1], weight.shape[1]), activation, residual)
+        if bias is not None:
+            product += bias
+        return finish(product.reshape(*x.shape[:-1], weight.shape[1]), activation, residual, gate)
 
     def head(self, x: Array, table: Array, top: int | None = None) -> Array:
         rows = x.reshape(-1, x.shape[-1])
@@ -209,10 +219,12 @@ class NumpyOps:
         return x[list(rows)]
 
 
-def finish(product: Array, activation: str | None, residual: Array | None) -> Array:
-    """Apply an activation to a product and add a residual, in place where possible."""
+def finish(product: Array, activation: str | None, residual: Array | None, gate: Array | None) -> Array:
+    """Apply an activation to a product, multiply by a gate and add a residual, in place where possible."""
     if activation is not None:
         product = ACTIVATIONS[activation](product)
+    if gate is not None:
+        product *= gate
     if residual is not None:
         product += residual
     return product

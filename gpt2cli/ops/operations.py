@@ -96,16 +96,34 @@ class Ops(Protocol[A]):
     def empty(self, shape: tuple[int, ...]) -> A:
         """Return an uninitialized array of the activations' type."""
 
-    def embed(self, tokens: A, positions: A, ids: A, start: int) -> A:
-        """Return tokens[ids] + positions[start : start + time], of shape (batch, time, width)."""
+    def embed(self, tokens: A, positions: A | None, ids: A, start: int) -> A:
+        """Return tokens[ids] + positions[start : start + time], of shape (batch, time, width).
 
-    def layer_norm(self, x: A, weight: A, bias: A, epsilon: float) -> A:
+        Positions that enter elsewhere, as by `rotate`, are None.
+        """
+
+    def layer_norm(self, x: A, weight: A, bias: A | None, epsilon: float) -> A:
         """Normalize each row of (batch, time, width) to mean 0 and variance 1, then scale and shift."""
 
-    def linear(self, x: A, weight: A, bias: A, activation: str | None = None, residual: A | None = None) -> A:
-        """Return x @ weight + bias, with weight of shape (in, out) as GPT-2 stores it.
+    def rms_norm(self, x: A, weight: A, epsilon: float) -> A:
+        """Scale each row of (batch, time, width) to a mean square of 1, then by the weight.
 
-        The activation, named as in config.json, is applied to the result; then the residual is added.
+        Zhang & Sennrich, "Root Mean Square Layer Normalization" (2019).
+        """
+
+    def linear(
+        self,
+        x: A,
+        weight: A,
+        bias: A | None,
+        activation: str | None = None,
+        residual: A | None = None,
+        gate: A | None = None,
+    ) -> A:
+        """Return x @ weight + bias, with weight of shape (in, out).
+
+        The activation, named as in config.json, is applied to the result, which is then multiplied by the
+        gate, element by element; last, the residual is added.
         """
 
     def head(self, x: A, table: A, top: int | None = None) -> A:

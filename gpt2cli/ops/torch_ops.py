@@ -88,30 +88,42 @@ class TorchOps:
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
-    def embed(self, tokens: Tensor, positions: Tensor, ids: Tensor, start: int) -> Tensor:
-        embedded = F.embedding(ids, tokens) + positions[start : start + ids.shape[1]]
+    def embed(self, tokens: Tensor, positions: Tensor | None, ids: Tensor, start: int) -> Tensor:
+        embedded = F.embedding(ids, tokens)
+        if positions is not None:
+            embedded = embedded + positions[start : start + ids.shape[1]]
         return self._drop(embedded)
 
-    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
         return F.layer_norm(x, weight.shape, weight, bias, epsilon)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        # In float32, as transformers does: the squares of 16-bit numbers may overflow.
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
+        return weight * wide.to(x.dtype)
 
     def linear(
         self,
         x: Tensor,
         weight: Tensor,
-        bias: Tensor,
+        bias: Tensor | None,
         activation: str | None = None,
         residual: Tensor | None = None,
+        gate: Tensor | None = None,
     ) -> Tensor:
         product = self.product(x, weight, bias)
         if activation is not None:
             product = ACTIVATIONS[activation](product)
+        if gate is not None:
+            product = product * gate
         return product if residual is None else residual + self._drop(product)
 
-    def product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return x @ weight + bias."""
-        rows = torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight)
-        return rows.view(*x.shape[:-1], weight.shape[1])
+        rows = x.reshape(-1, x.shape[-1])
+        product = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
+        return product.view(*x.shape[:-1], weight.shape[1])
 
     def head(self, x: Tensor, table: Tensor, top: int | None = None) -> Tensor:
         return F.linear(x, table)

@@ -21,8 +21,9 @@ kernels = pytest.importorskip("gpt2cli.ops.kernels", reason="the compiled kernel
 # The largest relative error of one rounding; and what rounding to a denormal may lose.
 UNIT = 2.0**-24
 TINY = 2.0**-149
-# The codes of dtypes.
+# The codes of dtypes and activations.
 CODES = {"float32": 0, "float16": 1, "bfloat16": 2}
+ACTIVATION_CODES = {None: 0, "gelu_tanh": 1, "gelu": 2, "silu": 3}
 # A power of ten around which the numbers lie; float16 has no more than 65,504, and denormals below 6e-5.
 SIZES = {
     "float32": {"usual": 1.0, "large": 1e15, "denormal": 1e-40},
@@ -74,11 +75,17 @@ def stored(numbers: Array, dtype: str) -> tuple[Array, Array]:
 
 
 def linear(
-    x: Array, weight: Array, dtype: str, bias: Array, gelu: bool = False, residual: Array | None = None
+    x: Array,
+    weight: Array,
+    dtype: str,
+    bias: Array | None,
+    activation: str | None = None,
+    gate: Array | None = None,
+    residual: Array | None = None,
 ) -> Array:
     """Return x @ weight + bias and its epilogue, as the kernels compute it."""
     out = filled(len(x), weight.shape[1])
-    kernels.linear(x, weight, CODES[dtype], bias, gelu, residual, out)
+    kernels.linear(x, weight, CODES[dtype], bias, ACTIVATION_CODES[activation], gate, residual, out)
     return out
 
 
@@ -106,13 +113,15 @@ def linear_int8(
     bias: Array | None,
     columns: int,
     bits: int = 15,
-    gelu: bool = False,
+    activation: str | None = None,
+    gate: Array | None = None,
     residual: Array | None = None,
 ) -> Array:
     """Return the product of x, rounded to 15 or 8 bits, and a matrix, as the kernels compute it."""
     out = filled(len(x), columns)
     totals = matrix.totals if bits == 8 else None
-    kernels.linear_int8(x, matrix.panels, matrix.scales, totals, bias, gelu, residual, out)
+    code = ACTIVATION_CODES[activation]
+    kernels.linear_int8(x, matrix.panels, matrix.scales, totals, bias, code, gate, residual, out)
     return out
 
 
@@ -134,10 +143,17 @@ def attention(queries: Array, keys: Array, values: Array, scale: float = 0.3) ->
     return out.reshape(batch, time, heads, width).transpose(0, 2, 1, 3)
 
 
-def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float = 1e-5) -> Array:
+def layer_norm(x: Array, weight: Array, bias: Array | None, epsilon: float = 1e-5) -> Array:
     """Return the norm of each row of x, as the kernels compute it."""
     out = filled(*x.shape)
     kernels.layer_norm(x, weight, bias, epsilon, out)
+    return out
+
+
+def rms_norm(x: Array, weight: Array, epsilon: float = 1e-5) -> Array:
+    """Return the norm of each row of x by its mean square, as the kernels compute it."""
+    out = filled(*x.shape)
+    kernels.rms_norm(x, weight, epsilon, out)
     return out
 
 
@@ -148,10 +164,10 @@ def token_statistics(logits: Array, targets: Array, word_starts: Array | None) -
     return out
 
 
-def gelu_tanh(x: Array) -> Array:
+def activated(x: Array, activation: str) -> Array:
     """Return the activation of each number: the epilogue of its product with one."""
-    one, nothing = np.ones((1, 1), np.float32), np.zeros(x.size, np.float32)
-    return linear(one, x.reshape(1, -1), "float32", nothing, gelu=True).reshape(x.shape)
+    one = np.ones((1, 1), np.float32)
+    return linear(one, x.reshape(1, -1), "float32", None, activation).reshape(x.shape)
 
 
 def filled(*shape: int) -> Array:

@@ -98,7 +98,11 @@ void try_products(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t c
     if (kernels->linear(&p))
         abort();
     check_products(&p, weight, 0, "linear");
-    p.weight = stored_table, p.bias = NULL;
+    p.bias = NULL;
+    if (kernels->linear(&p))
+        abort();
+    check_products(&p, weight, 0, "linear without a bias");
+    p.weight = stored_table;
     kernels->lm_head(&p);
     check_products(&p, table, 1, "lm_head");
     free(weight), free(table), free(stored_weight), free(stored_table), free(x), free(bias), free(out);
@@ -179,37 +183,47 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width)
 void try_layer_norm(ptrdiff_t rows, ptrdiff_t width)
 {
     float *x = floats(rows * width), *weight = floats(width), *bias = floats(width);
-    float *out = exactly((size_t)(rows * width) * 4);
-    kernels->layer_norm(x, weight, bias, 1e-2f, out, rows, width);
+    float *out = exactly((size_t)(rows * width) * 4), *rms_out = exactly((size_t)(rows * width) * 4);
+    kernels->layer_norm(&(struct norm){x, weight, bias, 1e-2f, out, rows, width});
+    kernels->rms_norm(&(struct norm){x, weight, NULL, 1e-2f, rms_out, rows, width});
     for (ptrdiff_t row = 0; row < rows; row++) {
         const float *from = x + row * width;
-        double mean = 0.0, variance = 0.0;
+        double mean = 0.0, variance = 0.0, square = 0.0, bound = (double)(width + 20) * 20.0 * UNIT;
         for (ptrdiff_t i = 0; i < width; i++)
-            mean += from[i] / (double)width;
+            mean += from[i] / (double)width, square += from[i] * from[i] / (double)width;
         for (ptrdiff_t i = 0; i < width; i++)
             variance += (from[i] - mean) * (from[i] - mean) / (double)width;
-        for (ptrdiff_t i = 0; i < width; i++)
+        for (ptrdiff_t i = 0; i < width; i++) {
             check("layer_norm", out[row * width + i], (from[i] - mean) / sqrt(variance + 1e-2f) * weight[i] + bias[i],
-                  (double)(width + 20) * 20.0 * UNIT);
+                  bound);
+            check("rms_norm", rms_out[row * width + i], from[i] / sqrt(square + 1e-2f) * weight[i], bound);
+        }
     }
-    free(x), free(weight), free(bias), free(out);
+    kernels->layer_norm(&(struct norm){x, weight, NULL, 1e-2f, x, rows, width});
+    for (ptrdiff_t i = 0; i < rows * width; i++)
+        check("layer_norm without a bias", x[i], out[i] - bias[i % width], 1e-5);
+    free(x), free(weight), free(bias), free(out), free(rms_out);
 }
 
-void try_gelu(ptrdiff_t count)
+void try_epilogue(ptrdiff_t count)
 {
     float *x = floats(count), *out = exactly((size_t)count * 4);
     for (ptrdiff_t i = 0; i < count; i++)
         x[i] *= i % 3 ? 8.0f : i % 2 ? 1e30f : 1e-40f;
-    float one[] = {1.0f}, *nothing = exactly((size_t)count * 4);
-    memset(nothing, 0, (size_t)count * 4);
-    struct product p = {one, x, DTYPE_F32, NULL, NULL, nothing, out, 1, 1, count, ACTIVATION_GELU_TANH, NULL};
-    if (kernels->linear(&p))
-        abort();
-    for (ptrdiff_t i = 0; i < count; i++) {
-        double y = x[i], expected = 0.5 * y * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (y + 0.044715 * y * y * y)));
-        check("gelu", out[i], expected, 1e-6 * fabs(expected) + 2e-6);
+    float one[] = {1.0f}, *residual = floats(count), *gate = floats(count);
+    for (int activation = ACTIVATION_NONE; activation <= ACTIVATION_SILU; activation++) {
+        struct product p = {one, x, DTYPE_F32, NULL, NULL, NULL, out, 1, 1, count, (enum activation)activation,
+                            residual, gate};
+        if (kernels->linear(&p))
+            abort();
+        for (ptrdiff_t i = 0; i < count; i++) {
+            double y = x[i], inner = sqrt(2.0 / acos(-1.0)) * (y + 0.044715 * y * y * y);
+            double activated[] = {y, 0.5 * y * (1.0 + tanh(inner)), 0.5 * y * erfc(-y / sqrt(2.0)), y / (1.0 + exp(-y))};
+            double expected = activated[activation] * gate[i] + residual[i];
+            check("epilogue", out[i], expected, 1e-6 * fabs(activated[activation]) + 4e-6);
+        }
     }
-    free(x), free(out), free(nothing);
+    free(x), free(out), free(residual), free(gate);
 }
 
 void try_statistics(ptrdiff_t rows, ptrdiff_t count, int has_starts)
@@ -257,7 +271,11 @@ void try_special_numbers(void)
         struct attention_shape s = {1, 1, 1, 1, 2, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}};
         if (kernels->attention(x, x, x, 1.0f, out, &s))
             abort();
-        kernels->layer_norm(x, weight, bias, 1e-5f, out, 2, 1);
+        for (int activation = ACTIVATION_GELU; activation <= ACTIVATION_SILU; activation++)
+            kernels->linear(
+                &(struct product){bias + 1, x, DTYPE_F32, NULL, NULL, x, out, 1, 1, 2, (enum activation)activation, x, x});
+        kernels->layer_norm(&(struct norm){x, weight, bias, 1e-5f, out, 2, 1});
+        kernels->rms_norm(&(struct norm){x, weight, NULL, 1e-5f, out, 2, 1});
     }
 }
 
@@ -274,6 +292,7 @@ void try_empty(void)
         kernels->linear_int8(&p);
         kernels->attention(one, one, one, 1.0f, one, &s);
     }
-    kernels->layer_norm(one, one, one, 1.0f, one, 0, 1);
+    kernels->layer_norm(&(struct norm){one, one, one, 1.0f, one, 0, 1});
+    kernels->rms_norm(&(struct norm){one, one, NULL, 1.0f, one, 0, 1});
     check("what no kernel was given", one[0], 1.0, 0.0);
 }

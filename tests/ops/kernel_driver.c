@@ -28,8 +28,8 @@ static void try_all(int all)
         for (ptrdiff_t time = 31; time < 34; time++)
             try_attention(time, time + w, widths[w]), try_attention(8, time, widths[w]);
     for (int d = 0; d < COUNT(depths); d++)
-        try_layer_norm(d == 10 ? 200 : 3, depths[d]), try_gelu(depths[d]);
-    try_gelu(8 * 4096 + 7);
+        try_layer_norm(d == 10 ? 200 : 3, depths[d]), try_epilogue(depths[d]);
+    try_epilogue(8 * 4096 + 7);
     for (int d = 0; d < COUNT(depths); d++)
         try_statistics(d == 10 ? 40 : 3, depths[d], d & 1);
     try_special_numbers();

@@ -5,6 +5,8 @@ The tests compare the kernels with these. Each has the name of its kernel.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,12 +17,20 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 INT8_QMAX, INT15_QMAX = 127, 16256
 
 
-def linear(x: Array, weight: Array, bias: Array, gelu: bool = False, residual: Array | None = None) -> Array:
+def linear(
+    x: Array,
+    weight: Array,
+    bias: Array | float = 0.0,
+    activation: str | None = None,
+    gate: Array | float = 1.0,
+    residual: Array | float = 0.0,
+) -> Array:
     """Return the product of x (rows, depth) and weight (depth, columns) with its epilogue."""
     result = x.astype(np.float64) @ weight.astype(np.float64) + bias
-    if gelu:
-        result = gelu_tanh(result)
-    return result if residual is None else result + residual
+    if activation is not None:
+        result = ACTIVATIONS[activation](result)
+    finished: Array = result * gate + residual
+    return finished
 
 
 def lm_head(x: Array, table: Array) -> Array:
@@ -38,6 +48,26 @@ def gelu_tanh(x: Array) -> Array:
     y = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     activated: Array = x / (1 + np.exp(np.minimum(-2 * y, 700)))
     return activated
+
+
+def gelu(x: Array) -> Array:
+    """Hendrycks & Gimpel, "Gaussian Error Linear Units" (2016): x times the normal distribution up to x.
+
+    (1 + erf(y)) / 2 is written as erfc(-y) / 2, which keeps its digits where erf nears -1.
+    """
+    distribution = [0.5 * math.erfc(-number / math.sqrt(2)) for number in x.ravel()]
+    activated: Array = x.astype(np.float64) * np.reshape(distribution, x.shape)
+    return activated
+
+
+def silu(x: Array) -> Array:
+    """Return x times its logistic function; Elfwing et al., "Sigmoid-Weighted Linear Units" (2018)."""
+    x = x.astype(np.float64)
+    activated: Array = x / (1 + np.exp(np.minimum(-x, 700)))
+    return activated
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"gelu_tanh": gelu_tanh, "gelu": gelu, "silu": silu}
 
 
 class Rounded(NamedTuple):
@@ -115,6 +145,13 @@ def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
     centered = x.astype(np.float64) - x.mean(axis=-1, keepdims=True, dtype=np.float64)
     variance = np.square(centered).mean(axis=-1, keepdims=True)
     normed: Array = centered / np.sqrt(variance + epsilon) * weight + bias
+    return normed
+
+
+def rms_norm(x: Array, weight: Array, epsilon: float) -> Array:
+    """Return the rows of x (rows, width) with a mean square of 1, times weight."""
+    mean_square = np.square(x.astype(np.float64)).mean(axis=-1, keepdims=True)
+    normed: Array = x / np.sqrt(mean_square + epsilon) * weight
     return normed
 
 

@@ -84,7 +84,7 @@ def test_other_threads_of_python_run_meanwhile(monkeypatch: pytest.MonkeyPatch) 
         sys.setswitchinterval(1000)
         start = turns
         for _ in range(2000):
-            kernels.linear(x, weight, 0, bias, False, None, out)
+            kernels.linear(x, weight, 0, bias, 0, None, None, out)
             if turns > start + 3:
                 break
         counted = turns - start
@@ -198,120 +198,131 @@ IDS, TABLE = zeros(4, dtype=np.int64), zeros(4, 4, dtype=DOUBLE)
 QKV, K, ATTENDED = zeros(1, 3, 24), zeros(1, 2, 5, 4), zeros(1, 3, 8)
 REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]] = {
     "linear, too few": (kernels.linear, (X, WEIGHT, 0, BIAS), TypeError),
-    "linear, too many": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, OUT, OUT), TypeError),
-    "linear, no array": (kernels.linear, (None, WEIGHT, 0, BIAS, False, None, OUT), TypeError),
-    "linear, a list": (kernels.linear, (X, [[1.0]], 0, BIAS, False, None, OUT), TypeError),
-    "linear, type by name": (kernels.linear, (X, WEIGHT, "f", BIAS, False, None, OUT), TypeError),
-    "linear, type -1": (kernels.linear, (X, WEIGHT, -1, BIAS, False, None, OUT), ValueError),
-    "linear, type 3": (kernels.linear, (X, WEIGHT, 3, BIAS, False, None, OUT), ValueError),
-    "linear, type 2**40": (kernels.linear, (X, WEIGHT, 1 << 40, BIAS, False, None, OUT), ValueError),
-    "linear, type 2**80": (kernels.linear, (X, WEIGHT, 1 << 80, BIAS, False, None, OUT), OverflowError),
+    "linear, too many": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, OUT, OUT), TypeError),
+    "linear, no array": (kernels.linear, (None, WEIGHT, 0, BIAS, 0, None, None, OUT), TypeError),
+    "linear, a list": (kernels.linear, (X, [[1.0]], 0, BIAS, 0, None, None, OUT), TypeError),
+    "linear, type by name": (kernels.linear, (X, WEIGHT, "f", BIAS, 0, None, None, OUT), TypeError),
+    "linear, type -1": (kernels.linear, (X, WEIGHT, -1, BIAS, 0, None, None, OUT), ValueError),
+    "linear, type 3": (kernels.linear, (X, WEIGHT, 3, BIAS, 0, None, None, OUT), ValueError),
+    "linear, type 2**40": (kernels.linear, (X, WEIGHT, 1 << 40, BIAS, 0, None, None, OUT), ValueError),
+    "linear, type 2**80": (kernels.linear, (X, WEIGHT, 1 << 80, BIAS, 0, None, None, OUT), OverflowError),
     "linear, x of doubles": (
         kernels.linear,
-        (zeros(2, 4, dtype=DOUBLE), WEIGHT, 0, BIAS, False, None, OUT),
+        (zeros(2, 4, dtype=DOUBLE), WEIGHT, 0, BIAS, 0, None, None, OUT),
         ValueError,
     ),
     "linear, x of halves": (
         kernels.linear,
-        (zeros(2, 4, dtype=HALF), WEIGHT, 0, BIAS, False, None, OUT),
+        (zeros(2, 4, dtype=HALF), WEIGHT, 0, BIAS, 0, None, None, OUT),
         ValueError,
     ),
     "linear, halves said to be floats": (
         kernels.linear,
-        (X, zeros(4, 3, dtype=HALF), 0, BIAS, False, None, OUT),
+        (X, zeros(4, 3, dtype=HALF), 0, BIAS, 0, None, None, OUT),
         ValueError,
     ),
-    "linear, floats said to be halves": (kernels.linear, (X, WEIGHT, 1, BIAS, False, None, OUT), ValueError),
+    "linear, floats said to be halves": (
+        kernels.linear,
+        (X, WEIGHT, 1, BIAS, 0, None, None, OUT),
+        ValueError,
+    ),
     "linear, no sizes": (
         kernels.linear,
-        (nothing_of_bytes(2, 4), WEIGHT, 0, BIAS, False, None, OUT),
+        (nothing_of_bytes(2, 4), WEIGHT, 0, BIAS, 0, None, None, OUT),
         ValueError,
     ),
-    "linear, flat weight": (kernels.linear, (X, zeros(12), 0, BIAS, False, None, OUT), ValueError),
-    "linear, long x": (kernels.linear, (zeros(9), WEIGHT, 0, BIAS, False, None, OUT), ValueError),
-    "linear, more rows": (kernels.linear, (zeros(3, 4), WEIGHT, 0, BIAS, False, None, OUT), ValueError),
-    "linear, short bias": (kernels.linear, (X, WEIGHT, 0, zeros(2), False, None, OUT), ValueError),
-    "linear, no bias": (kernels.linear, (X, WEIGHT, 0, None, False, None, OUT), TypeError),
-    "linear, long out": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, zeros(2, 4)), ValueError),
-    "linear, short out": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, zeros(5)), ValueError),
-    "linear, no depth": (kernels.linear, (zeros(2, 0), zeros(0, 3), 0, BIAS, False, None, OUT), ValueError),
-    "linear, out to read": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, read_only(2, 3)), ValueError),
-    "linear, out of bytes": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, bytes(24)), BufferError),
-    "linear, weight turned": (kernels.linear, (X, zeros(3, 4).T, 0, BIAS, False, None, OUT), ValueError),
+    "linear, flat weight": (kernels.linear, (X, zeros(12), 0, BIAS, 0, None, None, OUT), ValueError),
+    "linear, long x": (kernels.linear, (zeros(9), WEIGHT, 0, BIAS, 0, None, None, OUT), ValueError),
+    "linear, more rows": (kernels.linear, (zeros(3, 4), WEIGHT, 0, BIAS, 0, None, None, OUT), ValueError),
+    "linear, short bias": (kernels.linear, (X, WEIGHT, 0, zeros(2), 0, None, None, OUT), ValueError),
+    "linear, long out": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, zeros(2, 4)), ValueError),
+    "linear, short out": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, zeros(5)), ValueError),
+    "linear, no depth": (kernels.linear, (zeros(2, 0), zeros(0, 3), 0, BIAS, 0, None, None, OUT), ValueError),
+    "linear, out to read": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, read_only(2, 3)), ValueError),
+    "linear, out of bytes": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, bytes(24)), BufferError),
+    "linear, weight turned": (kernels.linear, (X, zeros(3, 4).T, 0, BIAS, 0, None, None, OUT), ValueError),
     "linear, x with gaps": (
         kernels.linear,
-        (zeros(2, 8)[:, ::2], WEIGHT, 0, BIAS, False, None, OUT),
+        (zeros(2, 8)[:, ::2], WEIGHT, 0, BIAS, 0, None, None, OUT),
         ValueError,
     ),
     "linear, out with gaps": (
         kernels.linear,
-        (X, WEIGHT, 0, BIAS, False, None, zeros(2, 6)[:, ::2]),
+        (X, WEIGHT, 0, BIAS, 0, None, None, zeros(2, 6)[:, ::2]),
         ValueError,
     ),
     "linear, view with gaps": (
         kernels.linear,
-        (memoryview(bytearray(64)).cast("f")[::2], WEIGHT, 0, BIAS, False, None, OUT),
+        (memoryview(bytearray(64)).cast("f")[::2], WEIGHT, 0, BIAS, 0, None, None, OUT),
         BufferError,
     ),
-    "linear, unaligned x": (kernels.linear, (unaligned(2, 4), WEIGHT, 0, BIAS, False, None, OUT), ValueError),
-    "linear, unaligned out": (kernels.linear, (X, WEIGHT, 0, BIAS, False, None, unaligned(2, 3)), ValueError),
+    "linear, unaligned x": (
+        kernels.linear,
+        (unaligned(2, 4), WEIGHT, 0, BIAS, 0, None, None, OUT),
+        ValueError,
+    ),
+    "linear, unaligned out": (
+        kernels.linear,
+        (X, WEIGHT, 0, BIAS, 0, None, None, unaligned(2, 3)),
+        ValueError,
+    ),
     "lm_head, too few": (kernels.lm_head, (X, zeros(3, 4), 0), TypeError),
     "lm_head, weight of linear": (kernels.lm_head, (X, zeros(4, 3), 0, OUT), ValueError),
     "lm_head, long out": (kernels.lm_head, (X, zeros(3, 4), 0, zeros(7)), ValueError),
     "int8, too few": (kernels.linear_int8, (X, PANELS, SCALES, None, None), TypeError),
     "int8, panels of floats": (
         kernels.linear_int8,
-        (X, WEIGHT, SCALES, None, None, False, None, OUT),
+        (X, WEIGHT, SCALES, None, None, 0, None, None, OUT),
         ValueError,
     ),
     "int8, few panels": (
         kernels.linear_int8,
-        (X, PANELS[..., :2].copy(), SCALES, None, None, False, None, OUT),
+        (X, PANELS[..., :2].copy(), SCALES, None, None, 0, None, None, OUT),
         ValueError,
     ),
     "int8, few scales": (
         kernels.linear_int8,
-        (X, PANELS, zeros(3), None, None, False, None, OUT),
+        (X, PANELS, zeros(3), None, None, 0, None, None, OUT),
         ValueError,
     ),
     "int8, few totals": (
         kernels.linear_int8,
-        (X, PANELS, SCALES, zeros(3), None, False, None, OUT),
+        (X, PANELS, SCALES, zeros(3), None, 0, None, None, OUT),
         ValueError,
     ),
     "int8, another depth": (
         kernels.linear_int8,
-        (zeros(2, 5), PANELS, SCALES, None, None, False, None, OUT),
+        (zeros(2, 5), PANELS, SCALES, None, None, 0, None, None, OUT),
         ValueError,
     ),
     "int8, more columns": (
         kernels.linear_int8,
-        (X, PANELS, SCALES, None, None, False, None, zeros(2, 33)),
+        (X, PANELS, SCALES, None, None, 0, None, None, zeros(2, 33)),
         ValueError,
     ),
     "int8, more rows": (
         kernels.linear_int8,
-        (zeros(3, 4), PANELS, SCALES, None, None, False, None, OUT),
+        (zeros(3, 4), PANELS, SCALES, None, None, 0, None, None, OUT),
         ValueError,
     ),
     "int8, long bias": (
         kernels.linear_int8,
-        (X, PANELS, SCALES, None, zeros(4), False, None, OUT),
+        (X, PANELS, SCALES, None, zeros(4), 0, None, None, OUT),
         ValueError,
     ),
     "int8, bias of doubles": (
         kernels.linear_int8,
-        (X, PANELS, SCALES, None, zeros(3, dtype=DOUBLE), False, None, OUT),
+        (X, PANELS, SCALES, None, zeros(3, dtype=DOUBLE), 0, None, None, OUT),
         ValueError,
     ),
     "int8, no axes": (
         kernels.linear_int8,
-        (np.float32(1), PANELS, SCALES, None, None, False, None, OUT),
+        (np.float32(1), PANELS, SCALES, None, None, 0, None, None, OUT),
         ValueError,
     ),
     "int8, no depth": (
         kernels.linear_int8,
-        (zeros(2, 0), PANELS, SCALES, None, None, False, None, OUT),
+        (zeros(2, 0), PANELS, SCALES, None, None, 0, None, None, OUT),
         ValueError,
     ),
     "pack, flat weight": (kernels.pack_int8, (zeros(12), PANELS, SCALES, SCALES.copy()), ValueError),
@@ -336,13 +347,24 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     "statistics, an id below": (kernels.token_statistics, (WEIGHT, IDS - 1, None, TABLE), ValueError),
     "statistics, long word starts": (kernels.token_statistics, (WEIGHT, IDS, zeros(4), TABLE), ValueError),
     "statistics, short out": (kernels.token_statistics, (WEIGHT, IDS, None, TABLE[:3]), ValueError),
-    "linear, activation 2": (kernels.linear, (X, WEIGHT, 0, BIAS, 2, None, OUT), ValueError),
-    "linear, activation -1": (kernels.linear, (X, WEIGHT, 0, BIAS, -1, None, OUT), ValueError),
-    "linear, activation by name": (kernels.linear, (X, WEIGHT, 0, BIAS, "g", None, OUT), TypeError),
-    "linear, short residual": (kernels.linear, (X, WEIGHT, 0, BIAS, False, zeros(5), OUT), ValueError),
+    "linear, activation 4": (kernels.linear, (X, WEIGHT, 0, BIAS, 4, None, None, OUT), ValueError),
+    "linear, activation -1": (kernels.linear, (X, WEIGHT, 0, BIAS, -1, None, None, OUT), ValueError),
+    "linear, activation by name": (kernels.linear, (X, WEIGHT, 0, BIAS, "g", None, None, OUT), TypeError),
+    "linear, short gate": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, zeros(5), None, OUT), ValueError),
+    "linear, gate of doubles": (
+        kernels.linear,
+        (X, WEIGHT, 0, BIAS, 0, zeros(2, 3, dtype=DOUBLE), None, OUT),
+        ValueError,
+    ),
+    "linear, short residual": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, zeros(5), OUT), ValueError),
+    "int8, long gate": (
+        kernels.linear_int8,
+        (X, PANELS, SCALES, None, None, 0, zeros(7), None, OUT),
+        ValueError,
+    ),
     "int8, long residual": (
         kernels.linear_int8,
-        (X, PANELS, SCALES, None, None, False, zeros(7), OUT),
+        (X, PANELS, SCALES, None, None, 0, None, zeros(7), OUT),
         ValueError,
     ),
     **{
@@ -388,6 +410,11 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     ),
     "norm, short bias": (kernels.layer_norm, (X, zeros(4), zeros(3), 1e-5, zeros(2, 4)), ValueError),
     "norm, short out": (kernels.layer_norm, (X, zeros(4), zeros(4), 1e-5, OUT), ValueError),
+    "rms norm, too many": (kernels.rms_norm, (X, zeros(4), zeros(4), 1e-5, zeros(2, 4)), TypeError),
+    "rms norm, no width": (kernels.rms_norm, (zeros(0), zeros(0), 1e-5, zeros(0)), ValueError),
+    "rms norm, long weight": (kernels.rms_norm, (X, zeros(5), 1e-5, zeros(2, 4)), ValueError),
+    "rms norm, short out": (kernels.rms_norm, (X, zeros(4), 1e-5, OUT), ValueError),
+    "rms norm, epsilon by name": (kernels.rms_norm, (X, zeros(4), "e", zeros(2, 4)), TypeError),
     "norm, epsilon by name": (kernels.layer_norm, (X, zeros(4), zeros(4), "e", zeros(2, 4)), TypeError),
     "threads by name": (kernels.set_threads, ("two",), TypeError),
     "threads beyond numbers": (kernels.set_threads, (10**30,), OverflowError),
@@ -424,7 +451,7 @@ def test_products_of_sizes_beyond_any_number_are_refused() -> None:
     except MemoryError:
         pytest.skip("there is no room for 16 GiB of addresses")
     with pytest.raises(ValueError, match="do not fit together"):
-        kernels.linear(many, many.reshape(1, -1), 0, many, False, None, nothing)
+        kernels.linear(many, many.reshape(1, -1), 0, many, 0, None, None, nothing)
     with pytest.raises(ValueError, match="do not fit together"):
         kernels.lm_head(many, many.reshape(-1, 1), 0, nothing)
 
@@ -434,6 +461,10 @@ def test_a_norm_may_be_written_where_its_rows_were() -> None:
     expected, place = own.filled(9, 33), x.copy()
     kernels.layer_norm(x, weight, bias, 1e-5, expected)
     kernels.layer_norm(place, weight, bias, 1e-5, place)
+    np.testing.assert_array_equal(place, expected)
+    kernels.rms_norm(x, weight, 1e-5, expected)
+    place = x.copy()
+    kernels.rms_norm(place, weight, 1e-5, place)
     np.testing.assert_array_equal(place, expected)
 
 

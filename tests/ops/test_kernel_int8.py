@@ -142,9 +142,10 @@ def test_a_row_is_the_same_beside_rows_of_outliers(rows: int, share: float) -> N
     x[rows // 2, 3] = np.nan
     matrix = own.packed(weight)
     alone = [
-        own.linear_int8(x[i : i + 1], matrix, bias, 40, 8, True, residual[i : i + 1])[0] for i in range(rows)
+        own.linear_int8(x[i : i + 1], matrix, bias, 40, 8, "gelu_tanh", None, residual[i : i + 1])[0]
+        for i in range(rows)
     ]
-    np.testing.assert_array_equal(own.linear_int8(x, matrix, bias, 40, 8, True, residual), alone)
+    np.testing.assert_array_equal(own.linear_int8(x, matrix, bias, 40, 8, "gelu_tanh", None, residual), alone)
 
 
 @pytest.mark.usefixtures("instructions")

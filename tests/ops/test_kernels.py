@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kernel_arrays as own
@@ -51,27 +51,37 @@ class Product:
 
     def __init__(self, kind: str, dtype: str, depth: int, columns: int, size: float = 1.0) -> None:
         weight = random(depth, columns, size=size)
-        self.bias = random(columns, seed=1) if kind == "linear" else np.zeros(columns, np.float32)
+        self.columns = columns
+        self.bias: Array | None = np.zeros(columns, np.float32)
+        if kind == "linear":
+            self.bias = random(columns, seed=1)
         self._kind, self._dtype = kind, dtype
         if kind == "linear_int8":
             self._packed = own.packed(weight)
         else:
             self._stored, self._exact = stored(weight.T.copy() if kind == "lm_head" else weight, dtype)
 
-    def __call__(self, x: Array, gelu: bool = False, residual: Array | None = None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        activation: str | None = None,
+        gate: Array | None = None,
+        residual: Array | None = None,
+    ) -> Array:
+        epilogue = (activation, gate, residual)
         if self._kind == "linear_int8":
             bits = int(self._dtype.split()[0])
-            return own.linear_int8(x, self._packed, self.bias, len(self.bias), bits, gelu, residual)
+            return own.linear_int8(x, self._packed, self.bias, self.columns, bits, *epilogue)
         if self._kind == "lm_head":
             return own.lm_head(x, self._stored, self._dtype)
-        return own.linear(x, self._stored, self._dtype, self.bias, gelu, residual)
+        return own.linear(x, self._stored, self._dtype, self.bias, *epilogue)
 
     def in_float64(self, x: Array) -> tuple[Array, Array]:
         """Return the product in float64, and how far float32 may lie from it."""
-        wide = x.astype(np.float64)
+        wide, bias = x.astype(np.float64), 0.0 if self.bias is None else self.bias
         if self._kind == "lm_head":
-            return references.lm_head(x, self._exact), product_bound(wide, self._exact.T, self.bias)
-        return references.linear(x, self._exact, self.bias), product_bound(wide, self._exact, self.bias)
+            return references.lm_head(x, self._exact), product_bound(wide, self._exact.T, 0.0)
+        return references.linear(x, self._exact, bias), product_bound(wide, self._exact, bias)
 
 
 PRODUCTS = [(kind, dtype) for kind in ("linear", "lm_head") for dtype in CODES]
@@ -318,59 +328,96 @@ def test_a_layer_norm_of_any_size_is_that_in_float64(size: float, shift: float) 
 
 
 @pytest.mark.usefixtures("instructions")
-def test_a_row_is_normed_the_same_in_any_company_and_on_any_threads() -> None:
-    # Enough for the pool to be asked.
-    x, weight, bias = random(200, 193), random(193, seed=1), random(193, seed=2)
-    alone = np.concatenate([own.layer_norm(row[np.newaxis], weight, bias) for row in x])
-    for threads in THREADS:
-        own.kernels.set_threads(threads)
-        np.testing.assert_array_equal(own.layer_norm(x, weight, bias), alone)
+def test_a_layer_norm_without_a_bias_is_that_with_zeros() -> None:
+    x, weight = random(5, 193), random(193, seed=1)
+    expected = own.layer_norm(x, weight, np.zeros(193, np.float32))
+    np.testing.assert_array_equal(own.layer_norm(x, weight, None), expected)
 
 
 @pytest.mark.usefixtures("instructions")
-def test_a_row_that_is_not_finite_is_normed_to_none() -> None:
-    x, weight, bias = random(4, 33), random(33, seed=1), random(33, seed=2)
-    expected = own.layer_norm(x, weight, bias)
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-3, 1.0, 1e15])
+def test_an_rms_norm_of_any_size_is_that_in_float64(size: float) -> None:
+    for width in DEPTHS:
+        x, weight = random(5, width, size=size), random(width, seed=1)
+        expected = references.rms_norm(x, weight, 1e-5)
+        assert_within(own.rms_norm(x, weight), expected, np.abs(expected) * (width + 10) * UNIT + TINY)
+
+
+NORMS: dict[str, Callable[[Array], Array]] = {
+    "layer_norm": lambda x: own.layer_norm(x, random(x.shape[1], seed=1), random(x.shape[1], seed=2)),
+    "rms_norm": lambda x: own.rms_norm(x, random(x.shape[1], seed=1)),
+}
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("name", NORMS)
+def test_a_row_is_normed_the_same_in_any_company_and_on_any_threads(name: str) -> None:
+    # Enough for the pool to be asked.
+    x = random(200, 193)
+    alone = np.concatenate([NORMS[name](row[np.newaxis]) for row in x])
+    for threads in THREADS:
+        own.kernels.set_threads(threads)
+        np.testing.assert_array_equal(NORMS[name](x), alone)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("name", NORMS)
+def test_a_row_that_is_not_finite_reaches_no_other_norm(name: str) -> None:
+    x = random(4, 33)
+    expected = NORMS[name](x)
     x[1, 32], x[2, 0] = np.nan, np.inf
-    result = own.layer_norm(x, weight, bias)
-    assert np.isnan(result[1:3]).all()
+    result = NORMS[name](x)
+    assert np.isnan(result[1]).all()
+    assert np.isnan(result[2, 0])
     np.testing.assert_array_equal(result[[0, 3]], expected[[0, 3]])
 
 
-def gelu(x: Array) -> tuple[Array, Array]:
-    """Return the activation by its reference, and how far float32 may lie from it."""
+# Of the activations that the kernels know, numpy's name.
+ACTIVATED = {"gelu_tanh": "gelu_new", "gelu": "gelu", "silu": "silu"}
+
+
+def activated(x: Array, name: str) -> tuple[Array, Array]:
+    """Return an activation by its reference, and how far float32 may lie from it."""
     wide = x.astype(np.float64)
-    inner = wide * (1 + 0.044715 * wide * wide) * np.sqrt(8 / np.pi)
-    result = references.gelu_tanh(x)
+    result = references.ACTIVATIONS[name](x)
+    exponent = wide
+    if name == "gelu_tanh":
+        exponent = wide * (1 + 0.044715 * wide * wide) * np.sqrt(8 / np.pi)
     # An exponential's relative error is the absolute one of its exponent.
-    bound = np.abs(result) * UNIT * (10 + 6 * np.minimum(np.abs(inner), 90))
+    bound = np.abs(result) * UNIT * (10 + 6 * np.minimum(np.abs(exponent), 90))
+    if name == "gelu":
+        # That of the polynomial for erf, and of its rounding.
+        bound += np.abs(wide) * (1.5e-7 / 2 + 4 * UNIT)
     return result, bound + np.abs(wide) * np.exp(-87) + TINY
 
 
 @pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("name", ACTIVATED)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40))
 @settings(max_examples=60, deadline=None)
-def test_the_activation_of_any_number_is_that_in_float64(numbers: list[float]) -> None:
+def test_the_activation_of_any_number_is_that_in_float64(name: str, numbers: list[float]) -> None:
     x = np.array(numbers, np.float32)
-    assert_within(own.gelu_tanh(x), *gelu(x))
+    assert_within(own.activated(x, name), *activated(x, name))
 
 
 @pytest.mark.usefixtures("instructions")
-def test_the_activation_is_the_same_in_any_company_and_on_any_threads() -> None:
+@pytest.mark.parametrize("name", ACTIVATED)
+def test_the_activation_is_the_same_in_any_company_and_on_any_threads(name: str) -> None:
     x = random(10 * 4096 + 7, size=4.0)
-    alone = np.concatenate([own.gelu_tanh(part) for part in np.array_split(x, 2000)])
-    assert_within(alone, *gelu(x))
+    alone = np.concatenate([own.activated(part, name) for part in np.array_split(x, 2000)])
+    assert_within(alone, *activated(x, name))
     for threads in THREADS:
         own.kernels.set_threads(threads)
-        np.testing.assert_array_equal(own.gelu_tanh(x), alone)
+        np.testing.assert_array_equal(own.activated(x, name), alone)
 
 
 @pytest.mark.usefixtures("instructions")
-def test_the_activation_of_the_largest_numbers_is_that_of_numpy() -> None:
+@pytest.mark.parametrize("name", ACTIVATED)
+def test_the_activation_of_the_largest_numbers_is_that_of_numpy(name: str) -> None:
     x = np.array([np.nan, np.inf, -np.inf, 1e38, -3e38, 1e30, -1e30, 1e4, -1e4, 0.0, -0.0], np.float32)
     with np.errstate(all="ignore"):
-        expected = ACTIVATIONS["gelu_new"](x)
-    np.testing.assert_array_equal(own.gelu_tanh(x), expected)
+        expected = ACTIVATIONS[ACTIVATED[name]](x)
+    np.testing.assert_array_equal(own.activated(x, name), expected)
 
 
 @pytest.mark.usefixtures("instructions")
@@ -414,11 +461,25 @@ def test_an_epilogue_changes_the_numbers_of_a_product_alone(kind: str, dtype: st
         product = Product(kind, dtype, depth, columns)
         for rows in (1, 5, 8, MOST_ROWS):
             x, residual = random(rows, depth, seed=2), random(rows, columns, seed=3)
-            plain = product(x)
-            activated = own.gelu_tanh(plain)
-            np.testing.assert_array_equal(product(x, gelu=True), activated)
+            plain, gate = product(x), random(rows, columns, seed=4)
+            np.testing.assert_array_equal(product(x, gate=gate), plain * gate)
             np.testing.assert_array_equal(product(x, residual=residual), plain + residual)
-            np.testing.assert_array_equal(product(x, gelu=True, residual=residual), activated + residual)
+            for name in ACTIVATED:
+                activated = own.activated(plain, name)
+                np.testing.assert_array_equal(product(x, name), activated)
+                np.testing.assert_array_equal(product(x, name, gate, residual), activated * gate + residual)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "dtype"), [pair for pair in ALL_PRODUCTS if pair[0] != "lm_head"])
+def test_a_product_without_a_bias_is_that_with_zeros(kind: str, dtype: str) -> None:
+    product = Product(kind, dtype, 97, 33)
+    for rows in (1, 5, 8, MOST_ROWS):
+        x = random(rows, 97, seed=2)
+        product.bias = np.zeros(33, np.float32)
+        expected = product(x)
+        product.bias = None
+        np.testing.assert_array_equal(product(x), expected)
 
 
 def test_no_rows_no_columns_and_no_time_are_no_work() -> None:
@@ -429,6 +490,7 @@ def test_no_rows_no_columns_and_no_time_are_no_work() -> None:
         assert own.lm_head(x, weight.T.copy(), "float32").shape == (rows, columns)
         assert own.linear_int8(x, own.packed(weight), bias, columns).shape == (rows, columns)
     assert own.layer_norm(random(0, 4), random(4), random(4)).shape == (0, 4)
-    assert own.gelu_tanh(random(0)).shape == (0,)
+    assert own.rms_norm(random(0, 4), random(4)).shape == (0, 4)
+    assert own.activated(random(0), "silu").shape == (0,)
     for shape in ((0, 2, 3, 4), (2, 2, 0, 4)):
         assert own.attention(random(*shape), random(*shape), random(*shape)).shape == shape

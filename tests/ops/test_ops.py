@@ -12,7 +12,9 @@ from backends import BACKENDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import LlamaConfig
 from transformers.activations import ACT2CLS, ACT2FN
+from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from gpt2cli.checkpoint.config import ACTIVATION_FUNCTIONS
 from gpt2cli.ops.backend import open_backend
@@ -59,6 +61,43 @@ def test_an_activation_equals_that_of_transformers(ops: Ops[Any], name: str) -> 
     check(ops, activated, ACT2FN[name](x)[:, None], 2e-6)
     added = ops.linear(own(ops, x[:, None]), one, nothing, name, own(ops, residual))
     np.testing.assert_array_equal(ops.to_numpy(added), ops.to_numpy(activated) + residual.numpy())
+    gated = ops.linear(own(ops, x[:, None]), one, None, name, gate=own(ops, residual))
+    np.testing.assert_array_equal(ops.to_numpy(gated), ops.to_numpy(activated) * residual.numpy())
+
+
+def test_a_gated_mlp_is_that_of_transformers(ops: Ops[Any]) -> None:
+    torch.manual_seed(0)
+    mlp = LlamaMLP(LlamaConfig(hidden_size=20, intermediate_size=33, num_attention_heads=1))
+    x = random(2, 5, 20)
+    gate_weight, up, down = (
+        own(ops, layer.weight.detach().T.contiguous())
+        for layer in (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+    )
+    gate = ops.linear(own(ops, x), gate_weight, None, "silu")
+    inner = ops.linear(own(ops, x), up, None, gate=gate)
+    check(ops, ops.linear(inner, down, None), mlp(x).detach(), 1e-6)
+
+
+def test_an_rms_norm_is_that_of_transformers(ops: Ops[Any]) -> None:
+    for width in (1, 20, 33):
+        norm = LlamaRMSNorm(width, eps=1e-6)
+        norm.weight.data = random(width, seed=1)
+        x = random(2, 3, width) * 30
+        given_x = own(ops, x)
+        found = ops.rms_norm(given_x, own(ops, norm.weight.detach()), 1e-6)
+        check(ops, found, norm(x).detach(), 1e-6)
+        check(ops, given_x, x, 0)
+
+
+def test_tokens_without_learned_positions_are_embedded_alone(ops: Ops[Any]) -> None:
+    tokens, ids = random(7, 5), [[3, 0, 6], [1, 1, 2]]
+    check(ops, ops.embed(own(ops, tokens), None, ops.token_ids(ids), 4), tokens[torch.tensor(ids)], 0)
+
+
+def test_a_layer_norm_may_have_no_bias(ops: Ops[Any]) -> None:
+    x, weight = random(2, 3, 8), random(8, seed=1)
+    expected = torch.nn.functional.layer_norm(x, (8,), weight, None, 1e-5)
+    check(ops, ops.layer_norm(own(ops, x), own(ops, weight), None, 1e-5), expected, 2e-6)
 
 
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))

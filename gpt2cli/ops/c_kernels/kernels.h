@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
-enum activation { ACTIVATION_NONE, ACTIVATION_GELU_TANH };
+enum activation { ACTIVATION_NONE, ACTIVATION_GELU_TANH, ACTIVATION_GELU, ACTIVATION_SILU };
 
 enum {
     INT8_PANEL_COLUMNS = 32, /* of an int8 matrix; they lie together, so that one pass over memory serves them all */
@@ -40,8 +40,8 @@ struct kv_update {
 
    `linear` takes a weight (depth, columns), `lm_head` one (columns, depth), and `linear_int8` the panels of `pack_int8`
    with their scales. Given their totals too, it may round rows of x to 8 bits; else it rounds them to 15. bias may be
-   NULL for linear_int8; lm_head has none. All but lm_head then apply the activation and add the residual (rows,
-   columns), if there is one. */
+   NULL; lm_head has none. All but lm_head then apply the activation, multiply by the gate and add the residual, both
+   (rows, columns) or NULL. */
 struct product {
     const float *x;
     const void *weight;
@@ -50,7 +50,15 @@ struct product {
     float *out;
     ptrdiff_t rows, depth, columns;
     enum activation activation;
-    const float *residual;
+    const float *residual, *gate;
+};
+
+/* out (rows, width), which may be x: the rows of x with a mean square of 1, for layer_norm around their mean, times
+   weight, plus bias. bias may be NULL; rms_norm has none. */
+struct norm {
+    const float *x, *weight, *bias;
+    float epsilon, *out;
+    ptrdiff_t rows, width;
 };
 
 /* logits (rows, vocabulary) and the targets (rows) that they predicted; word_starts (vocabulary) is 1 for tokens that
@@ -72,8 +80,8 @@ struct kernels {
     int (*linear_int8)(const struct product *product);
     int (*attention)(const float *queries, const float *keys, const float *values, float scale, float *out,
                      const struct attention_shape *shape);
-    void (*layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, float *out,
-                       ptrdiff_t rows, ptrdiff_t width);
+    void (*layer_norm)(const struct norm *norm);
+    void (*rms_norm)(const struct norm *norm);
     void (*token_statistics)(const struct statistics *statistics);
 };
 

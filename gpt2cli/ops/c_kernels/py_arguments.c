@@ -44,17 +44,20 @@ int take_columns(struct arrays *arrays, PyObject *object, Py_ssize_t columns, co
     return take_optional(arrays, object, columns, "the columns and an array with a number for each", to);
 }
 
-int take_epilogue(struct arrays *arrays, PyObject *activation, PyObject *residual, struct product *p)
+int take_epilogue(struct arrays *arrays, PyObject *const *arguments, struct product *p)
 {
-    long code = PyLong_AsLong(activation);
+    long code = PyLong_AsLong(arguments[0]);
     if (PyErr_Occurred())
         return -1;
     p->activation = (enum activation)code;
-    if (code < ACTIVATION_NONE || code > ACTIVATION_GELU_TANH) {
+    if (code < ACTIVATION_NONE || code > ACTIVATION_SILU) {
         PyErr_Format(PyExc_ValueError, "unknown activation %ld", code);
         return -1;
     }
-    return take_optional(arrays, residual, p->rows * p->columns, "residual and out", &p->residual);
+    return take_optional(arrays, arguments[1], p->rows * p->columns, "gate and out", &p->gate) ||
+                   take_optional(arrays, arguments[2], p->rows * p->columns, "residual and out", &p->residual)
+               ? -1
+               : 0;
 }
 
 int require_axes(const Py_buffer *buffer, int axes, const char *name)

@@ -8,7 +8,7 @@
 
 #include "kernels.h"
 
-enum { MAX_ARRAYS = 7 };
+enum { MAX_ARRAYS = 8 };
 
 /* The buffers that a function holds until it returns. */
 struct arrays {
@@ -26,8 +26,8 @@ int take_array(struct arrays *arrays, PyObject *object, Py_ssize_t size, int fla
 /* Takes a float32 array with one number for each column, or NULL for None. */
 int take_columns(struct arrays *arrays, PyObject *object, Py_ssize_t columns, const float **to);
 
-/* Takes the epilogue of a product: an activation and a residual or None. */
-int take_epilogue(struct arrays *arrays, PyObject *activation, PyObject *residual, struct product *p);
+/* Takes the epilogue of a product: an activation, and a gate and a residual, each or None. */
+int take_epilogue(struct arrays *arrays, PyObject *const *arguments, struct product *p);
 
 int require_axes(const Py_buffer *buffer, int axes, const char *name);
 

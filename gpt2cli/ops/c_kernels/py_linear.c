@@ -35,17 +35,14 @@ PyObject *py_linear(PyObject *module, PyObject *const *arguments, Py_ssize_t cou
     struct arrays a = {.count = 0};
     struct product p = {0};
     (void)module;
-    if (count_arguments(count, 7) || take_dtype(arguments[2], &p))
+    if (count_arguments(count, 8) || take_dtype(arguments[2], &p))
         return NULL;
     int failed = take_array(&a, arguments[0], 4, PyBUF_ND) ||
                  take_array(&a, arguments[1], p.dtype == DTYPE_F32 ? 4 : 2, PyBUF_ND) ||
-                 take_array(&a, arguments[3], 4, PyBUF_ND) ||
-                 take_array(&a, arguments[6], 4, PyBUF_ND | PyBUF_WRITABLE) ||
-                 shape_product(&p, &a.all[0], &a.all[1], 0, &a.all[3]) ||
-                 require_fit(length(&a.all[2]) == p.columns, "weight and bias") ||
-                 take_epilogue(&a, arguments[4], arguments[5], &p);
+                 take_array(&a, arguments[7], 4, PyBUF_ND | PyBUF_WRITABLE) ||
+                 shape_product(&p, &a.all[0], &a.all[1], 0, &a.all[2]) ||
+                 take_columns(&a, arguments[3], p.columns, &p.bias) || take_epilogue(&a, arguments + 4, &p);
     if (!failed) {
-        p.bias = a.all[2].buf;
         PyThreadState *state = begin_kernel();
         failed = kernels->linear(&p);
         end_kernel(state);

@@ -21,11 +21,11 @@ PyObject *py_linear_int8(PyObject *module, PyObject *const *arguments, Py_ssize_
     struct arrays a = {.count = 0};
     struct product p = {0};
     (void)module;
-    if (count_arguments(count, 8))
+    if (count_arguments(count, 9))
         return NULL;
     int failed = take_array(&a, arguments[0], 4, PyBUF_ND) || take_array(&a, arguments[1], 1, PyBUF_ND) ||
                  take_array(&a, arguments[2], 4, PyBUF_ND) ||
-                 take_array(&a, arguments[7], 4, PyBUF_ND | PyBUF_WRITABLE) ||
+                 take_array(&a, arguments[8], 4, PyBUF_ND | PyBUF_WRITABLE) ||
                  require_fit(a.all[0].ndim > 0 && a.all[3].ndim > 0, "x and out");
     if (!failed) {
         p.depth = a.all[0].shape[a.all[0].ndim - 1];
@@ -36,7 +36,7 @@ PyObject *py_linear_int8(PyObject *module, PyObject *const *arguments, Py_ssize_
                  require_fit(has_size(&a.all[3], p.rows, p.columns), "x and out") ||
                  take_columns(&a, arguments[3], pad(p.columns, INT8_PANEL_COLUMNS), &p.totals) ||
                  take_columns(&a, arguments[4], p.columns, &p.bias) ||
-                 take_epilogue(&a, arguments[5], arguments[6], &p);
+                 take_epilogue(&a, arguments + 5, &p);
     }
     if (!failed) {
         PyThreadState *state = begin_kernel();

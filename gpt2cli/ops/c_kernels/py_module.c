@@ -63,12 +63,13 @@ static PyObject *py_use(PyObject *module, PyObject *name)
     {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, #name "(" arguments ")"}
 
 static PyMethodDef methods[] = {
-    FAST(linear, "x, weight, dtype, bias, gelu, residual, out"),
+    FAST(linear, "x, weight, dtype, bias, activation, gate, residual, out"),
     FAST(lm_head, "x, table, dtype, out"),
-    FAST(linear_int8, "x, panels, scales, totals, bias, gelu, residual, out"),
+    FAST(linear_int8, "x, panels, scales, totals, bias, activation, gate, residual, out"),
     FAST(pack_int8, "weight, panels, scales, totals"),
     FAST(attention, "qkv, heads, keys, values, past, first, scale, out"),
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
+    FAST(rms_norm, "x, weight, epsilon, out"),
     FAST(token_statistics, "logits, targets, word_starts, out"),
     {"set_threads", py_set_threads, METH_O, "set_threads(count) -> count"},
     {"threads", py_threads, METH_NOARGS, "threads() -> count"},

@@ -34,7 +34,7 @@ class AdaptedMatrix:
 class AdaptedOps(TorchOps):
     """Operations that multiply by adapted matrices without forming them."""
 
-    def product(self, x: Tensor, weight: Any, bias: Tensor) -> Tensor:
+    def product(self, x: Tensor, weight: Any, bias: Tensor | None) -> Tensor:
         if not isinstance(weight, AdaptedMatrix):
             return super().product(x, weight, bias)
         return super().product(x, weight.matrix, bias) + SCALE * ((x @ weight.down) @ weight.up)
