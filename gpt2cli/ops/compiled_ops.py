@@ -44,7 +44,8 @@ class CompiledOps(NumpyOps):
             return Int8Matrix(tensor.shape, tensor.array, tensor.scales, tensor.totals)
         if tensor.array.ndim == 1 or tensor.array.dtype.char not in DTYPE_CODES:
             return super().weight(tensor)
-        return tensor.array
+        # The kernels read a matrix and its transpose where they are, but nothing with gaps.
+        return tensor.array if tensor.array.flags.forc else np.ascontiguousarray(tensor.array)
 
     def table(self, tensor: StoredTensor) -> Any:
         weight = self.weight(tensor)

@@ -17,6 +17,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 INT8_PANEL_COLUMNS: int
 INT8_QUAD: int
 
+# The weight (depth, columns) may be a transpose.
 def linear(
     x: Array,
     weight: Array,

@@ -122,6 +122,7 @@ class Ops(Protocol[A]):
     ) -> A:
         """Return x @ weight + bias, with weight of shape (in, out).
 
+        Its strides say how it is stored: most checkpoints but GPT-2's have (out, in), so it is a transpose.
         The activation, named as in config.json, is applied to the result, which is then multiplied by the
         gate, element by element; last, the residual is added.
         """

@@ -94,7 +94,7 @@ void try_products(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t c
     void *stored_weight = numbers(dtype, depth * columns, &weight);
     void *stored_table = numbers(dtype, depth * columns, &table);
     float *x = floats(rows * depth), *bias = floats(columns), *out = exactly((size_t)(rows * columns) * 4);
-    struct product p = {x, stored_weight, dtype, NULL, NULL, bias, out, rows, depth, columns, ACTIVATION_NONE, NULL};
+    struct product p = {x, stored_weight, dtype, 0, NULL, NULL, bias, out, rows, depth, columns, ACTIVATION_NONE, NULL};
     if (kernels->linear(&p))
         abort();
     check_products(&p, weight, 0, "linear");
@@ -102,9 +102,14 @@ void try_products(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t c
     if (kernels->linear(&p))
         abort();
     check_products(&p, weight, 0, "linear without a bias");
-    p.weight = stored_table;
-    kernels->lm_head(&p);
+    p.weight = stored_table, p.transposed = 1;
+    if (kernels->lm_head(&p))
+        abort();
     check_products(&p, table, 1, "lm_head");
+    p.bias = bias;
+    if (kernels->linear(&p))
+        abort();
+    check_products(&p, table, 1, "linear, transposed");
     free(weight), free(table), free(stored_weight), free(stored_table), free(x), free(bias), free(out);
 }
 
@@ -120,7 +125,7 @@ void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias, 
     /* A row with an outlier, which is rounded to 15 bits even if others are rounded to 8. */
     for (ptrdiff_t i = 1; i < depth; i++)
         x[rows / 2 * depth + i] *= 0.001f;
-    struct product p = {x, panels, DTYPE_F32, scales, in_8_bits ? totals : NULL, bias, out, rows, depth, columns,
+    struct product p = {x, panels, DTYPE_F32, 0, scales, in_8_bits ? totals : NULL, bias, out, rows, depth, columns,
                         ACTIVATION_NONE, NULL};
     if (kernels->linear_int8(&p))
         abort();
@@ -212,7 +217,7 @@ void try_epilogue(ptrdiff_t count)
         x[i] *= i % 3 ? 8.0f : i % 2 ? 1e30f : 1e-40f;
     float one[] = {1.0f}, *residual = floats(count), *gate = floats(count);
     for (int activation = ACTIVATION_NONE; activation <= ACTIVATION_SILU; activation++) {
-        struct product p = {one, x, DTYPE_F32, NULL, NULL, NULL, out, 1, 1, count, (enum activation)activation,
+        struct product p = {one, x, DTYPE_F32, 0, NULL, NULL, NULL, out, 1, 1, count, (enum activation)activation,
                             residual, gate};
         if (kernels->linear(&p))
             abort();
@@ -263,17 +268,17 @@ void try_special_numbers(void)
         pack_int8(weight, 1, 2, 2, 1, panels, scales, totals);
         for (int in_8_bits = 0; in_8_bits < 2; in_8_bits++) {
             kernels->linear_int8(
-                &(struct product){x, panels, DTYPE_F32, scales, in_8_bits ? totals : NULL, bias, out, 1, 2, 1});
+                &(struct product){x, panels, DTYPE_F32, 0, scales, in_8_bits ? totals : NULL, bias, out, 1, 2, 1});
             if (isfinite(special[i]) != isfinite(scales[0]) || (!isfinite(special[i]) && !isnan(out[0])))
                 check("linear_int8 of what is not finite", out[0], NAN, 0.0);
         }
-        kernels->linear(&(struct product){bias + 1, x, DTYPE_F32, NULL, NULL, x, out, 1, 1, 2, ACTIVATION_GELU_TANH, x});
+        kernels->linear(&(struct product){bias + 1, x, DTYPE_F32, 0, NULL, NULL, x, out, 1, 1, 2, ACTIVATION_GELU_TANH, x});
         struct attention_shape s = {1, 1, 1, 1, 2, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}};
         if (kernels->attention(x, x, x, 1.0f, out, &s))
             abort();
         for (int activation = ACTIVATION_GELU; activation <= ACTIVATION_SILU; activation++)
             kernels->linear(
-                &(struct product){bias + 1, x, DTYPE_F32, NULL, NULL, x, out, 1, 1, 2, (enum activation)activation, x, x});
+                &(struct product){bias + 1, x, DTYPE_F32, 0, NULL, NULL, x, out, 1, 1, 2, (enum activation)activation, x, x});
         kernels->layer_norm(&(struct norm){x, weight, bias, 1e-5f, out, 2, 1});
         kernels->rms_norm(&(struct norm){x, weight, NULL, 1e-5f, out, 2, 1});
     }
@@ -284,8 +289,10 @@ void try_empty(void)
     float one[] = {1.0f, 1.0f, 1.0f, 1.0f};
     uint8_t panels[INT8_QUAD * INT8_PANEL_COLUMNS] = {0};
     for (int i = 0; i < 3; i++) {
-        struct product p = {one, one, DTYPE_F32, one, i ? one : NULL, one, one, i & 1, 1, i & 2};
+        struct product p = {one, one, DTYPE_F32, 0, one, i ? one : NULL, one, one, i & 1, 1, i & 2};
         struct attention_shape s = {i & 1, i & 2, 0, i, 1, {0}, {0}, {0}};
+        kernels->linear(&p);
+        p.transposed = 1;
         kernels->linear(&p);
         kernels->lm_head(&p);
         p.weight = panels;

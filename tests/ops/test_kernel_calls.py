@@ -240,7 +240,26 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     "linear, no depth": (kernels.linear, (zeros(2, 0), zeros(0, 3), 0, BIAS, 0, None, None, OUT), ValueError),
     "linear, out to read": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, read_only(2, 3)), ValueError),
     "linear, out of bytes": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, bytes(24)), BufferError),
-    "linear, weight turned": (kernels.linear, (X, zeros(3, 4).T, 0, BIAS, 0, None, None, OUT), ValueError),
+    "linear, weight with gaps": (
+        kernels.linear,
+        (X, zeros(4, 6)[:, ::2], 0, BIAS, 0, None, None, OUT),
+        ValueError,
+    ),
+    "linear, weight turned with gaps": (
+        kernels.linear,
+        (X, zeros(3, 8)[:, :4].T, 0, BIAS, 0, None, None, OUT),
+        ValueError,
+    ),
+    "linear, weight backwards": (
+        kernels.linear,
+        (X, zeros(4, 3)[::-1], 0, BIAS, 0, None, None, OUT),
+        ValueError,
+    ),
+    "linear, weight of one number": (
+        kernels.linear,
+        (X, np.broadcast_to(zeros(1, 1), (4, 3)), 0, BIAS, 0, None, None, OUT),
+        ValueError,
+    ),
     "linear, x with gaps": (
         kernels.linear,
         (zeros(2, 8)[:, ::2], WEIGHT, 0, BIAS, 0, None, None, OUT),
@@ -268,6 +287,7 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     ),
     "lm_head, too few": (kernels.lm_head, (X, zeros(3, 4), 0), TypeError),
     "lm_head, weight of linear": (kernels.lm_head, (X, zeros(4, 3), 0, OUT), ValueError),
+    "lm_head, table turned": (kernels.lm_head, (X, zeros(4, 3).T, 0, OUT), ValueError),
     "lm_head, long out": (kernels.lm_head, (X, zeros(3, 4), 0, zeros(7)), ValueError),
     "int8, too few": (kernels.linear_int8, (X, PANELS, SCALES, None, None), TypeError),
     "int8, panels of floats": (

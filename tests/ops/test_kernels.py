@@ -27,13 +27,41 @@ from kernel_arrays import (
 
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
 
-# On both sides of 16 lanes, 32 columns of a panel, 384 of depth in a chunk, 64 entries of a block; at 1024,
-# rows lie whole pages apart.
-DEPTHS = (1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777, 1024)
+# On both sides of 16 lanes, 32 columns of a panel, 384 and 768 of depth in a part; at 1024, rows lie whole
+# pages apart.
+DEPTHS = (1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777, 1024, 1600)
 COLUMNS = (1, 31, 32, 33, 64, 257)
-# On both sides of 4, 6, 8, 12 and 24 rows, and of 28, 42 and 84, from which rows are many.
+# On both sides of 4, 6, 8, 12, 24 and 48 rows, and of 28, 42 and 84, from which rows are many.
 MOST_ROWS = 89
-ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 23, 24, 25, 27, 28, 30, 41, 42, 47, 83, 84, MOST_ROWS)
+ROWS = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    11,
+    12,
+    13,
+    14,
+    15,
+    23,
+    24,
+    25,
+    27,
+    28,
+    30,
+    41,
+    42,
+    47,
+    49,
+    83,
+    84,
+    MOST_ROWS,
+)
 THREADS = range(1, 9)
 WIDTHS = (1, 3, 15, 16, 17, 31, 33, 64)
 # On both sides of 4 and 32 queries, and beyond twice 32.
@@ -53,13 +81,17 @@ class Product:
         weight = random(depth, columns, size=size)
         self.columns = columns
         self.bias: Array | None = np.zeros(columns, np.float32)
-        if kind == "linear":
+        if kind in ("linear", "transposed"):
             self.bias = random(columns, seed=1)
         self._kind, self._dtype = kind, dtype
         if kind == "linear_int8":
             self._packed = own.packed(weight)
         else:
-            self._stored, self._exact = stored(weight.T.copy() if kind == "lm_head" else weight, dtype)
+            # Which way round the numbers lie in memory; both that are transposed are stored (columns, depth).
+            turned = kind != "linear"
+            self._stored, self._exact = stored(weight.T.copy() if turned else weight, dtype)
+            if kind == "transposed":
+                self._stored, self._exact = self._stored.T, self._exact.T
 
     def __call__(
         self,
@@ -84,7 +116,7 @@ class Product:
         return references.linear(x, self._exact, bias), product_bound(wide, self._exact, bias)
 
 
-PRODUCTS = [(kind, dtype) for kind in ("linear", "lm_head") for dtype in CODES]
+PRODUCTS = [(kind, dtype) for kind in ("linear", "transposed", "lm_head") for dtype in CODES]
 ALL_PRODUCTS = [*PRODUCTS, ("linear_int8", "15 bits"), ("linear_int8", "8 bits")]
 
 

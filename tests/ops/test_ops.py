@@ -65,6 +65,21 @@ def test_an_activation_equals_that_of_transformers(ops: Ops[Any], name: str) -> 
     np.testing.assert_array_equal(ops.to_numpy(gated), ops.to_numpy(activated) * residual.numpy())
 
 
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("rows", [1, 4, 60])
+def test_a_weight_multiplies_as_it_is_stored(ops: Ops[Any], dtype: str, rows: int) -> None:
+    convert, as_array = STORED[dtype]
+    stored, x, bias = convert(random(33, 20)), random(rows, 20, seed=1), random(33, seed=2)
+    array = as_array(stored).T
+    weight = ops.weight(StoredTensor(dtype, array))
+    if ops.name == "compiled":
+        assert weight is array
+    for activation in (None, "gelu_new", "tanh"):
+        found = ops.linear(own(ops, x), weight, own(ops, bias), activation)
+        expected = x.double() @ stored.double().T + bias
+        check(ops, found, ACT2FN[activation or "linear"](expected).float(), 2e-5)
+
+
 def test_a_gated_mlp_is_that_of_transformers(ops: Ops[Any]) -> None:
     torch.manual_seed(0)
     mlp = LlamaMLP(LlamaConfig(hidden_size=20, intermediate_size=33, num_attention_heads=1))

@@ -38,14 +38,15 @@ struct kv_update {
 
 /* out (rows, columns) = x (rows, depth) times a weight, plus bias.
 
-   `linear` takes a weight (depth, columns), `lm_head` one (columns, depth), and `linear_int8` the panels of `pack_int8`
-   with their scales. Given their totals too, it may round rows of x to 8 bits; else it rounds them to 15. bias may be
-   NULL; lm_head has none. All but lm_head then apply the activation, multiply by the gate and add the residual, both
+   `linear` takes a weight (depth, columns), or (columns, depth) if it is transposed, as it is for `lm_head`; `linear_int8`
+   takes the panels of `pack_int8` with their scales. Given their totals too, it may round rows of x to 8 bits; else it
+   rounds them to 15. bias may be NULL; lm_head has none. All but lm_head then apply the activation, multiply by the gate and add the residual, both
    (rows, columns) or NULL. */
 struct product {
     const float *x;
     const void *weight;
     enum dtype dtype;
+    int transposed;
     const float *scales, *totals, *bias;
     float *out;
     ptrdiff_t rows, depth, columns;
@@ -76,7 +77,7 @@ struct statistics {
 struct kernels {
     const char *name;
     int (*linear)(const struct product *product);
-    void (*lm_head)(const struct product *product);
+    int (*lm_head)(const struct product *product);
     int (*linear_int8)(const struct product *product);
     int (*attention)(const float *queries, const float *keys, const float *values, float scale, float *out,
                      const struct attention_shape *shape);

@@ -2,22 +2,6 @@
 
 #include "py_module.h"
 
-/* Fills in x, a weight of (depth, columns), or of (columns, depth) if transposed, and out. */
-static int shape_product(struct product *p, const Py_buffer *x, const Py_buffer *weight, int transposed,
-                         const Py_buffer *out)
-{
-    if (require_axes(weight, 2, "weight"))
-        return -1;
-    p->depth = weight->shape[transposed ? 1 : 0];
-    p->columns = weight->shape[transposed ? 0 : 1];
-    p->rows = p->depth ? length(x) / p->depth : 0;
-    p->x = x->buf;
-    p->weight = weight->buf;
-    p->out = out->buf;
-    return require_fit(p->depth > 0 && length(x) == p->rows * p->depth && has_size(out, p->rows, p->columns),
-                       "x, weight and out");
-}
-
 static int take_dtype(PyObject *code, struct product *p)
 {
     long dtype = PyLong_AsLong(code);
@@ -30,19 +14,48 @@ static int take_dtype(PyObject *code, struct product *p)
     return -1;
 }
 
+/* Takes x, a weight, which may have any strides, and out. */
+static int take_arrays(struct arrays *a, PyObject *const *arguments, PyObject *out, struct product *p)
+{
+    const Py_buffer *x = &a->all[0], *weight = &a->all[1];
+    if (take_dtype(arguments[2], p) || take_array(a, arguments[0], 4, PyBUF_ND) ||
+        take_array(a, arguments[1], p->dtype == DTYPE_F32 ? 4 : 2, PyBUF_STRIDES) ||
+        take_array(a, out, 4, PyBUF_ND | PyBUF_WRITABLE) || require_axes(weight, 2, "weight"))
+        return -1;
+    p->x = x->buf, p->weight = weight->buf, p->out = a->all[2].buf;
+    return 0;
+}
+
+static int shape_product(struct product *p, const struct arrays *a, Py_ssize_t depth, Py_ssize_t columns)
+{
+    Py_ssize_t size = length(&a->all[0]);
+    p->depth = depth, p->columns = columns, p->rows = depth ? size / depth : 0;
+    return require_fit(depth > 0 && size == p->rows * depth && has_size(&a->all[2], p->rows, columns),
+                       "x, weight and out");
+}
+
+/* Returns whether numbers along the `inner` axis lie side by side, and the others behind them, without gaps. */
+static int lies_along(const Py_buffer *weight, int inner)
+{
+    Py_ssize_t count = weight->shape[inner];
+    return (count < 2 || weight->strides[inner] == weight->itemsize) &&
+           (weight->shape[1 - inner] < 2 || weight->strides[1 - inner] == count * weight->itemsize);
+}
+
 PyObject *py_linear(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
     struct arrays a = {.count = 0};
     struct product p = {0};
+    const Py_buffer *weight = &a.all[1];
     (void)module;
-    if (count_arguments(count, 8) || take_dtype(arguments[2], &p))
+    if (count_arguments(count, 8))
         return NULL;
-    int failed = take_array(&a, arguments[0], 4, PyBUF_ND) ||
-                 take_array(&a, arguments[1], p.dtype == DTYPE_F32 ? 4 : 2, PyBUF_ND) ||
-                 take_array(&a, arguments[7], 4, PyBUF_ND | PyBUF_WRITABLE) ||
-                 shape_product(&p, &a.all[0], &a.all[1], 0, &a.all[2]) ||
+    int failed = take_arrays(&a, arguments, arguments[7], &p) ||
+                 shape_product(&p, &a, weight->shape[0], weight->shape[1]) ||
+                 require_fit(lies_along(weight, 0) || lies_along(weight, 1), "the strides of weight") ||
                  take_columns(&a, arguments[3], p.columns, &p.bias) || take_epilogue(&a, arguments + 4, &p);
     if (!failed) {
+        p.transposed = lies_along(weight, 0);
         PyThreadState *state = begin_kernel();
         failed = kernels->linear(&p);
         end_kernel(state);
@@ -53,17 +66,17 @@ PyObject *py_linear(PyObject *module, PyObject *const *arguments, Py_ssize_t cou
 PyObject *py_lm_head(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
     struct arrays a = {.count = 0};
-    struct product p = {0};
+    struct product p = {.transposed = 1};
+    const Py_buffer *table = &a.all[1];
     (void)module;
-    if (count_arguments(count, 4) || take_dtype(arguments[2], &p))
+    if (count_arguments(count, 4))
         return NULL;
-    int failed = take_array(&a, arguments[0], 4, PyBUF_ND) ||
-                 take_array(&a, arguments[1], p.dtype == DTYPE_F32 ? 4 : 2, PyBUF_ND) ||
-                 take_array(&a, arguments[3], 4, PyBUF_ND | PyBUF_WRITABLE) ||
-                 shape_product(&p, &a.all[0], &a.all[1], 1, &a.all[2]);
+    int failed = take_arrays(&a, arguments, arguments[3], &p) ||
+                 shape_product(&p, &a, table->shape[1], table->shape[0]) ||
+                 require_fit(lies_along(table, 1), "the strides of table");
     if (!failed) {
         PyThreadState *state = begin_kernel();
-        kernels->lm_head(&p);
+        failed = kernels->lm_head(&p);
         end_kernel(state);
     }
     return return_none(&a, failed);
