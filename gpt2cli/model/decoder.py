@@ -10,7 +10,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
 from gpt2cli.model.parts import Affine
-from gpt2cli.ops.operations import A
+from gpt2cli.ops.operations import A, split_qkv
 
 
 def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, first: int = 0) -> A:
@@ -47,7 +47,8 @@ def _block(model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: 
     config, layer, ops = model.config, model.parts.layers[number], model.ops
     qkv = _linear(model, layer.attention_qkv, _norm(model, layer.attention_norm, x))
     past = cache.layer(number, x.shape[1]) if cache else None
-    attended = ops.attention(qkv, config.n_head, _attention_scale(config, number), past, first)
+    heads = split_qkv(qkv, config.n_head, config.n_head)
+    attended = ops.attention(*heads, _attention_scale(config, number), None, past, first)
     x = _linear(model, layer.attention_output, attended, residual=ops.tail(x, first))
     normed = _norm(model, layer.mlp_norm, x)
     inner = _linear(model, layer.mlp_in, normed, activation=config.activation_function)

@@ -108,13 +108,20 @@ class CompiledOps(NumpyOps):
         return _lm_head(x, table.array) if logits is None else logits
 
     def attention(
-        self, qkv: Array, heads: int, scale: float, past: LayerCache[Array] | None = None, first: int = 0
+        self,
+        queries: Array,
+        keys: Array,
+        values: Array,
+        scale: float,
+        window: int | None = None,
+        past: LayerCache[Array] | None = None,
+        first: int = 0,
     ) -> Array:
-        batch, time, width = qkv.shape
+        batch, time, heads, width = queries.shape
         first += time if first < 0 else 0
-        keys, values, length = (past.keys, past.values, past.length) if past else (None, None, 0)
-        out = np.empty((batch, time - first, width // 3), np.float32)
-        kernels.attention(qkv, heads, keys, values, length, first, scale, out)
+        held, length = ((past.keys, past.values), past.length) if past else ((None, None), 0)
+        out = np.empty((batch, time - first, heads * width), np.float32)
+        kernels.attention(queries, keys, values, *held, length, first, scale, window or 0, out)
         return out
 
     def tail(self, x: Array, first: int) -> Array:

@@ -46,15 +46,19 @@ def linear_int8(
 # The weight (depth, columns) may have any strides; panels, scales and totals are filled.
 def pack_int8(weight: Array, panels: Array, scales: Array, totals: Array, /) -> None: ...
 
-# Cached keys and values may be strided; those in qkv are appended after the first `past` positions.
+# Queries, keys and values (batch, time, heads, width) may be strided, and so may the cache (batch, heads,
+# positions, width), to which keys and values are appended after the first `past` positions. A window of 0
+# shows all positions.
 def attention(
-    qkv: Array,
-    heads: int,
-    keys: Array | None,
-    values: Array | None,
+    queries: Array,
+    keys: Array,
+    values: Array,
+    cached_keys: Array | None,
+    cached_values: Array | None,
     past: int,
     first: int,
     scale: float,
+    window: int,
     out: Array,
     /,
 ) -> None: ...

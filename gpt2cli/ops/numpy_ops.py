@@ -179,29 +179,43 @@ class NumpyOps:
         return self.work.product(rows, table.T).reshape(*x.shape[:-1], table.shape[0])
 
     def attention(
-        self, qkv: Array, heads: int, scale: float, past: LayerCache[Array] | None = None, first: int = 0
+        self,
+        queries: Array,
+        keys: Array,
+        values: Array,
+        scale: float,
+        window: int | None = None,
+        past: LayerCache[Array] | None = None,
+        first: int = 0,
     ) -> Array:
-        batch, time, width = qkv.shape
-        parts = qkv.reshape(batch, time, 3, heads, width // (3 * heads)).transpose(2, 0, 3, 1, 4)
-        queries, keys, values = parts[0, :, :, first:] * np.float32(scale), parts[1], parts[2]
+        batch, _, heads, width = queries.shape
+        queries = (queries[:, first:] * np.float32(scale)).swapaxes(1, 2)
+        keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)
         if past:
             keys, values = past.append(keys, values)
-        attended = np.empty((batch, queries.shape[2], heads, parts.shape[-1]), np.float32)
-        before = keys.shape[2] - queries.shape[2]
-        for start in range(0, queries.shape[2], QUERIES_AT_ONCE):
-            block = queries[:, :, start : start + QUERIES_AT_ONCE]
-            end = start + block.shape[2]
-            seen = slice(before + end)
-            into = attended[:, start:end].swapaxes(1, 2)
+        time, seen, kv_heads = queries.shape[2], keys.shape[2], keys.shape[1]
+        window = window or seen
+        # The heads of queries that share keys and values are an axis of their own.
+        queries = queries.reshape(batch, kv_heads, heads // kv_heads, time, width)
+        keys, values = keys[:, :, np.newaxis], values[:, :, np.newaxis]
+        attended = np.empty((batch, time, kv_heads, heads // kv_heads, width), np.float32)
+        for start in range(0, time, QUERIES_AT_ONCE):
+            block = queries[..., start : start + QUERIES_AT_ONCE, :]
+            end = start + block.shape[-2]
+            last = seen - time + end
+            part = slice(max(0, last - block.shape[-2] + 1 - window), last)
+            into = attended[:, start:end].transpose(0, 2, 3, 1, 4)
             self.work.do(
                 [
                     partial(
-                        _attend, block[:, some], keys[:, some, seen], values[:, some, seen], into[:, some]
+                        _attend,
+                        *(block[:, some], keys[:, some, :, part], values[:, some, :, part]),
+                        *(window, into[:, some]),
                     )
-                    for some in starmap(slice, self.work.ranges(heads, block.size * (before + end)))
+                    for some in starmap(slice, self.work.ranges(kv_heads, block.size * last))
                 ]
             )
-        return attended.reshape(batch, -1, width // 3)
+        return attended.reshape(batch, time, heads * width)
 
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
         table = np.empty((4, len(targets)))
@@ -255,12 +269,14 @@ def _token_statistics(scores: Array, targets: Array, word_starts: Array | None) 
     return logprobs, entropies, ranks, np.minimum(starts, 0.0)
 
 
-def _attend(queries: Array, keys: Array, values: Array, out: Array) -> None:
+def _attend(queries: Array, keys: Array, values: Array, window: int, out: Array) -> None:
     scores = queries @ keys.swapaxes(-1, -2)
-    time = queries.shape[2]
+    time, seen = scores.shape[-2:]
     if time > 1:
-        # Only the newest `time` keys are hidden from any of the queries.
+        # Only the newest `time` keys are too new for any of the queries.
         np.copyto(scores[..., -time:], -np.inf, where=~np.tri(time, dtype=bool))
+    if window < seen:
+        np.copyto(scores, -np.inf, where=np.tri(time, seen, seen - time - window, dtype=bool))
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     attended: Array = scores @ values

@@ -50,14 +50,14 @@ class StoredTensor:
 
 @dataclass(eq=False, repr=False)
 class LayerCache(Generic[A]):
-    """The keys and values of one layer, (batch, heads, capacity, head width); `length` are computed."""
+    """The keys and values of one layer, (batch, kv heads, capacity, head width); `length` are computed."""
 
     keys: A
     values: A
     length: int
 
     def append(self, keys: A, values: A) -> tuple[A, A]:
-        """Append (batch, heads, time, head width) to the cache; return past and new keys and values."""
+        """Append (batch, kv heads, time, head width) to the cache; return past and new keys and values."""
         end = self.length + keys.shape[2]
         held: tuple[Any, Any] = (self.keys, self.values)
         held[0][:, :, self.length : end] = keys
@@ -134,12 +134,22 @@ class Ops(Protocol[A]):
         """
 
     def attention(
-        self, qkv: A, heads: int, scale: float, past: LayerCache[A] | None = None, first: int = 0
+        self,
+        queries: A,
+        keys: A,
+        values: A,
+        scale: float,
+        window: int | None = None,
+        past: LayerCache[A] | None = None,
+        first: int = 0,
     ) -> A:
-        """Attend causally with the queries, keys and values of qkv, (batch, time, 3 * width).
+        """Attend causally with queries (batch, time, heads, head width).
 
-        Query i sees the past and the new keys up to i, which are appended to the past. The result has the
-        shape (batch, time - first, width); queries before position `first` are skipped.
+        Keys and values (batch, time, kv heads, head width) are appended to the past. Each of their heads
+        serves the same number of neighbouring heads of queries (Ainslie et al., "GQA", 2023). All three may
+        be views, such as those of `split_qkv`. Query i sees the past and the new keys up to i, or the last
+        `window` of these. The result has the shape (batch, time - first, heads * head width); queries before
+        position `first` are skipped.
         """
 
     def token_statistics(
@@ -159,3 +169,22 @@ class Ops(Protocol[A]):
 
     def select_rows(self, x: A, rows: Sequence[int]) -> A:
         """Return x[rows] along the first axis, as a copy."""
+
+
+def split_heads(x: A, heads: int) -> A:
+    """Return (batch, time, width) as heads (batch, time, heads, width / heads), a view."""
+    array: Any = x
+    split: A = array.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+    return split
+
+
+def split_qkv(qkv: A, heads: int, kv_heads: int, by_head: bool = False) -> tuple[A, A, A]:
+    """Return the heads of queries, keys and values, views of their fused projection (batch, time, width).
+
+    The heads of all queries come first, then those of keys and values; or, by head, each head's query, key
+    and value lie together, as in GPT-NeoX.
+    """
+    split: Any = split_heads(qkv, heads + 2 * kv_heads)
+    if by_head:
+        return split[:, :, 0::3], split[:, :, 1::3], split[:, :, 2::3]
+    return split[:, :, :heads], split[:, :, heads : heads + kv_heads], split[:, :, heads + kv_heads :]

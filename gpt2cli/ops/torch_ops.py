@@ -129,28 +129,40 @@ class TorchOps:
         return F.linear(x, table)
 
     def attention(
-        self, qkv: Tensor, heads: int, scale: float, past: LayerCache[Tensor] | None = None, first: int = 0
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scale: float,
+        window: int | None = None,
+        past: LayerCache[Tensor] | None = None,
+        first: int = 0,
     ) -> Tensor:
-        batch, _, width = qkv.shape
-        parts = qkv.view(batch, -1, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
-        queries, keys, values = parts[0, :, :, first:], parts[1], parts[2]
+        queries, keys, values = (part.transpose(1, 2) for part in (queries[:, first:], keys, values))
         if past:
             keys, values = past.append(keys, values)
-        time, total = queries.shape[2], keys.shape[2]
+        batch, heads, time, width = queries.shape
+        # Before these, no query sees any.
+        begin = max(0, keys.shape[2] - time + 1 - window) if window else 0
+        keys, values = keys[:, :, begin:], values[:, :, begin:]
+        total = keys.shape[2]
         mask = None
-        if 1 < time < total:
+        if time > 1 and (time < total or (window and window < total)):
             mask = torch.ones(time, total, dtype=torch.bool, device=self.device)
             mask = mask.tril(total - time)
+            if window:
+                mask = mask.triu(total - time + 1 - window)
         attended = F.scaled_dot_product_attention(
             queries,
             keys,
             values,
             attn_mask=mask,
             dropout_p=self.dropout,
-            is_causal=1 < time == total,
+            is_causal=mask is None and time > 1,
             scale=scale,
+            enable_gqa=heads != keys.shape[1],
         )
-        return attended.transpose(1, 2).reshape(batch, time, width // 3)
+        return attended.transpose(1, 2).reshape(batch, time, heads * width)
 
     def token_statistics(self, logits: Tensor, targets: Array, word_starts: Array | None) -> Array:
         places = torch.from_numpy(targets).to(self.device)[:, None]

@@ -125,18 +125,29 @@ def linear_int8(
     return out
 
 
-def attention(queries: Array, keys: Array, values: Array, scale: float = 0.3) -> Array:
-    """Return attention as the kernels compute it, with all but the newest keys and values in a cache."""
+def attention(
+    queries: Array, keys: Array, values: Array, scale: float = 0.3, window: int = 0, by_head: bool = False
+) -> Array:
+    """Return attention as the kernels compute it, with all but the newest keys and values in a cache.
+
+    The newest are views of one array, in which all heads of queries come first or, by head, those that belong
+    together are neighbours.
+    """
     batch, heads, time, width = queries.shape
-    past = keys.shape[2] - time
-    newest = np.stack([queries, keys[:, :, past:], values[:, :, past:]], 1).transpose(0, 3, 1, 2, 4)
-    qkv = np.ascontiguousarray(newest).reshape(batch, time, 3 * heads * width)
+    past, kv_heads = keys.shape[2] - time, keys.shape[1]
+    newest = [part.swapaxes(1, 2) for part in (queries, keys[:, :, past:], values[:, :, past:])]
+    qkv = filled(batch, time, heads + 2 * kv_heads, width)
+    views = [qkv[:, :, :heads], qkv[:, :, heads : heads + kv_heads], qkv[:, :, heads + kv_heads :]]
+    if by_head:
+        views = [qkv[:, :, 0::3], qkv[:, :, 1::3], qkv[:, :, 2::3]]
+    for view, part in zip(views, newest, strict=True):
+        view[...] = part
     # With unused room, and so with gaps between heads.
-    held = [filled(batch, heads, past + time + 5, width) for _ in range(2)] if past else []
+    held = [filled(batch, kv_heads, past + time + 5, width) for _ in range(2)] if past else []
     for cache, part in zip(held, (keys, values), strict=False):
         cache[:, :, :past] = part[:, :, :past]
     out = filled(batch, time, heads * width)
-    kernels.attention(qkv, heads, *(held or (None, None)), past, 0, scale, out)
+    kernels.attention(*views, *(held or (None, None)), past, 0, scale, window, out)
     for cache, part in zip(held, (keys, values), strict=False):
         np.testing.assert_array_equal(cache[:, :, : past + time], part)
         assert (cache[:, :, past + time :] == filled(1)).all()

@@ -143,32 +143,37 @@ void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias, 
     free(panels), free(weight), free(scales), free(totals), free(bias), free(x), free(out);
 }
 
-void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width)
+void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t window)
 {
     enum { BATCH = 2, HEADS = 3 };
-    struct attention_shape s = {BATCH, HEADS, time, seen, width, {HEADS * time * width, time * width, width},
-                                {HEADS * seen * width, seen * width, width}, {time * HEADS * width, width, HEADS * width}};
-    ptrdiff_t news = BATCH * HEADS * time * width, olds = BATCH * HEADS * seen * width;
+    ptrdiff_t kv_heads = window % 2 ? 1 : HEADS, group = HEADS / kv_heads;
+    struct attention_shape s = {
+        BATCH, HEADS, kv_heads, time, seen, width, window, {HEADS * time * width, time * width, width},
+        {kv_heads * seen * width, seen * width, width}, {time * HEADS * width, width, HEADS * width}};
+    ptrdiff_t news = BATCH * HEADS * time * width, olds = BATCH * kv_heads * seen * width;
     float *queries = floats(news), *keys = floats(olds), *values = floats(olds), *out = exactly((size_t)news * 4);
     double *weights = exactly((size_t)seen * sizeof *weights);
-    /* The new keys and values go behind those in the cache. */
-    float *qkv = floats(3 * news);
-    kv_append(&(struct kv_update){qkv, keys, values, BATCH, HEADS, time, width, seen - time,
-                                      {s.key_stride[0], s.key_stride[1], s.key_stride[2]}});
-    for (ptrdiff_t i = 0; i < news; i++) {
-        ptrdiff_t head = i / width / time, row = (head / HEADS * time + i / width % time) * 3 + 1;
-        ptrdiff_t from = (row * HEADS + head % HEADS) * width + i % width;
-        ptrdiff_t to = (head * seen + seen - time + i / width % time) * width + i % width;
-        check("appended keys", keys[to], qkv[from], 0.0);
-        check("appended values", values[to], qkv[from + HEADS * width], 0.0);
+    /* The new keys and values go behind those in the cache. They lie side by side, (batch, time, 2, kv_heads, width). */
+    ptrdiff_t row = kv_heads * width;
+    float *kv = floats(BATCH * time * 2 * row);
+    kv_append(&(struct kv_update){kv, kv + row, keys, values, BATCH, kv_heads, time, width, seen - time,
+                                  {time * 2 * row, width, 2 * row},
+                                  {s.key_stride[0], s.key_stride[1], s.key_stride[2]}});
+    for (ptrdiff_t i = 0; i < BATCH * time * row; i++) {
+        ptrdiff_t head = i / width / time, position = i / width % time;
+        ptrdiff_t from = (head / kv_heads * time + position) * 2 * row + head % kv_heads * width + i % width;
+        ptrdiff_t to = (head * seen + seen - time + position) * width + i % width;
+        check("appended keys", keys[to], kv[from], 0.0);
+        check("appended values", values[to], kv[from + row], 0.0);
     }
     if (kernels->attention(queries, keys, values, 0.25f, out, &s))
         abort();
     for (ptrdiff_t task = 0; task < BATCH * HEADS * time; task++) {
         ptrdiff_t head = task / time, query = task % time, count = seen - time + query + 1;
-        const float *q = queries + task * width, *k = keys + head * seen * width, *v = values + head * seen * width;
+        ptrdiff_t kv_head = head / group, begin = window && count > window ? count - window : 0;
+        const float *q = queries + task * width, *k = keys + kv_head * seen * width, *v = values + kv_head * seen * width;
         double total = 0.0;
-        for (ptrdiff_t key = 0; key < count; key++) {
+        for (ptrdiff_t key = begin; key < count; key++) {
             double score = 0.0;
             for (ptrdiff_t i = 0; i < width; i++)
                 score += 0.25 * q[i] * k[key * width + i];
@@ -177,12 +182,12 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width)
         const float *to = out + head / HEADS * s.out_stride[0] + head % HEADS * s.out_stride[1] + query * s.out_stride[2];
         for (ptrdiff_t i = 0; i < width; i++) {
             double mean = 0.0;
-            for (ptrdiff_t key = 0; key < count; key++)
+            for (ptrdiff_t key = begin; key < count; key++)
                 mean += weights[key] / total * v[key * width + i];
             check("attention", to[i], mean, (double)(count + width + 20) * 4.0 * UNIT);
         }
     }
-    free(queries), free(keys), free(values), free(out), free(weights), free(qkv);
+    free(queries), free(keys), free(values), free(out), free(weights), free(kv);
 }
 
 void try_layer_norm(ptrdiff_t rows, ptrdiff_t width)
@@ -273,7 +278,7 @@ void try_special_numbers(void)
                 check("linear_int8 of what is not finite", out[0], NAN, 0.0);
         }
         kernels->linear(&(struct product){bias + 1, x, DTYPE_F32, 0, NULL, NULL, x, out, 1, 1, 2, ACTIVATION_GELU_TANH, x});
-        struct attention_shape s = {1, 1, 1, 1, 2, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}};
+        struct attention_shape s = {1, 1, 1, 1, 1, 2, 0, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}};
         if (kernels->attention(x, x, x, 1.0f, out, &s))
             abort();
         for (int activation = ACTIVATION_GELU; activation <= ACTIVATION_SILU; activation++)
@@ -290,7 +295,7 @@ void try_empty(void)
     uint8_t panels[INT8_QUAD * INT8_PANEL_COLUMNS] = {0};
     for (int i = 0; i < 3; i++) {
         struct product p = {one, one, DTYPE_F32, 0, one, i ? one : NULL, one, one, i & 1, 1, i & 2};
-        struct attention_shape s = {i & 1, i & 2, 0, i, 1, {0}, {0}, {0}};
+        struct attention_shape s = {i & 1, i & 2, 1, 0, i, 1, 0, {0}, {0}, {0}};
         kernels->linear(&p);
         p.transposed = 1;
         kernels->linear(&p);

@@ -23,10 +23,11 @@ static void try_all(int all)
     for (int w = all ? 0 : 3; w < COUNT(widths); w++)
         for (ptrdiff_t time = 1; time < 10; time += all ? 1 : 4)
             for (ptrdiff_t past = 0; past < 19; past += all ? 3 : 9)
-                try_attention(time, past + time, widths[w]);
+                try_attention(time, past + time, widths[w], past % 4 ? 0 : time + w);
     for (int w = 0; w < COUNT(widths); w++)
         for (ptrdiff_t time = 31; time < 34; time++)
-            try_attention(time, time + w, widths[w]), try_attention(8, time, widths[w]);
+            for (ptrdiff_t window = 0; window < time; window += 11)
+                try_attention(time, time + w, widths[w], window), try_attention(8, time, widths[w], window);
     for (int d = 0; d < COUNT(depths); d++)
         try_layer_norm(d == 10 ? 200 : 3, depths[d]), try_epilogue(depths[d]);
     try_epilogue(8 * 4096 + 7);

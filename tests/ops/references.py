@@ -120,21 +120,27 @@ def linear_int8(x: Array, weight: Array, bias: Array) -> Array:
     return (rows.whole.T @ columns.whole) * scale + bias
 
 
-def attention(queries: Array, keys: Array, values: Array, scale: float) -> Array:
+def attention(queries: Array, keys: Array, values: Array, scale: float, window: int = 0) -> Array:
     """Return attention (batch, heads, time, width), where query i sees the keys up to its own position.
 
-    Keys and values (batch, heads, past + time, width) include those of the cache.
+    Keys and values (batch, kv heads, past + time, width) include those of the cache. With a window, a query
+    sees only the last of them.
     """
-    attended: Array = attention_weights(queries, keys, scale) @ values.astype(np.float64)
+    values = values.repeat(queries.shape[1] // values.shape[1], axis=1).astype(np.float64)
+    attended: Array = attention_weights(queries, keys, scale, window) @ values
     return attended
 
 
-def attention_weights(queries: Array, keys: Array, scale: float) -> Array:
+def attention_weights(queries: Array, keys: Array, scale: float, window: int = 0) -> Array:
     """Return the softmax of the scores, (batch, heads, time, past + time)."""
-    scores = scale * queries.astype(np.float64) @ keys.astype(np.float64).swapaxes(-1, -2)
+    keys = keys.repeat(queries.shape[1] // keys.shape[1], axis=1).astype(np.float64)
+    scores = scale * queries.astype(np.float64) @ keys.swapaxes(-1, -2)
     time, seen = scores.shape[-2:]
     for query in range(time):
-        scores[..., query, seen - time + query + 1 :] = -np.inf
+        end = seen - time + query + 1
+        scores[..., query, end:] = -np.inf
+        if window:
+            scores[..., query, : max(0, end - window)] = -np.inf
     weights: Array = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     return weights

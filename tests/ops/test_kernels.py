@@ -233,15 +233,18 @@ def test_what_is_not_finite_in_a_weight_reaches_its_own_column_and_no_other(
     np.testing.assert_array_equal(result[:, others], expected[:, others])
 
 
-def attended(queries: Array, keys: Array, values: Array, scale: float) -> tuple[Array, Array]:
+def attended(
+    queries: Array, keys: Array, values: Array, scale: float, window: int = 0
+) -> tuple[Array, Array]:
     """Return attention by its reference, and how far float32 may lie from it."""
     queries, keys, values = (part.astype(np.float64) for part in (queries, keys, values))
+    keys, values = (part.repeat(queries.shape[1] // part.shape[1], axis=1) for part in (keys, values))
     seen, width = keys.shape[2:]
-    weights = references.attention_weights(queries, keys, scale)
+    weights = references.attention_weights(queries, keys, scale, window)
     # A score's error d changes a weight by the factor exp(d), and so does that of the largest.
     errors = (width + 4) * UNIT * scale * (np.abs(queries) @ np.abs(keys).swapaxes(-1, -2))
     factor = np.expm1(2 * errors.max(-1, keepdims=True)) + (seen + 20) * UNIT
-    expected = references.attention(queries, keys, values, scale)
+    expected = references.attention(queries, keys, values, scale, window)
     return expected, factor * (weights @ np.abs(values)) + np.exp(-87) * np.abs(values).max()
 
 
@@ -254,6 +257,87 @@ def test_attention_of_any_size_is_that_in_float64(width: int) -> None:
             queries = random(2, 3, time, width)
             keys, values = (random(2, 3, past + time, width, seed=seed) for seed in (1, 2))
             assert_within(own.attention(queries, keys, values), *attended(queries, keys, values, 0.3))
+
+
+# Longer and shorter than a group of queries, a vector, and a block of values; and than the text.
+WINDOWS = (1, 2, 3, 4, 5, 15, 16, 17, 33, 64, 70, 171, 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("heads", [(1, 1), (6, 1), (6, 3), (5, 5)])
+def test_attention_in_a_window_and_by_shared_keys_is_that_in_float64(
+    window: int, heads: tuple[int, int]
+) -> None:
+    for width in (1, 17, 32):
+        for time in (1, 3, 4, 9, 32, 69):
+            for past in (0, 1, 3, 64, 100):
+                queries = random(2, heads[0], time, width)
+                keys, values = (random(2, heads[1], past + time, width, seed=seed) for seed in (1, 2))
+                found = own.attention(queries, keys, values, window=window)
+                assert_within(found, *attended(queries, keys, values, 0.3, window))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("window", [1, 3, 4, 5, 18, 70])
+def test_a_query_of_a_window_attends_alone_as_it_does_in_a_block(window: int) -> None:
+    time, past = 70, 13
+    queries = random(2, 4, time, 20)
+    keys, values = (random(2, 2, past + time, 20, seed=seed) for seed in (1, 2))
+    block = own.attention(queries, keys, values, window=window)
+    for threads in (1, 3):
+        own.kernels.set_threads(threads)
+        for start in range(time):
+            for end in {start + 1, start + 4, start + 32, time} & set(range(time + 1)):
+                seen = past + end
+                part = own.attention(
+                    queries[:, :, start:end], keys[:, :, :seen], values[:, :, :seen], window=window
+                )
+                np.testing.assert_array_equal(part, block[:, :, start:end])
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+@pytest.mark.parametrize("window", [1, 2, 4, 7, 33])
+@pytest.mark.parametrize("time", [8, 70])
+def test_a_query_sees_nothing_before_its_window_be_it_finite_or_not(
+    special: float, window: int, time: int
+) -> None:
+    past = 3
+    queries = random(1, 1, time, 20)
+    keys, values = (random(1, 1, past + time, 20, seed=seed) for seed in (1, 2))
+    expected = own.attention(queries, keys, values, window=window)
+    for key in range(0, past + time, 5):
+        marred_keys, marred_values = keys.copy(), values.copy()
+        marred_keys[:, :, key] = marred_values[:, :, key] = special
+        result = own.attention(queries, marred_keys, marred_values, window=window)[0, 0]
+        positions = past + np.arange(time)
+        sees = (key <= positions) & (positions < key + window)
+        np.testing.assert_array_equal(result[~sees], expected[0, 0, ~sees])
+        assert not np.isfinite(result[sees]).any()
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("time", [1, 6, 40])
+def test_a_window_beyond_the_text_changes_nothing(time: int) -> None:
+    queries = random(2, 3, time, 20)
+    keys, values = (random(2, 3, 9 + time, 20, seed=seed) for seed in (1, 2))
+    expected = own.attention(queries, keys, values)
+    for window in (9 + time, 10 + time, 1 << 40, (1 << 63) - 1):
+        np.testing.assert_array_equal(own.attention(queries, keys, values, window=window), expected)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("time", [1, 6, 40])
+@pytest.mark.parametrize("past", [0, 5])
+def test_heads_may_share_keys_and_lie_as_any_projection_has_them(time: int, past: int) -> None:
+    queries = random(2, 6, time, 20)
+    keys, values = (random(2, 2, past + time, 20, seed=seed) for seed in (1, 2))
+    shared = own.attention(queries, keys, values)
+    keys, values = (part.repeat(3, axis=1) for part in (keys, values))
+    np.testing.assert_array_equal(own.attention(queries, keys, values), shared)
+    np.testing.assert_array_equal(own.attention(queries, keys, values, by_head=True), shared)
 
 
 @pytest.mark.usefixtures("instructions")
@@ -319,12 +403,13 @@ def test_attention_is_the_same_on_any_number_of_threads(time: int) -> None:
 @pytest.mark.parametrize("time", [1, 2, 9, 40])
 @pytest.mark.parametrize("past", [0, 1, 20])
 def test_queries_that_nobody_reads_are_left_out(time: int, past: int) -> None:
-    qkv = random(2, time, 3 * 2 * 20)
+    qkv = random(2, time, 6, 20)
 
     def attended(first: int) -> tuple[Array, ...]:
         held = tuple(random(2, 2, past + time, 20, seed=seed) for seed in (1, 2)) if past else (None, None)
         out = own.filled(2, time - first, 40)
-        own.kernels.attention(qkv, 2, *held, past, first, 0.3, out)
+        heads = (qkv[:, :, :2], qkv[:, :, 2:4], qkv[:, :, 4:])
+        own.kernels.attention(*heads, *held, past, first, 0.3, 0, out)
         return out, *held
 
     whole, *held = attended(0)

@@ -131,33 +131,6 @@ def test_a_layer_norm_leaves_its_input_alone(ops: Ops[Any]) -> None:
     check(ops, given_x, x, 0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("time", [1, 2, QUERIES_AT_ONCE, QUERIES_AT_ONCE + 1, 2 * QUERIES_AT_ONCE + 3])
-@pytest.mark.parametrize("past", [0, 1, 5])
-def test_attention_is_causal_with_and_without_a_past(ops: Ops[Any], time: int, past: int) -> None:
-    qkv = random(2, past + time, 3 * 12)
-    queries, keys, values = (
-        part.view(2, past + time, 3, 4).transpose(1, 2) for part in torch.tensor_split(qkv, 3, dim=-1)
-    )
-    hidden = torch.ones(time, past + time, dtype=torch.bool).triu(past + 1)
-    scores = (0.3 * queries[:, :, past:] @ keys.transpose(-1, -2)).masked_fill(hidden, -torch.inf)
-    expected = (scores.softmax(-1) @ values).transpose(1, 2).reshape(2, time, 12)
-    held = LayerCache(own(ops, random(2, 3, 300, 4)), own(ops, random(2, 3, 300, 4)), 0)
-    if past:
-        ops.attention(own(ops, qkv[:, :past]), 3, 0.3, held)
-    held.length = past
-    check(ops, ops.attention(own(ops, qkv[:, past:]), 3, 0.3, held), expected)
-    check(ops, ops.attention(own(ops, qkv), 3, 0.3, None, past), expected)
-    check(ops, ops.attention(own(ops, qkv[:, past:]), 3, 0.3, held, -1), expected[:, -1:])
-    check(ops, held.keys[:, :, : past + time], keys, 0)
-    check(ops, held.values[:, :, : past + time], values, 0)
-
-
-def test_attention_survives_scores_that_overflow_exp(ops: Ops[Any]) -> None:
-    attended = ops.to_numpy(ops.attention(own(ops, 100 * random(1, 3, 12)), 1, 1.0))
-    assert np.isfinite(attended).all()
-
-
 STORED: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Any]]] = {
     "F64": (Tensor.double, Tensor.numpy),
     "F32": (Tensor.float, Tensor.numpy),

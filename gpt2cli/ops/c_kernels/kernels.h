@@ -21,19 +21,20 @@ enum {
     INT8_MAX_DEPTH = 1 << 16, /* whose sums of products still fit 32 bits */
 };
 
-/* Queries (batch, heads, time, width) against keys and values (batch, heads, seen, width). Strides count floats; those
-   of the last axis are 1, and keys and values share theirs. */
+/* Queries (batch, heads, time, width) against keys and values (batch, kv_heads, seen, width), each of whose heads serves
+   as many neighbouring heads of queries. A query sees the positions up to its own: the last `window` of them, or all if
+   that is 0. Strides count floats; those of the last axis are 1, and keys and values share theirs. */
 struct attention_shape {
-    ptrdiff_t batch, heads, time, seen, width;
+    ptrdiff_t batch, heads, kv_heads, time, seen, width, window;
     ptrdiff_t query_stride[3], key_stride[3], out_stride[3];
 };
 
-/* The last two thirds of qkv (batch, time, 3 * heads * width), and keys and values (batch, heads, positions, width) of
-   a cache, into which they go from position `past` on. Strides as above. */
+/* New keys and values (batch, heads, time, width), and those (batch, heads, positions, width) of a cache, into which
+   they go from position `past` on. Strides as above. */
 struct kv_update {
-    const float *qkv;
+    const float *new_keys, *new_values;
     float *keys, *values;
-    ptrdiff_t batch, heads, time, width, past, stride[3];
+    ptrdiff_t batch, heads, time, width, past, new_stride[3], stride[3];
 };
 
 /* out (rows, columns) = x (rows, depth) times a weight, plus bias.

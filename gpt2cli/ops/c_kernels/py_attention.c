@@ -1,41 +1,67 @@
 /* attention for Python, which also appends the new keys and values to the cache. */
 
-#include <string.h>
-
 #include "py_module.h"
 
-/* Takes the shape from qkv (batch, time, 3 * heads * width). Its strides are those of queries, and of keys and values
-   unless these go into a cache. */
-static int shape_qkv(struct attention_shape *s, const Py_buffer *qkv, Py_ssize_t heads)
+/* Takes an array (batch, time, heads, width) or, with the axes of heads and time exchanged, a cache. Fills in the strides
+   of batch, heads and time, in floats. */
+static int take_heads(struct arrays *arrays, PyObject *object, int flags, int time_axis, ptrdiff_t *stride,
+                      const char *name)
 {
-    if (require_fit(qkv->ndim == 3 && heads > 0 && heads <= qkv->shape[2] && qkv->shape[2] % (3 * heads) == 0,
-                    "qkv and heads"))
+    const Py_buffer *buffer = &arrays->all[arrays->count];
+    if (take_array(arrays, object, 4, PyBUF_STRIDES | flags) || require_axes(buffer, 4, name))
         return -1;
-    s->batch = qkv->shape[0], s->heads = heads, s->time = s->seen = qkv->shape[1], s->width = qkv->shape[2] / 3 / heads;
-    ptrdiff_t strides[] = {s->time * qkv->shape[2], s->width, qkv->shape[2]};
-    memcpy(s->query_stride, strides, sizeof strides);
-    memcpy(s->key_stride, strides, sizeof strides);
-    return 0;
+    stride[0] = buffer->strides[0] / 4;
+    stride[1] = buffer->strides[3 - time_axis] / 4;
+    stride[2] = buffer->strides[time_axis] / 4;
+    return require_fit(buffer->strides[3] == 4 || buffer->shape[3] < 2, "the strides of heads");
 }
 
-/* Takes keys and values (batch, heads, positions, width) of the cache, `past` positions of which are filled. */
-static int take_cache(struct arrays *arrays, PyObject *const *arguments, struct attention_shape *s, struct kv_update *u)
+/* Takes keys and values, which have the same shape and lie alike. */
+static int take_keys(struct arrays *arrays, PyObject *const *arguments, int flags, int time_axis, ptrdiff_t *stride)
 {
     const Py_buffer *keys = &arrays->all[arrays->count], *values = keys + 1;
-    if (take_array(arrays, arguments[0], 4, PyBUF_STRIDES | PyBUF_WRITABLE) ||
-        take_array(arrays, arguments[1], 4, PyBUF_STRIDES | PyBUF_WRITABLE) || require_axes(keys, 4, "keys") ||
-        require_axes(values, 4, "values"))
+    ptrdiff_t value_stride[3];
+    if (take_heads(arrays, arguments[0], flags, time_axis, stride, "keys") ||
+        take_heads(arrays, arguments[1], flags, time_axis, value_stride, "values"))
         return -1;
-    int fit = keys->shape[0] == s->batch && keys->shape[1] == s->heads && keys->shape[3] == s->width &&
-              keys->shape[2] - s->time >= u->past && (keys->strides[3] == 4 || s->width < 2);
+    int fit = 1;
     for (int axis = 0; axis < 4; axis++)
         fit = fit && values->shape[axis] == keys->shape[axis] &&
               (values->strides[axis] == keys->strides[axis] || keys->shape[axis] < 2);
+    return require_fit(fit, "keys and values");
+}
+
+/* Takes queries, keys and values. */
+static int take_new(struct arrays *arrays, PyObject *const *arguments, struct attention_shape *s)
+{
+    const Py_buffer *queries = &arrays->all[0], *keys = queries + 1;
+    if (take_heads(arrays, arguments[0], 0, 1, s->query_stride, "queries") ||
+        take_keys(arrays, arguments + 1, 0, 1, s->key_stride))
+        return -1;
+    s->batch = queries->shape[0], s->time = s->seen = queries->shape[1], s->heads = queries->shape[2];
+    s->width = queries->shape[3], s->kv_heads = keys->shape[2];
+    return require_fit(keys->shape[0] == s->batch && keys->shape[1] == s->time && keys->shape[3] == s->width &&
+                           s->width > 0 && s->kv_heads > 0 && s->heads > 0 && s->heads % s->kv_heads == 0,
+                       "queries and keys");
+}
+
+/* Takes a cache, `past` positions of which are filled, and puts it in place of the new keys and values. */
+static int take_cache(struct arrays *arrays, PyObject *const *arguments, struct attention_shape *s, struct kv_update *u)
+{
+    const Py_buffer *keys = &arrays->all[arrays->count], *values = keys + 1;
+    *u = (struct kv_update){arrays->all[1].buf, arrays->all[2].buf, .batch = s->batch, .heads = s->kv_heads,
+                            .time = s->time, .width = s->width, .past = u->past};
     for (int axis = 0; axis < 3; axis++)
-        u->stride[axis] = s->key_stride[axis] = keys->strides[axis] / 4;
+        u->new_stride[axis] = s->key_stride[axis];
+    if (take_keys(arrays, arguments, PyBUF_WRITABLE, 2, u->stride))
+        return -1;
+    for (int axis = 0; axis < 3; axis++)
+        s->key_stride[axis] = u->stride[axis];
     u->keys = keys->buf, u->values = values->buf;
     s->seen += u->past;
-    return require_fit(fit, "qkv, keys and values");
+    return require_fit(keys->shape[0] == s->batch && keys->shape[1] == s->kv_heads && keys->shape[3] == s->width &&
+                           keys->shape[2] - s->time >= u->past,
+                       "keys and the cache");
 }
 
 /* Takes out (batch, time - first, heads * width), and leaves out the queries before position `first`. */
@@ -44,12 +70,11 @@ static int take_out(struct arrays *arrays, PyObject *object, struct attention_sh
     const Py_buffer *out = &arrays->all[arrays->count];
     Py_ssize_t row = s->heads * s->width;
     if (take_array(arrays, object, 4, PyBUF_ND | PyBUF_WRITABLE) ||
-        require_fit(first >= 0 && first <= s->time, "qkv and first"))
+        require_fit(first >= 0 && first <= s->time, "queries and first"))
         return -1;
     s->time -= first;
-    ptrdiff_t strides[] = {s->time * row, s->width, row};
-    memcpy(s->out_stride, strides, sizeof strides);
-    return require_fit(has_size(out, s->batch * s->time, row), "qkv and out");
+    s->out_stride[0] = s->time * row, s->out_stride[1] = s->width, s->out_stride[2] = row;
+    return require_fit(has_size(out, s->batch * s->time, row), "queries and out");
 }
 
 PyObject *py_attention(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
@@ -58,23 +83,23 @@ PyObject *py_attention(PyObject *module, PyObject *const *arguments, Py_ssize_t 
     struct attention_shape s;
     struct kv_update u = {0};
     (void)module;
-    if (count_arguments(count, 8))
+    if (count_arguments(count, 10))
         return NULL;
-    Py_ssize_t heads = PyLong_AsSsize_t(arguments[1]), first = PyErr_Occurred() ? 0 : PyLong_AsSsize_t(arguments[5]);
-    u.past = PyErr_Occurred() ? 0 : PyLong_AsSsize_t(arguments[4]);
-    float scale = PyErr_Occurred() ? 0.0f : (float)PyFloat_AsDouble(arguments[6]);
-    int cached = arguments[2] != Py_None;
-    int failed = PyErr_Occurred() || take_array(&a, arguments[0], 4, PyBUF_ND) || shape_qkv(&s, &a.all[0], heads) ||
-                 require_fit(u.past >= 0 && (cached || !u.past), "past and the cache") ||
-                 (cached && take_cache(&a, arguments + 2, &s, &u)) || take_out(&a, arguments[7], &s, first);
+    Py_ssize_t past = PyLong_AsSsize_t(arguments[5]), first = PyErr_Occurred() ? 0 : PyLong_AsSsize_t(arguments[6]);
+    float scale = PyErr_Occurred() ? 0.0f : (float)PyFloat_AsDouble(arguments[7]);
+    s.window = PyErr_Occurred() ? 0 : PyLong_AsSsize_t(arguments[8]);
+    u.past = past;
+    int cached = arguments[3] != Py_None;
+    int failed = PyErr_Occurred() || take_new(&a, arguments, &s) || require_fit(s.window >= 0, "queries and window") ||
+                 require_fit(past >= 0 && (cached || !past), "past and the cache") ||
+                 (cached && take_cache(&a, arguments + 3, &s, &u)) || take_out(&a, arguments[9], &s, first);
     if (!failed) {
-        ptrdiff_t row = s.heads * s.width;
-        u.qkv = a.all[0].buf, u.batch = s.batch, u.heads = s.heads, u.width = s.width, u.time = s.time + first;
-        const float *keys = cached ? u.keys : u.qkv + row, *values = cached ? u.values : u.qkv + 2 * row;
+        const float *queries = (const float *)a.all[0].buf + first * s.query_stride[2];
+        const float *keys = cached ? u.keys : a.all[1].buf, *values = cached ? u.values : a.all[2].buf;
         PyThreadState *state = begin_kernel();
         if (cached)
             kv_append(&u);
-        failed = kernels->attention(u.qkv + first * 3 * row, keys, values, scale, a.all[a.count - 1].buf, &s);
+        failed = kernels->attention(queries, keys, values, scale, a.all[a.count - 1].buf, &s);
         end_kernel(state);
     }
     return return_none(&a, failed);

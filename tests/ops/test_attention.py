@@ -1,0 +1,128 @@
+"""Attention on each backend: the past, windows and shared keys, against PyTorch and transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from backends import BACKENDS
+from torch import Tensor
+from transformers import GPTNeoConfig
+from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
+from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention
+from transformers.models.llama.modeling_llama import repeat_kv
+
+from gpt2cli.ops.backend import open_backend
+from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE
+from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor, split_heads, split_qkv
+from gpt2cli.ops.torch_ops import TorchOps
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def ops(request: pytest.FixtureRequest) -> Ops[Any]:
+    backend, device = request.param
+    return open_backend(device, backend)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def own(ops: Ops[Any], tensor: Tensor) -> Any:
+    """Return a tensor as an array of the backend that no other shares."""
+    return ops.weight(StoredTensor("F32", tensor.numpy().copy()))
+
+
+def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float = 1e-5) -> None:
+    np.testing.assert_allclose(ops.to_numpy(actual), expected.numpy(), rtol=tolerance, atol=tolerance)
+
+
+def expected_attention(qkv: Tensor, heads: int, kv_heads: int, scale: float, window: int | None) -> Tensor:
+    """Return the attention of queries, keys and values by transformers' mask and repetition of heads."""
+    batch, time, _ = qkv.shape
+    parts = split_qkv(qkv, heads, kv_heads)
+    queries, keys, values = (part.transpose(1, 2) for part in parts)
+    keys, values = repeat_kv(keys, heads // kv_heads), repeat_kv(values, heads // kv_heads)
+    sees = causal_mask_function if window is None else sliding_window_causal_mask_function(window)
+    row, column = torch.arange(time)[:, None], torch.arange(time)[None]
+    scores = (scale * queries @ keys.transpose(-1, -2)).masked_fill(~sees(0, 0, row, column), -torch.inf)
+    attended: Tensor = (scores.softmax(-1) @ values).transpose(1, 2).reshape(batch, time, -1)
+    return attended
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("heads", [(3, 3), (4, 2), (5, 1)])
+@pytest.mark.parametrize("window", [None, 1, 7, 1000])
+@pytest.mark.parametrize("time", [1, 2, QUERIES_AT_ONCE, QUERIES_AT_ONCE + 1, 2 * QUERIES_AT_ONCE + 3])
+def test_attention_is_causal_with_and_without_a_past(
+    ops: Ops[Any], time: int, window: int | None, heads: tuple[int, int]
+) -> None:
+    count, kv_count = heads
+    for past in (0, 1, 5):
+        qkv = random(2, past + time, (count + 2 * kv_count) * 4)
+        expected = expected_attention(qkv, count, kv_count, 0.3, window)
+        held = LayerCache(own(ops, random(2, kv_count, 300, 4)), own(ops, random(2, kv_count, 300, 4)), 0)
+        if past:
+            before = split_qkv(own(ops, qkv[:, :past]), *heads)
+            check(ops, ops.attention(*before, 0.3, window, held), expected[:, :past])
+        held.length = past
+        newest = split_qkv(own(ops, qkv[:, past:]), *heads)
+        check(ops, ops.attention(*newest, 0.3, window, held), expected[:, past:])
+        check(ops, ops.attention(*newest, 0.3, window, held, -1), expected[:, -1:])
+        whole = split_qkv(own(ops, qkv), *heads)
+        check(ops, ops.attention(*whole, 0.3, window, None, past), expected[:, past:])
+        for cache, part in zip((held.keys, held.values), split_qkv(qkv, *heads)[1:], strict=True):
+            check(ops, cache[:, :, : past + time], part.transpose(1, 2), 0)
+
+
+@pytest.mark.parametrize("window", [1, 4, 6, 9])
+def test_local_attention_is_that_of_gpt_neo(ops: Ops[Any], window: int) -> None:
+    config = GPTNeoConfig(
+        hidden_size=20,
+        num_heads=2,
+        num_layers=2,
+        attention_types=[[["global", "local"], 1]],
+        window_size=window,
+        max_position_embeddings=12,
+    )
+    module = GPTNeoSelfAttention(config, "local", layer_id=1)
+    for layer in (module.q_proj, module.k_proj, module.v_proj, module.out_proj):
+        layer.weight.data = torch.eye(20)
+    module.out_proj.bias.data.zero_()
+    x = random(2, 9, 20)
+    queries, keys, values = (split_heads(own(ops, x), 2) for _ in range(3))
+    check(ops, ops.attention(queries, keys, values, 1.0, window), module(x)[0].detach())
+
+
+def test_heads_are_split_as_projections_have_them() -> None:
+    # Numbers that say which head and which of its parts they are.
+    fused = torch.tensor([[10 * part + head for part in range(3) for head in range(4)]])[None]
+    by_head = torch.tensor([[10 * part + head for head in range(4) for part in range(3)]])[None]
+    grouped = torch.tensor([[0, 1, 2, 3, 10, 11, 20, 21]])[None]
+    for array in (fused, fused.numpy()):
+        for part, heads in enumerate(split_qkv(array, 4, 4)):
+            assert heads[0, 0, :, 0].tolist() == [10 * part + head for head in range(4)]
+    for part, heads in enumerate(split_qkv(by_head, 4, 4, by_head=True)):
+        assert heads[0, 0, :, 0].tolist() == [10 * part + head for head in range(4)]
+    for part, heads in enumerate(split_qkv(grouped, 4, 2)):
+        assert heads[0, 0, :, 0].tolist() == [10 * part + head for head in range(4 if part == 0 else 2)]
+    array = np.zeros((2, 3, 8), np.float32)
+    assert split_heads(array, 4).shape == (2, 3, 4, 2)
+    assert np.shares_memory(split_heads(array, 4), array)
+
+
+def test_attention_survives_scores_that_overflow_exp(ops: Ops[Any]) -> None:
+    attended = ops.to_numpy(ops.attention(*split_qkv(own(ops, 100 * random(1, 3, 12)), 1, 1), 1.0))
+    assert np.isfinite(attended).all()
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_gradients_flow_to_shared_keys_within_the_window(window: int | None) -> None:
+    ops = TorchOps()
+    qkv = random(2, 7, 8 * 4).requires_grad_()
+    weights = random(2, 7, 16, seed=1)
+    (found,) = torch.autograd.grad((ops.attention(*split_qkv(qkv, 4, 2), 0.3, window) * weights).sum(), qkv)
+    (expected,) = torch.autograd.grad((expected_attention(qkv, 4, 2, 0.3, window) * weights).sum(), qkv)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
