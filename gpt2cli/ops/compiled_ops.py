@@ -107,6 +107,12 @@ class CompiledOps(NumpyOps):
         logits = None if top is None else _screened_logits(x, table, top)
         return _lm_head(x, table.array) if logits is None else logits
 
+    def rotate(
+        self, queries: Array, keys: Array, cosines: Array, sines: Array, neighbours: bool = False
+    ) -> tuple[Array, Array]:
+        kernels.rotate(queries, keys, cosines, sines, neighbours)
+        return queries, keys
+
     def attention(
         self,
         queries: Array,
@@ -119,9 +125,10 @@ class CompiledOps(NumpyOps):
     ) -> Array:
         batch, time, heads, width = queries.shape
         first += time if first < 0 else 0
-        held, length = ((past.keys, past.values), past.length) if past else ((None, None), 0)
+        held: list[Array | None] = [past.keys, past.values] if past else [None, None]
+        length = past.length if past else 0
         out = np.empty((batch, time - first, heads * width), np.float32)
-        kernels.attention(queries, keys, values, *held, length, first, scale, window or 0, out)
+        kernels.attention(queries, keys, values, held[0], held[1], length, first, scale, window or 0, out)
         return out
 
     def tail(self, x: Array, first: int) -> Array:

@@ -178,6 +178,20 @@ class NumpyOps:
         rows = x.reshape(-1, x.shape[-1])
         return self.work.product(rows, table.T).reshape(*x.shape[:-1], table.shape[0])
 
+    def rotate(
+        self, queries: Array, keys: Array, cosines: Array, sines: Array, neighbours: bool = False
+    ) -> tuple[Array, Array]:
+        pairs = cosines.shape[1]
+        for part in (queries, keys):
+            first, second = part[..., :pairs], part[..., pairs : 2 * pairs]
+            if neighbours:
+                first, second = part[..., 0 : 2 * pairs : 2], part[..., 1 : 2 * pairs : 2]
+            cosine, sine = cosines[:, np.newaxis], sines[:, np.newaxis]
+            turned = first * cosine - second * sine
+            second[...] = second * cosine + first * sine
+            first[...] = turned
+        return queries, keys
+
     def attention(
         self,
         queries: Array,

@@ -133,6 +133,14 @@ class Ops(Protocol[A]):
         With `top`, only the `top` highest logits of each row are certain; others may be minus infinity.
         """
 
+    def rotate(self, queries: A, keys: A, cosines: A, sines: A, neighbours: bool = False) -> tuple[A, A]:
+        """Rotate queries and keys (batch, time, heads, head width), which may be overwritten.
+
+        The first 2 * pairs numbers of a head are rotated by the angles whose cosines and sines (time, pairs)
+        are given: each number of the first half with its counterpart in the second, as in GPT-NeoX and
+        LLaMA, or with its neighbour, as in GPT-J (Su et al., "RoFormer", 2021).
+        """
+
     def attention(
         self,
         queries: A,

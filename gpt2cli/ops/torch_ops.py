@@ -128,6 +128,11 @@ class TorchOps:
     def head(self, x: Tensor, table: Tensor, top: int | None = None) -> Tensor:
         return F.linear(x, table)
 
+    def rotate(
+        self, queries: Tensor, keys: Tensor, cosines: Tensor, sines: Tensor, neighbours: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        return _rotated(queries, cosines, sines, neighbours), _rotated(keys, cosines, sines, neighbours)
+
     def attention(
         self,
         queries: Tensor,
@@ -186,6 +191,18 @@ class TorchOps:
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.dropout else x
+
+
+def _rotated(x: Tensor, cosines: Tensor, sines: Tensor, neighbours: bool) -> Tensor:
+    pairs = cosines.shape[1]
+    cosine, sine = cosines[:, None], sines[:, None]
+    turned, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
+    first, second = turned[..., :pairs], turned[..., pairs:]
+    if neighbours:
+        first, second = turned[..., 0::2], turned[..., 1::2]
+    halves = (first * cosine - second * sine, second * cosine + first * sine)
+    rotated = torch.stack(halves, dim=-1).flatten(-2) if neighbours else torch.cat(halves, dim=-1)
+    return torch.cat((rotated, rest), dim=-1)
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:

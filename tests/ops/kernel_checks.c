@@ -190,6 +190,30 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t wi
     free(queries), free(keys), free(values), free(out), free(weights), free(kv);
 }
 
+void try_rotate(ptrdiff_t time, ptrdiff_t heads, ptrdiff_t width, ptrdiff_t pairs, int neighbours)
+{
+    enum { BATCH = 2 };
+    /* One head of keys lies behind those of queries. */
+    ptrdiff_t row = (heads + 1) * width, count = BATCH * time * row;
+    float *x = floats(count), *cosines = floats(time * pairs), *sines = floats(time * pairs);
+    float *before = exactly((size_t)count * 4);
+    memcpy(before, x, (size_t)count * 4);
+    struct rotation r = {{{x, heads, {time * row, width, row}}, {x + heads * width, 1, {time * row, width, row}}},
+                         cosines, sines, BATCH, time, pairs, neighbours};
+    rotate(&r);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        ptrdiff_t place = i % width, angle = i / row % time * pairs;
+        ptrdiff_t pair = neighbours ? place / 2 : place % pairs, is_second = neighbours ? place % 2 : place >= pairs;
+        ptrdiff_t other = i + (is_second ? -1 : 1) * (neighbours ? 1 : pairs);
+        double expected = before[i];
+        if (place < 2 * pairs)
+            expected = before[i] * (double)cosines[angle + pair] +
+                       (is_second ? 1.0 : -1.0) * before[other] * (double)sines[angle + pair];
+        check("rotate", x[i], expected, 4.0 * UNIT);
+    }
+    free(x), free(before), free(cosines), free(sines);
+}
+
 void try_layer_norm(ptrdiff_t rows, ptrdiff_t width)
 {
     float *x = floats(rows * width), *weight = floats(width), *bias = floats(width);

@@ -28,6 +28,9 @@ static void try_all(int all)
         for (ptrdiff_t time = 31; time < 34; time++)
             for (ptrdiff_t window = 0; window < time; window += 11)
                 try_attention(time, time + w, widths[w], window), try_attention(8, time, widths[w], window);
+    for (int w = 1; w < COUNT(widths); w++)
+        for (ptrdiff_t time = 1; time < 300; time *= 17)
+            try_rotate(time, w, widths[w], widths[w] / 2, 0), try_rotate(time, w, widths[w], w, w & 1);
     for (int d = 0; d < COUNT(depths); d++)
         try_layer_norm(d == 10 ? 200 : 3, depths[d]), try_epilogue(depths[d]);
     try_epilogue(8 * 4096 + 7);

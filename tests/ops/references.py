@@ -146,6 +146,22 @@ def attention_weights(queries: Array, keys: Array, scale: float, window: int = 0
     return weights
 
 
+def rotate(x: Array, cosines: Array, sines: Array, neighbours: bool) -> Array:
+    """Return heads (batch, time, heads, width) whose pairs of numbers are turned as points of a plane are.
+
+    A pair is a number and its counterpart in the second half of those that are rotated, or its neighbour.
+    """
+    turned, pairs = x.astype(np.float64), cosines.shape[1]
+    for pair in range(pairs):
+        first, second = (2 * pair, 2 * pair + 1) if neighbours else (pair, pairs + pair)
+        for position in range(x.shape[1]):
+            cosine, sine = cosines[position, pair], sines[position, pair]
+            a, b = (x[:, position, :, place].astype(np.float64) for place in (first, second))
+            turned[:, position, :, first] = a * cosine - b * sine
+            turned[:, position, :, second] = b * cosine + a * sine
+    return turned
+
+
 def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
     """Return the rows of x (rows, width) with mean 0 and variance 1, times weight, plus bias."""
     centered = x.astype(np.float64) - x.mean(axis=-1, keepdims=True, dtype=np.float64)

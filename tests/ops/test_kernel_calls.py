@@ -196,7 +196,7 @@ X, WEIGHT, BIAS, OUT = zeros(2, 4), zeros(4, 3), zeros(3), zeros(2, 3)
 PANELS, SCALES = zeros(1, 1, 32, 4, dtype=BYTE), zeros(32)
 IDS, TABLE = zeros(4, dtype=np.int64), zeros(4, 4, dtype=DOUBLE)
 QKV, K, ATTENDED = zeros(1, 3, 6, 4), zeros(1, 2, 5, 4), zeros(1, 3, 8)
-Q = zeros(1, 3, 2, 4)
+Q, TURNS = zeros(1, 3, 2, 4), zeros(3, 2)
 REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]] = {
     "linear, too few": (kernels.linear, (X, WEIGHT, 0, BIAS), TypeError),
     "linear, too many": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, OUT, OUT), TypeError),
@@ -457,6 +457,24 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
             ("window by name", (Q, Q, Q, None, None, 0, 0, 1.0, "1", ATTENDED), TypeError),
             ("long out", (Q, Q, Q, None, None, 0, 1, 1.0, 0, ATTENDED), ValueError),
             ("out to read", (Q, Q, Q, None, None, 0, 0, 1.0, 0, read_only(1, 3, 8)), ValueError),
+        )
+    },
+    **{
+        f"rotate, {name}": (kernels.rotate, arguments, error)
+        for name, arguments, error in (
+            ("too few", (Q, Q, TURNS, TURNS), TypeError),
+            ("queries of three axes", (Q[0], Q, TURNS, TURNS, False), ValueError),
+            ("queries to read", (read_only(1, 3, 2, 4), Q, TURNS, TURNS, False), ValueError),
+            ("keys of another width", (Q, zeros(1, 3, 2, 5), TURNS, TURNS, False), ValueError),
+            ("fewer keys", (Q, zeros(1, 2, 2, 4), TURNS, TURNS, False), ValueError),
+            ("keys of another batch", (Q, zeros(2, 3, 2, 4), TURNS, TURNS, False), ValueError),
+            ("keys with gaps", (Q, zeros(1, 3, 2, 8)[..., ::2], TURNS, TURNS, False), ValueError),
+            ("flat cosines", (Q, Q, TURNS.ravel(), TURNS, False), ValueError),
+            ("fewer sines", (Q, Q, TURNS, TURNS[:2], False), ValueError),
+            ("sines of other pairs", (Q, Q, TURNS, TURNS[:, :1].copy(), False), ValueError),
+            ("more pairs than there are", (Q, Q, *zeros(2, 3, 3), False), ValueError),
+            ("another time", (Q, Q, *zeros(2, 4, 2), False), ValueError),
+            ("cosines of doubles", (Q, Q, TURNS.astype(DOUBLE), TURNS, False), ValueError),
         )
     },
     "norm, too few": (kernels.layer_norm, (X, zeros(4), zeros(4), 1e-5), TypeError),

@@ -420,6 +420,35 @@ def test_queries_that_nobody_reads_are_left_out(time: int, past: int) -> None:
             np.testing.assert_array_equal(mine, expected)
 
 
+@pytest.mark.parametrize("width", [2, 3, 20, 64])
+@pytest.mark.parametrize("neighbours", [False, True])
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1.0, 1e30])
+def test_heads_are_rotated_as_in_float64(width: int, neighbours: bool, size: float) -> None:
+    for heads, kv_heads, time in ((1, 1, 1), (3, 1, 5), (6, 2, 70)):
+        for pairs in {1, width // 4, width // 2} - {0}:
+            qkv = random(2, time, heads + 2 * kv_heads, width, size=size)
+            angles = random(time, pairs, seed=1, size=9.0)
+            cosines, sines = np.cos(angles), np.sin(angles)
+            parts = (slice(heads), slice(heads, heads + kv_heads))
+            expected = qkv.astype(np.float64)
+            for part in parts:
+                expected[:, :, part] = references.rotate(qkv[:, :, part], cosines, sines, neighbours)
+            bound = 3 * UNIT * np.abs(qkv).astype(np.float64).max(initial=0.0) + 3 * TINY
+            rows = []
+            for threads in (1, 3):
+                with running(threads=threads):
+                    found = qkv.copy()
+                    own.kernels.rotate(*(found[:, :, part] for part in parts), cosines, sines, neighbours)
+                assert_within(found, expected, np.full(found.shape, bound))
+                np.testing.assert_array_equal(found[..., 2 * pairs :], qkv[..., 2 * pairs :])
+                rows.append(found)
+            np.testing.assert_array_equal(rows[0], rows[1])
+            # Each row and position as it is alone.
+            last = qkv[1:, -1:].copy()
+            own.kernels.rotate(*(last[:, :, part] for part in parts), cosines[-1:], sines[-1:], neighbours)
+            np.testing.assert_array_equal(last, rows[0][1:, -1:])
+
+
 def normed(x: Array, weight: Array, bias: Array, epsilon: float) -> tuple[Array, Array]:
     """Return the norm of rows by its reference, and how far float32 may lie from it."""
     x, weight, bias = (part.astype(np.float64) for part in (x, weight, bias))

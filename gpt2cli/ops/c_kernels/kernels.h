@@ -37,6 +37,21 @@ struct kv_update {
     ptrdiff_t batch, heads, time, width, past, new_stride[3], stride[3];
 };
 
+/* Numbers (batch, heads, time, width). Strides as above. */
+struct heads {
+    float *numbers;
+    ptrdiff_t heads, stride[3];
+};
+
+/* Queries and keys, of whose width the first 2 * pairs are rotated in place: a number with that of the other half or, of
+   neighbours, with the next. cosines and sines (time, pairs) are those of the angles. */
+struct rotation {
+    struct heads parts[2];
+    const float *cosines, *sines;
+    ptrdiff_t batch, time, pairs;
+    int neighbours;
+};
+
 /* out (rows, columns) = x (rows, depth) times a weight, plus bias.
 
    `linear` takes a weight (depth, columns), or (columns, depth) if it is transposed, as it is for `lm_head`; `linear_int8`
@@ -99,6 +114,8 @@ const struct kernels *kernels_amx(void);
 const struct kernels *kernels_named(const char *name);
 
 void kv_append(const struct kv_update *update);
+
+void rotate(const struct rotation *rotation);
 
 /* Rounds a weight (depth, columns), whose elements lie depth_stride and column_stride floats apart, to int8.
 

@@ -60,6 +60,17 @@ int take_epilogue(struct arrays *arrays, PyObject *const *arguments, struct prod
                : 0;
 }
 
+int take_heads(struct arrays *arrays, PyObject *object, int flags, int time_axis, ptrdiff_t *stride, const char *name)
+{
+    const Py_buffer *buffer = &arrays->all[arrays->count];
+    if (take_array(arrays, object, 4, PyBUF_STRIDES | flags) || require_axes(buffer, 4, name))
+        return -1;
+    stride[0] = buffer->strides[0] / 4;
+    stride[1] = buffer->strides[3 - time_axis] / 4;
+    stride[2] = buffer->strides[time_axis] / 4;
+    return require_fit(buffer->strides[3] == 4 || buffer->shape[3] < 2, "the strides of heads");
+}
+
 int require_axes(const Py_buffer *buffer, int axes, const char *name)
 {
     if (buffer->ndim == axes)

@@ -2,20 +2,6 @@
 
 #include "py_module.h"
 
-/* Takes an array (batch, time, heads, width) or, with the axes of heads and time exchanged, a cache. Fills in the strides
-   of batch, heads and time, in floats. */
-static int take_heads(struct arrays *arrays, PyObject *object, int flags, int time_axis, ptrdiff_t *stride,
-                      const char *name)
-{
-    const Py_buffer *buffer = &arrays->all[arrays->count];
-    if (take_array(arrays, object, 4, PyBUF_STRIDES | flags) || require_axes(buffer, 4, name))
-        return -1;
-    stride[0] = buffer->strides[0] / 4;
-    stride[1] = buffer->strides[3 - time_axis] / 4;
-    stride[2] = buffer->strides[time_axis] / 4;
-    return require_fit(buffer->strides[3] == 4 || buffer->shape[3] < 2, "the strides of heads");
-}
-
 /* Takes keys and values, which have the same shape and lie alike. */
 static int take_keys(struct arrays *arrays, PyObject *const *arguments, int flags, int time_axis, ptrdiff_t *stride)
 {
