@@ -146,14 +146,14 @@ void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias, 
 void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t window)
 {
     enum { BATCH = 2, HEADS = 3 };
-    ptrdiff_t kv_heads = window % 2 ? 1 : HEADS, group = HEADS / kv_heads;
+    ptrdiff_t kv_heads = (window + time) % 2 ? 1 : HEADS, group = HEADS / kv_heads;
     struct attention_shape s = {
         BATCH, HEADS, kv_heads, time, seen, width, window, {HEADS * time * width, time * width, width},
         {kv_heads * seen * width, seen * width, width}, {time * HEADS * width, width, HEADS * width}};
     ptrdiff_t news = BATCH * HEADS * time * width, olds = BATCH * kv_heads * seen * width;
     float *queries = floats(news), *keys = floats(olds), *values = floats(olds), *out = exactly((size_t)news * 4);
     double *weights = exactly((size_t)seen * sizeof *weights);
-    /* The new keys and values go behind those in the cache. They lie side by side, (batch, time, 2, kv_heads, width). */
+    /* The new keys and values, side by side (batch, time, 2, kv_heads, width), go behind those in the cache. */
     ptrdiff_t row = kv_heads * width;
     float *kv = floats(BATCH * time * 2 * row);
     kv_append(&(struct kv_update){kv, kv + row, keys, values, BATCH, kv_heads, time, width, seen - time,
@@ -171,7 +171,8 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t wi
     for (ptrdiff_t task = 0; task < BATCH * HEADS * time; task++) {
         ptrdiff_t head = task / time, query = task % time, count = seen - time + query + 1;
         ptrdiff_t kv_head = head / group, begin = window && count > window ? count - window : 0;
-        const float *q = queries + task * width, *k = keys + kv_head * seen * width, *v = values + kv_head * seen * width;
+        const float *q = queries + task * width;
+        const float *k = keys + kv_head * seen * width, *v = values + kv_head * seen * width;
         double total = 0.0;
         for (ptrdiff_t key = begin; key < count; key++) {
             double score = 0.0;
@@ -252,7 +253,8 @@ void try_epilogue(ptrdiff_t count)
             abort();
         for (ptrdiff_t i = 0; i < count; i++) {
             double y = x[i], inner = sqrt(2.0 / acos(-1.0)) * (y + 0.044715 * y * y * y);
-            double activated[] = {y, 0.5 * y * (1.0 + tanh(inner)), 0.5 * y * erfc(-y / sqrt(2.0)), y / (1.0 + exp(-y))};
+            double gelu_tanh = 0.5 * y * (1.0 + tanh(inner)), gelu = 0.5 * y * erfc(-y / sqrt(2.0));
+            double activated[] = {y, gelu_tanh, gelu, y / (1.0 + exp(-y))};
             double expected = activated[activation] * gate[i] + residual[i];
             check("epilogue", out[i], expected, 1e-6 * fabs(activated[activation]) + 4e-6);
         }
@@ -301,13 +303,12 @@ void try_special_numbers(void)
             if (isfinite(special[i]) != isfinite(scales[0]) || (!isfinite(special[i]) && !isnan(out[0])))
                 check("linear_int8 of what is not finite", out[0], NAN, 0.0);
         }
-        kernels->linear(&(struct product){bias + 1, x, DTYPE_F32, 0, NULL, NULL, x, out, 1, 1, 2, ACTIVATION_GELU_TANH, x});
         struct attention_shape s = {1, 1, 1, 1, 1, 2, 0, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}};
         if (kernels->attention(x, x, x, 1.0f, out, &s))
             abort();
-        for (int activation = ACTIVATION_GELU; activation <= ACTIVATION_SILU; activation++)
-            kernels->linear(
-                &(struct product){bias + 1, x, DTYPE_F32, 0, NULL, NULL, x, out, 1, 1, 2, (enum activation)activation, x, x});
+        for (int activation = ACTIVATION_NONE; activation <= ACTIVATION_SILU; activation++)
+            kernels->linear(&(struct product){bias + 1, x, DTYPE_F32, 0, NULL, NULL, x, out, 1, 1, 2,
+                                              (enum activation)activation, x, x});
         kernels->layer_norm(&(struct norm){x, weight, bias, 1e-5f, out, 2, 1});
         kernels->rms_norm(&(struct norm){x, weight, NULL, 1e-5f, out, 2, 1});
     }

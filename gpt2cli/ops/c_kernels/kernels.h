@@ -21,9 +21,9 @@ enum {
     INT8_MAX_DEPTH = 1 << 16, /* whose sums of products still fit 32 bits */
 };
 
-/* Queries (batch, heads, time, width) against keys and values (batch, kv_heads, seen, width), each of whose heads serves
-   as many neighbouring heads of queries. A query sees the positions up to its own: the last `window` of them, or all if
-   that is 0. Strides count floats; those of the last axis are 1, and keys and values share theirs. */
+/* Queries (batch, heads, time, width) against keys and values (batch, kv_heads, seen, width), each of whose heads
+   serves as many neighbouring heads of queries. A query sees the positions up to its own: the last `window` of them, or
+   all if that is 0. Strides count floats; those of the last axis are 1, and keys and values share theirs. */
 struct attention_shape {
     ptrdiff_t batch, heads, kv_heads, time, seen, width, window;
     ptrdiff_t query_stride[3], key_stride[3], out_stride[3];
@@ -43,8 +43,8 @@ struct heads {
     ptrdiff_t heads, stride[3];
 };
 
-/* Queries and keys, of whose width the first 2 * pairs are rotated in place: a number with that of the other half or, of
-   neighbours, with the next. cosines and sines (time, pairs) are those of the angles. */
+/* Queries and keys, of whose width the first 2 * pairs are rotated in place: a number with that of the other half or,
+   among neighbours, with the next. cosines and sines (time, pairs) are those of the angles. */
 struct rotation {
     struct heads parts[2];
     const float *cosines, *sines;
@@ -54,10 +54,10 @@ struct rotation {
 
 /* out (rows, columns) = x (rows, depth) times a weight, plus bias.
 
-   `linear` takes a weight (depth, columns), or (columns, depth) if it is transposed, as it is for `lm_head`; `linear_int8`
-   takes the panels of `pack_int8` with their scales. Given their totals too, it may round rows of x to 8 bits; else it
-   rounds them to 15. bias may be NULL; lm_head has none. All but lm_head then apply the activation, multiply by the gate and add the residual, both
-   (rows, columns) or NULL. */
+   `linear` takes a weight (depth, columns), or (columns, depth) if it is transposed, as it is for `lm_head`;
+   `linear_int8` takes the panels of `pack_int8` with their scales. Given their totals too, it may round rows of x to 8
+   bits; else it rounds them to 15. bias may be NULL; lm_head has none. All but lm_head then apply the activation,
+   multiply by the gate and add the residual, both (rows, columns) or NULL. */
 struct product {
     const float *x;
     const void *weight;

@@ -29,8 +29,8 @@ int take_columns(struct arrays *arrays, PyObject *object, Py_ssize_t columns, co
 /* Takes the epilogue of a product: an activation, and a gate and a residual, each or None. */
 int take_epilogue(struct arrays *arrays, PyObject *const *arguments, struct product *p);
 
-/* Takes an array (batch, time, heads, width), or one whose axes of heads and time are exchanged. Fills in the strides of
-   batch, heads and time, in floats. */
+/* Takes an array (batch, time, heads, width), or one whose axes of heads and time are exchanged. Fills in the strides
+   of batch, heads and time, in floats. */
 int take_heads(struct arrays *arrays, PyObject *object, int flags, int time_axis, ptrdiff_t *stride, const char *name);
 
 int require_axes(const Py_buffer *buffer, int axes, const char *name);

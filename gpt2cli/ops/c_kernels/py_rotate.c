@@ -21,7 +21,8 @@ PyObject *py_rotate(PyObject *module, PyObject *const *arguments, Py_ssize_t cou
         r.parts[0].numbers = queries->buf, r.parts[0].heads = queries->shape[2];
         r.parts[1].numbers = keys->buf, r.parts[1].heads = keys->shape[2];
         r.cosines = cosines->buf, r.sines = sines->buf;
-        failed = require_fit(keys->shape[0] == r.batch && keys->shape[1] == r.time && keys->shape[3] == queries->shape[3],
+        failed = require_fit(keys->shape[0] == r.batch && keys->shape[1] == r.time &&
+                                 keys->shape[3] == queries->shape[3],
                              "queries and keys") ||
                  require_fit(cosines->shape[0] == r.time && sines->shape[0] == r.time && sines->shape[1] == r.pairs &&
                                  r.pairs <= queries->shape[3] / 2,
