@@ -1,4 +1,4 @@
-"""GPT-2's operations in compiled C.
+"""A decoder's operations in compiled C.
 
 Arrays are passed as buffers and must be contiguous unless noted. Each operation fills `out`, which must not
 overlap another array, except that norms may overwrite x. `dtype` is 0 for float32, 1 for float16 and 2 for

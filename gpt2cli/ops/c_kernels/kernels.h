@@ -1,4 +1,4 @@
-/* GPT-2's forward pass on a CPU.
+/* A decoder's forward pass on a CPU.
 
    The order of a sum depends only on the lengths of its own vectors, not on how many rows are computed at once nor on
    how many threads compute them. So a sample has the same bits in any batch.

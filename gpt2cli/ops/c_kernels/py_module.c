@@ -79,7 +79,7 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "kernels", .m_doc = "GPT-2's operations in compiled C.", .m_size = -1,
+    PyModuleDef_HEAD_INIT, .m_name = "kernels", .m_doc = "A decoder's operations in compiled C.", .m_size = -1,
     .m_methods = methods,
 };
 
