@@ -91,10 +91,6 @@ class CompiledOps(NumpyOps):
         if isinstance(weight, Int8Matrix):
             panels, scales, totals = weight.panels, weight.scales, weight.totals
             kernels.linear_int8(x, panels, scales, totals, bias, code, gate, residual, out)
-        elif not weight.flags.c_contiguous:
-            # It is stored as (out, in), as a head is.
-            product = _lm_head(np.ascontiguousarray(x), weight.T)
-            return finish(product if bias is None else product + bias, activation, residual, gate)
         else:
             kernels.linear(x, weight, DTYPE_CODES[weight.dtype.char], bias, code, gate, residual, out)
         return out

@@ -19,8 +19,8 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 from gpt2cli.checkpoint.config import ACTIVATION_FUNCTIONS
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
-from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE, WORTH_SHARING, NumpyOps, SharedWork
-from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor
+from gpt2cli.ops.numpy_ops import WORTH_SHARING, NumpyOps, SharedWork
+from gpt2cli.ops.operations import Ops, StoredTensor, split_qkv
 from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
 
 WITH_WEIGHTS = {"prelu", "xielu"}
@@ -212,5 +212,6 @@ def test_attention_in_shares_is_attention(heads: int) -> None:
     qkv = random(2, 150, 3 * 8 * heads).numpy()
     alone, shared = NumpyOps(1), NumpyOps(3)
     assert heads == 1 or len(shared.work.ranges(heads, qkv[..., : 8 * heads].size * 150)) == 5
-    expected = alone.attention(qkv, heads, 0.3)
-    np.testing.assert_allclose(shared.attention(qkv, heads, 0.3), expected, rtol=1e-5, atol=1e-6)
+    parts = split_qkv(qkv, heads, heads)
+    expected = alone.attention(*parts, 0.3)
+    np.testing.assert_allclose(shared.attention(*parts, 0.3), expected, rtol=1e-5, atol=1e-6)
