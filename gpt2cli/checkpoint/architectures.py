@@ -1,15 +1,15 @@
-"""The model families: how their checkpoints name weights and the keys of config.json.
+"""The model families: what each changes, and how its checkpoints name weights and the keys of config.json.
 
 No other module knows these names. The others use the roles in `gpt2cli.checkpoint.roles`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
-from gpt2cli.checkpoint.roles import layer_of, role_of
+from gpt2cli.checkpoint import derived_fields
+from gpt2cli.checkpoint.architecture import Architecture
+from gpt2cli.checkpoint.roles import ATTENTION, MLP
 
 # What programs that wrap a model put before the names of its weights: DataParallel, PEFT, trl, Lightning.
 WRAPPERS = ("module", "base_model", "model", "pretrained_model", "_forward_module")
@@ -17,74 +17,235 @@ WRAPPERS = ("module", "base_model", "model", "pretrained_model", "_forward_modul
 SHELLS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Architecture:
-    """A family of models, as transformers writes its files.
-
-    `weight_names` has the name of each role, with {layer} for the number of a layer. Files of a model without
-    its head omit `prefix`. `buffers` is a pattern of the bare names of tensors that are not weights, and
-    `extras` one of weights that a language model does not use; its group is what they are called.
-    `config_keys` maps other keys that transformers reads to those of the family, and `old_config_keys` keys
-    of older config.json files, which count only where the current one is missing.
-    """
-
-    model_type: str
-    model_class: str
-    tokenizer_class: str
-    config_keys: Mapping[str, str]
-    old_config_keys: Mapping[str, str]
-    prefix: str
-    weight_names: Mapping[str, str]
-    buffers: str
-    extras: str
-
-    def full_name(self, name: str) -> str:
-        """Return the name that files of the whole model give a weight, from its canonical name."""
-        kind = name.rpartition(".")[2]
-        return f"{self.weight_names[role_of(name)].format(layer=layer_of(name))}.{kind}"
-
-    def bare_name(self, name: str) -> str:
-        """Return the name that files of the model without its head give a weight, from its canonical name."""
-        return self.full_name(name).removeprefix(self.prefix)
-
-    def layer_in(self, bare_name: str) -> int | None:
-        """Return the number of the layer in a bare name, or None if the name is outside the layers."""
-        within = (name for name in self.weight_names.values() if "{layer}" in name)
-        before = {name.partition("{layer}")[0].removeprefix(self.prefix) for name in within}
-        found = re.match(f"(?:{'|'.join(map(re.escape, before))})([0-9]+)\\.", bare_name)
-        return int(found[1]) if found else None
+def _blocks(prefix: str, **names: str) -> dict[str, str]:
+    return {role: f"{prefix}.{{layer}}.{name}" for role, name in names.items()}
 
 
 GPT2 = Architecture(
+    title="GPT-2",
+    paper='Radford et al., "Language Models are Unsupervised Multitask Learners" (2019)',
     model_type="gpt2",
     model_class="GPT2LMHeadModel",
     tokenizer_class="GPT2Tokenizer",
     config_keys={
+        "scale_attn_weights": "scale_attn_weights",
+        "scale_attn_by_inverse_layer_idx": "scale_attn_by_inverse_layer_idx",
+    },
+    other_keys={
         "hidden_size": "n_embd",
         "max_position_embeddings": "n_positions",
         "num_attention_heads": "n_head",
         "num_hidden_layers": "n_layer",
     },
-    old_config_keys={"n_ctx": "n_positions"},
+    old_keys={"n_ctx": "n_positions"},
     prefix="transformer.",
     weight_names={
         "token_embedding": "transformer.wte",
         "position_embedding": "transformer.wpe",
-        "attention_norm": "transformer.h.{layer}.ln_1",
-        "attention_qkv": "transformer.h.{layer}.attn.c_attn",
-        "attention_output": "transformer.h.{layer}.attn.c_proj",
-        "mlp_norm": "transformer.h.{layer}.ln_2",
-        "mlp_in": "transformer.h.{layer}.mlp.c_fc",
-        "mlp_out": "transformer.h.{layer}.mlp.c_proj",
+        **_blocks(
+            "transformer.h",
+            attention_norm="ln_1",
+            attention_qkv="attn.c_attn",
+            attention_output="attn.c_proj",
+            mlp_norm="ln_2",
+            mlp_in="mlp.c_fc",
+            mlp_out="mlp.c_proj",
+        ),
         "final_norm": "transformer.ln_f",
         "head": "lm_head",
     },
+    out_in=False,
+    biased=ATTENTION | MLP,
     # Causal masks.
     buffers=r"h\.\d+\.(?:crossattention|attn)\.(bias|masked_bias)",
     # Attention to an encoder, which transformers skips where there is none.
     extras=r"h\.\d+\.(crossattention|ln_cross_attn)\..*",
 )
-ARCHITECTURES = (GPT2,)
+
+
+GPT1 = replace(
+    GPT2,
+    title="GPT-1",
+    paper='Radford et al., "Improving Language Understanding by Generative Pre-Training" (2018)',
+    model_type="openai-gpt",
+    model_class="OpenAIGPTLMHeadModel",
+    tokenizer_class="OpenAIGPTTokenizer",
+    config_keys={"activation_function": "afn"},
+    defaults={"vocab_size": 40478, "n_positions": 512},
+    derive=derived_fields.gpt1_fields,
+    weight_names={
+        **{role: name for role, name in GPT2.weight_names.items() if role != "final_norm"},
+        "token_embedding": "transformer.tokens_embed",
+        "position_embedding": "transformer.positions_embed",
+    },
+    norm_after=True,
+    extras="(?!)()",
+)
+
+
+GPT_NEO = Architecture(
+    title="GPT-Neo",
+    paper='Black et al., "GPT-Neo: Large Scale Autoregressive Language Modeling with Mesh-Tensorflow" (2021)',
+    model_type="gpt_neo",
+    model_class="GPTNeoForCausalLM",
+    tokenizer_class="GPT2Tokenizer",
+    config_keys={
+        "n_positions": "max_position_embeddings",
+        "n_embd": "hidden_size",
+        "n_layer": "num_layers",
+        "n_head": "num_heads",
+        "n_inner": "intermediate_size",
+    },
+    other_keys={"num_attention_heads": "n_head", "num_hidden_layers": "n_layer"},
+    defaults={"n_positions": 2048, "n_embd": 2048, "n_layer": 24, "n_head": 16},
+    derive=derived_fields.neo_fields,
+    prefix="transformer.",
+    weight_names={
+        "token_embedding": "transformer.wte",
+        "position_embedding": "transformer.wpe",
+        **_blocks(
+            "transformer.h",
+            attention_norm="ln_1",
+            attention_q="attn.attention.q_proj",
+            attention_k="attn.attention.k_proj",
+            attention_v="attn.attention.v_proj",
+            attention_output="attn.attention.out_proj",
+            mlp_norm="ln_2",
+            mlp_in="mlp.c_fc",
+            mlp_out="mlp.c_proj",
+        ),
+        "final_norm": "transformer.ln_f",
+        "head": "lm_head",
+    },
+    biased=MLP | {"attention_output"},
+    buffers=r"h\.\d+\.attn\.attention\.(bias|masked_bias)",
+)
+
+
+GPT_NEOX = Architecture(
+    title="GPT-NeoX",
+    paper='Black et al., "GPT-NeoX-20B: An Open-Source Autoregressive Language Model" (2022)',
+    model_type="gpt_neox",
+    model_class="GPTNeoXForCausalLM",
+    tokenizer_class="GPTNeoXTokenizer",
+    config_keys={
+        "n_positions": "max_position_embeddings",
+        "n_embd": "hidden_size",
+        "n_layer": "num_hidden_layers",
+        "n_head": "num_attention_heads",
+        "n_inner": "intermediate_size",
+        "activation_function": "hidden_act",
+        "layer_norm_epsilon": "layer_norm_eps",
+    },
+    defaults={
+        "vocab_size": 50432,
+        "n_positions": 2048,
+        "n_embd": 6144,
+        "n_layer": 44,
+        "n_head": 64,
+        "n_inner": 24576,
+        "activation_function": "gelu",
+        "tie_word_embeddings": False,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+    },
+    derive=derived_fields.neox_fields,
+    prefix="gpt_neox.",
+    weight_names={
+        "token_embedding": "gpt_neox.embed_in",
+        **_blocks(
+            "gpt_neox.layers",
+            attention_norm="input_layernorm",
+            attention_qkv="attention.query_key_value",
+            attention_output="attention.dense",
+            mlp_norm="post_attention_layernorm",
+            mlp_in="mlp.dense_h_to_4h",
+            mlp_out="mlp.dense_4h_to_h",
+        ),
+        "final_norm": "gpt_neox.final_layer_norm",
+        "head": "embed_out",
+    },
+    learned_positions=False,
+    fused_by_head=True,
+    biased=ATTENTION | MLP,
+    buffers=r"layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",
+)
+
+
+LLAMA = Architecture(
+    title="LLaMA",
+    paper='Touvron et al., "LLaMA: Open and Efficient Foundation Language Models" (2023)',
+    model_type="llama",
+    model_class="LlamaForCausalLM",
+    tokenizer_class="PreTrainedTokenizerFast",
+    config_keys={
+        **{key: name for key, name in GPT_NEOX.config_keys.items() if key != "layer_norm_epsilon"},
+        "layer_norm_epsilon": "rms_norm_eps",
+        "n_kv_head": "num_key_value_heads",
+        "head_dim": "head_dim",
+    },
+    defaults={
+        "vocab_size": 32000,
+        "n_positions": 2048,
+        "n_embd": 4096,
+        "n_layer": 32,
+        "n_head": 32,
+        "n_inner": 11008,
+        "activation_function": "silu",
+        "tie_word_embeddings": False,
+        "layer_norm_epsilon": 1e-6,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+    derive=derived_fields.llama_fields,
+    prefix="model.",
+    weight_names={
+        "token_embedding": "model.embed_tokens",
+        **_blocks(
+            "model.layers",
+            attention_norm="input_layernorm",
+            attention_q="self_attn.q_proj",
+            attention_k="self_attn.k_proj",
+            attention_v="self_attn.v_proj",
+            attention_output="self_attn.o_proj",
+            mlp_norm="post_attention_layernorm",
+            mlp_gate="mlp.gate_proj",
+            mlp_in="mlp.up_proj",
+            mlp_out="mlp.down_proj",
+        ),
+        "final_norm": "model.norm",
+        "head": "lm_head",
+    },
+    norm="rms",
+    learned_positions=False,
+    biased=ATTENTION | MLP,
+    buffers=r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
+)
+
+
+MISTRAL = replace(
+    LLAMA,
+    title="Mistral",
+    paper='Jiang et al., "Mistral 7B" (2023)',
+    model_type="mistral",
+    model_class="MistralForCausalLM",
+    defaults={**LLAMA.defaults, "n_positions": 131072, "n_inner": 14336, "n_kv_head": 8},
+    derive=derived_fields.mistral_fields,
+    biased=frozenset(),
+)
+
+
+QWEN2 = replace(
+    LLAMA,
+    title="Qwen2",
+    paper='Yang et al., "Qwen2 Technical Report" (2024)',
+    model_type="qwen2",
+    model_class="Qwen2ForCausalLM",
+    defaults={**LLAMA.defaults, "vocab_size": 151936, "n_positions": 32768, "n_inner": 22016},
+    derive=derived_fields.qwen_fields,
+    biased=frozenset({"attention_q", "attention_k", "attention_v"}),
+)
+ARCHITECTURES = (GPT2, GPT1, GPT_NEO, GPT_NEOX, LLAMA, MISTRAL, QWEN2)
 
 
 def find_architecture(model_type: object) -> Architecture | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from gpt2cli.checkpoint.architectures import GPT2, Architecture, find_architecture
+from gpt2cli.checkpoint.architecture import Architecture
+from gpt2cli.checkpoint.architectures import ARCHITECTURES, GPT2, find_architecture
+from gpt2cli.checkpoint.derived_fields import Rotary
 from gpt2cli.errors import CheckpointError
 
 # All that transformers accepts, except those with weights (prelu, xielu).
@@ -18,12 +21,23 @@ ACTIVATION_FUNCTIONS = (
     *("mish", "quick_gelu", "relu", "relu2", "relu6", "sigmoid"),
     *("silu", "sqrtsoftplus", "swish", "tanh"),
 )
+# Fields that all families store as they are, most of them under GPT-2's names.
+COMMON = (
+    *("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "activation_function"),
+    *("layer_norm_epsilon", "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"),
+)
+# Keys that describe the files of a model, not the model.
+OF_THE_FILES = ("_name_or_path", "torch_dtype", "dtype", "transformers_version", "quantization_config")
 SWITCHES = ("scale_attn_weights", "scale_attn_by_inverse_layer_idx", "tie_word_embeddings")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The settings of a checkpoint that the decoder needs; fields are named as in GPT-2's config.json.
+
+    `n_kv_head` and `head_dim` follow from `n_head` and the width where they are None. `windows` has the
+    number of positions that each layer's queries see, itself included, None for all, or is empty. `unbiased`
+    are the roles without a bias although the family has one. `source` has all keys of the file.
 
     Raises:
         CheckpointError: a value has the wrong type, or the sizes do not fit together.
@@ -46,12 +60,20 @@ class ModelConfig:
     pad_token_id: int | None = None
     # All ids that end a text, where config.json has a list of them.
     eos_token_ids: tuple[int, ...] = ()
+    n_kv_head: int | None = None
+    head_dim: int | None = None
+    rotary: Rotary | None = None
+    windows: tuple[int | None, ...] = ()
+    parallel_residual: bool = False
+    unbiased: tuple[str, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._require(
             "a positive whole number", _is_count, "vocab_size", "n_positions", "n_embd", "n_layer", "n_head"
         )
-        self._require("null or a width", lambda value: value is None or _is_count(value), "n_inner")
+        self._require("null or a width", _is_count_or_none, "n_inner", "head_dim")
+        self._require("null or a positive whole number", _is_count_or_none, "n_kv_head")
         self._require("null or a token id", _is_id_or_none, "bos_token_id", "eos_token_id")
         self._require("a list of token ids", _are_ids, "eos_token_ids")
         self._require("true or false", lambda value: isinstance(value, bool), *SWITCHES)
@@ -61,18 +83,23 @@ class ModelConfig:
                 f"config.json: activation_function {self.activation_function!r} is not supported.",
                 f"Supported are {', '.join(ACTIVATION_FUNCTIONS)}.",
             )
-        if self.n_embd % self.n_head:
-            raise CheckpointError(
-                f"config.json: n_embd {self.n_embd} is not a multiple of n_head {self.n_head}."
-            )
+        if self.head_dim is None and self.n_embd % self.n_head:
+            self._refuse_multiple("n_embd", "n_head")
+        if self.n_kv_head and self.n_head % self.n_kv_head:
+            self._refuse_multiple("n_head", "n_kv_head")
 
-    @property
+    @cached_property
     def architecture(self) -> Architecture:
         return _architecture(self.model_type)
 
     @property
     def head_width(self) -> int:
-        return self.n_embd // self.n_head
+        return self.head_dim or self.n_embd // self.n_head
+
+    @property
+    def kv_heads(self) -> int:
+        """The number of heads of keys and values, which groups of queries share."""
+        return self.n_kv_head or self.n_head
 
     @property
     def inner_width(self) -> int:
@@ -85,24 +112,25 @@ class ModelConfig:
         Raises:
             CheckpointError: the model is not a GPT-2, or a value is invalid.
         """
-        architecture = _architecture(values.get("model_type", GPT2.model_type))
-        today = {
-            **_renamed(values, architecture.old_config_keys),
-            **values,
-            **_renamed(values, architecture.config_keys),
+        facts = _architecture(values.get("model_type", GPT2.model_type))
+        stored = {name: values[key] for name, key in _config_keys(facts).items() if key in values}
+        found = {
+            **facts.defaults,
+            **_renamed(values, facts.old_keys),
+            **stored,
+            **_renamed(values, facts.other_keys),
         }
-        known = {field.name for field in fields(cls)}
-        kept = {name: value for name, value in today.items() if name in known}
         for name in ("bos_token_id", "eos_token_id"):
             # Some checkpoints list several end tokens. They were trained with the first.
-            if isinstance(kept.get(name), list):
-                kept[f"{name}s"] = tuple(kept[name])
-                kept[name] = kept[name][0] if kept[name] else None
-        kept.pop("bos_token_ids", None)
-        if not _is_id_or_none(kept.get("pad_token_id")):
+            if isinstance(found.get(name), list):
+                found[f"{name}s"] = tuple(found[name])
+                found[name] = found[name][0] if found[name] else None
+        found.pop("bos_token_ids", None)
+        if not _is_id_or_none(found.get("pad_token_id")):
             # Nothing here pads with it, and some checkpoints have -1.
-            kept["pad_token_id"] = None
-        return cls(**kept)
+            found["pad_token_id"] = None
+        found |= facts.derive({**values, **found})
+        return cls(model_type=facts.model_type, **found, source=values)
 
     @classmethod
     def from_json(cls, path: Path) -> ModelConfig:
@@ -115,11 +143,25 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a config.json for transformers, and for programs that read older keys."""
-        values = asdict(self)
-        if ids := values.pop("eos_token_ids"):
-            values["eos_token_id"] = list(ids)
-        old = {key: values[current] for key, current in self.architecture.old_config_keys.items()}
-        return {"architectures": [self.architecture.model_class], **values, **old}
+        facts = self.architecture
+        read = type(self).from_dict(self.source)
+        ours = {
+            key: self._stored(name)
+            for name, key in _config_keys(facts).items()
+            if key not in self.source or self._stored(name) != read._stored(name)
+        }
+        kept = {key: value for key, value in self.source.items() if key not in OF_THE_FILES}
+        old = {key: self._stored(name) for key, name in facts.old_keys.items()}
+        return {**kept, "architectures": [facts.model_class], "model_type": facts.model_type, **ours, **old}
+
+    def _stored(self, name: str) -> Any:
+        if name == "eos_token_id" and self.eos_token_ids:
+            return list(self.eos_token_ids)
+        return getattr(self, name)
+
+    def _refuse_multiple(self, name: str, divisor: str) -> NoReturn:
+        number, of = getattr(self, name), getattr(self, divisor)
+        raise CheckpointError(f"config.json: {name} {number} is not a multiple of {divisor} {of}.")
 
     def _require(self, kind: str, holds: Callable[[object], bool], *names: str) -> None:
         for name in names:
@@ -145,11 +187,17 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
+def _config_keys(facts: Architecture) -> dict[str, str]:
+    """Return the key in config.json of each field that is stored there as it is."""
+    return {**{name: name for name in COMMON}, **facts.config_keys}
+
+
 def _architecture(model_type: object) -> Architecture:
     architecture = find_architecture(model_type)
     if architecture is None:
         raise CheckpointError(
-            f"config.json has model_type {model_type!r}.", "Only the GPT-2 architecture is supported."
+            f"config.json has model_type {model_type!r}, which is not supported.",
+            f"Supported are {', '.join(known.model_type for known in ARCHITECTURES)}.",
         )
     return architecture
 
@@ -160,6 +208,10 @@ def _renamed(values: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, An
 
 def _is_count(value: object) -> bool:
     return type(value) is int and value > 0
+
+
+def _is_count_or_none(value: object) -> bool:
+    return value is None or _is_count(value)
 
 
 def _is_id_or_none(value: object) -> bool:

@@ -11,6 +11,12 @@ from collections.abc import Sequence
 LAYERS = "layers."
 TOKEN_EMBEDDING, POSITION_EMBEDDING = "token_embedding.weight", "position_embedding.weight"
 HEAD = "head.weight"
+LAYER_ROLES = (
+    *("attention_norm", "attention_qkv", "attention_q", "attention_k", "attention_v", "attention_output"),
+    *("mlp_norm", "mlp_gate", "mlp_in", "mlp_out"),
+)
+ATTENTION = frozenset({"attention_q", "attention_k", "attention_v", "attention_qkv", "attention_output"})
+MLP = frozenset({"mlp_gate", "mlp_in", "mlp_out"})
 # Weights of which single rows are looked up.
 TABLES = {TOKEN_EMBEDDING, POSITION_EMBEDDING, HEAD}
 # The outputs of these are added to the residual stream.

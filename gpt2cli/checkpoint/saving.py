@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.roles import is_layer_matrix
 from gpt2cli.checkpoint.safetensors import Arrays, write_safetensors
 from gpt2cli.checkpoint.whole_file import whole_file
 
@@ -46,5 +47,9 @@ def save_weights(path: Path, config: ModelConfig, weights: Arrays) -> None:
     Raises:
         OSError: the file cannot be written or the disk is full.
     """
-    named = {config.architecture.full_name(name): array for name, array in weights.items()}
+    facts = config.architecture
+    named = {
+        facts.full_name(name): array.T if facts.out_in and is_layer_matrix(name, array.shape) else array
+        for name, array in weights.items()
+    }
     write_safetensors(path, named, {"format": "pt"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,7 +12,7 @@ import numpy as np
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.foreign.misfit import find_misfit
 from gpt2cli.checkpoint.foreign.stored_names import SortedNames, StoredNames, few
-from gpt2cli.checkpoint.roles import HEAD, LAYERS, POSITION_EMBEDDING, TOKEN_EMBEDDING
+from gpt2cli.checkpoint.roles import HEAD, LAYER_ROLES, LAYERS, POSITION_EMBEDDING, TABLES, TOKEN_EMBEDDING
 from gpt2cli.checkpoint.safetensors import read_safetensors
 from gpt2cli.ops.operations import StoredTensor
 from gpt2cli.ops.torch_extra import torch_needed_by
@@ -40,7 +41,11 @@ def load_weights(files: Sequence[Path], config: ModelConfig, note: Note = no_not
     shapes = expected_shapes(config)
     tensors = {name: tensor for path in files for name, tensor in read_tensors(path).items()}
     names = StoredNames(config.architecture, (*shapes, HEAD)).sort(tensors)
-    stored = {canonical: tensors[name] for canonical, name in names.weights.items()}
+    facts = config.architecture
+    stored = {
+        canonical: _as_in_out(tensors[name]) if facts.out_in and canonical not in TABLES else tensors[name]
+        for canonical, name in names.weights.items()
+    }
     if HEAD in stored and TOKEN_EMBEDDING not in stored and config.tie_word_embeddings:
         stored[TOKEN_EMBEDDING] = stored.pop(HEAD)
     elif config.tie_word_embeddings:
@@ -56,22 +61,17 @@ def load_weights(files: Sequence[Path], config: ModelConfig, note: Note = no_not
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every weight of a model; matrices are (in, out), as GPT-2 stores them."""
-    width, inner = config.n_embd, config.inner_width
-    shapes: dict[str, tuple[int, ...]] = {
-        TOKEN_EMBEDDING: (config.vocab_size, width),
-        POSITION_EMBEDDING: (config.n_positions, width),
-    }
+    """Return the shape of every weight of a model; matrices are (in, out), tables (rows, width)."""
+    facts, width = config.architecture, config.n_embd
+    shapes: dict[str, tuple[int, ...]] = {TOKEN_EMBEDDING: (config.vocab_size, width)}
+    if facts.learned_positions:
+        shapes[POSITION_EMBEDDING] = (config.n_positions, width)
     for layer in range(config.n_layer):
-        shapes |= {
-            **_pair(f"{LAYERS}{layer}.attention_norm", (width,)),
-            **_pair(f"{LAYERS}{layer}.attention_qkv", (width, 3 * width)),
-            **_pair(f"{LAYERS}{layer}.attention_output", (width, width)),
-            **_pair(f"{LAYERS}{layer}.mlp_norm", (width,)),
-            **_pair(f"{LAYERS}{layer}.mlp_in", (width, inner)),
-            **_pair(f"{LAYERS}{layer}.mlp_out", (inner, width)),
-        }
-    shapes |= _pair("final_norm", (width,))
+        for role in LAYER_ROLES:
+            if role in facts.weight_names:
+                shapes |= _weight_and_bias(config, f"{LAYERS}{layer}.", role)
+    if "final_norm" in facts.weight_names:
+        shapes |= _weight_and_bias(config, "", "final_norm")
     if not config.tie_word_embeddings:
         shapes[HEAD] = (config.vocab_size, width)
     return shapes
@@ -100,6 +100,11 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
     return read_pickle(path)
 
 
+def _as_in_out(tensor: StoredTensor) -> StoredTensor:
+    """Return a matrix that is stored as (out, in) as a view of the shape (in, out)."""
+    return replace(tensor, array=tensor.array.T, read_rows=None) if tensor.array.ndim == 2 else tensor
+
+
 def _have_same_rows(first: StoredTensor, second: StoredTensor) -> bool:
     if (first.dtype, first.shape) != (second.dtype, second.shape) or not first.array.size or not first.shape:
         return False
@@ -116,5 +121,22 @@ def _oddities(names: SortedNames, has_own_head: bool) -> Iterator[str]:
         yield "the head differs from the embedding, so it is used although config.json ties them"
 
 
-def _pair(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": shape, f"{name}.bias": shape[-1:]}
+def _weight_and_bias(config: ModelConfig, where: str, role: str) -> dict[str, tuple[int, ...]]:
+    facts, width, inner = config.architecture, config.n_embd, config.inner_width
+    queries, keys = config.n_head * config.head_width, config.kv_heads * config.head_width
+    shapes: dict[str, tuple[int, ...]] = {
+        "attention_qkv": (width, queries + 2 * keys),
+        "attention_q": (width, queries),
+        "attention_k": (width, keys),
+        "attention_v": (width, keys),
+        "attention_output": (queries, width),
+        "mlp_gate": (width, inner),
+        "mlp_in": (width, inner),
+        "mlp_out": (inner, width),
+    }
+    shape = shapes.get(role, (width,))
+    is_biased = (
+        role in facts.biased and role not in config.unbiased if role in shapes else facts.norm == "layer"
+    )
+    pair = {f"{where}{role}.weight": shape}
+    return {**pair, f"{where}{role}.bias": shape[-1:]} if is_biased else pair

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from checkpoints import save_checkpoint
+from families import FAMILIES, save_family
 from safetensors.torch import load_file
+from transformers import AutoConfig
 
-from gpt2cli.checkpoint.architectures import ARCHITECTURES, Architecture, find_architecture
+from gpt2cli.checkpoint.architecture import Architecture
+from gpt2cli.checkpoint.architectures import ARCHITECTURES, find_architecture
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.roles import layer_of, role_of
+from gpt2cli.checkpoint.roles import TABLES, layer_of, role_of
 from gpt2cli.checkpoint.saving import save_weights
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 
 
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_a_whole_model_has_the_names_and_shapes_that_transformers_saves(tmp_path: Path, tied: bool) -> None:
-    save_checkpoint(tmp_path, tie_word_embeddings=tied)
-    config = ModelConfig.from_json(tmp_path / "config.json")
-    saved = {name: tuple(tensor.shape) for name, tensor in load_file(tmp_path / "model.safetensors").items()}
-    shapes = expected_shapes(config).items()
-    assert {config.architecture.full_name(name): shape for name, shape in shapes} == saved
+@pytest.fixture(params=FAMILIES)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    save_family(tmp_path, request.param)
+    return tmp_path
+
+
+def test_a_whole_model_has_the_names_and_shapes_that_transformers_saves(folder: Path) -> None:
+    config = ModelConfig.from_json(folder / "config.json")
+    facts = config.architecture
+    saved = {name: tuple(tensor.shape) for name, tensor in load_file(folder / "model.safetensors").items()}
+    expected = {
+        facts.full_name(name): shape[::-1] if facts.out_in and name not in TABLES else shape
+        for name, shape in expected_shapes(config).items()
+    }
+    assert expected == saved
 
 
 def test_a_model_without_its_head_has_the_bare_names(tmp_path: Path) -> None:
@@ -32,16 +44,26 @@ def test_a_model_without_its_head_has_the_bare_names(tmp_path: Path) -> None:
     assert names == load_file(tmp_path / "model.safetensors").keys()
 
 
-def test_weights_that_are_read_and_saved_are_the_same_file_to_transformers(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, tie_word_embeddings=False)
-    config = ModelConfig.from_json(tmp_path / "config.json")
-    original, copy = tmp_path / "model.safetensors", tmp_path / "copy.safetensors"
+def test_weights_that_are_read_and_saved_are_the_same_file_to_transformers(folder: Path) -> None:
+    config = ModelConfig.from_json(folder / "config.json")
+    original, copy = folder / "model.safetensors", folder / "copy.safetensors"
     stored = load_weights([original], config)
     save_weights(copy, config, {name: tensor.array for name, tensor in stored.items()})
     expected = load_file(original)
     actual = load_file(copy)
     assert actual.keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in actual.items())
+
+
+def test_a_config_that_is_read_and_saved_is_the_same_to_transformers(folder: Path) -> None:
+    expected = AutoConfig.from_pretrained(folder).to_dict()
+    saved = ModelConfig.from_json(folder / "config.json").to_dict()
+    (folder / "config.json").write_text(json.dumps(saved))
+    actual = AutoConfig.from_pretrained(folder).to_dict()
+    of_the_files = {"_name_or_path", "dtype", "transformers_version"}
+    assert {key: actual[key] for key in expected.keys() - of_the_files} == {
+        key: expected[key] for key in expected.keys() - of_the_files
+    }
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda row: row.model_type)
@@ -57,5 +79,5 @@ def test_every_weight_has_a_role_and_every_role_a_weight(architecture: Architect
 def test_an_architecture_is_found_by_the_model_type_of_its_config() -> None:
     for architecture in ARCHITECTURES:
         assert find_architecture(architecture.model_type) is architecture
-    unknown: list[object] = ["llama", None, ["gpt2"], {}]
+    unknown: list[object] = ["bert", None, ["gpt2"], {}]
     assert not any(map(find_architecture, unknown))

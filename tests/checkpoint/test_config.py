@@ -101,7 +101,7 @@ def test_the_first_of_several_end_tokens_counts() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"model_type": "llama"}, "model_type 'llama'"),
+        ({"model_type": "bert"}, "model_type 'bert'"),
         ({"model_type": ["gpt2"]}, "model_type ['gpt2']"),
         ({"n_layer": 0}, "n_layer must be a positive whole number, not 0"),
         ({"n_layer": "12"}, "n_layer must be a positive whole number, not '12'"),

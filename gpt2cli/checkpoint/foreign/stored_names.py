@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gpt2cli.checkpoint.architectures import SHELLS, WRAPPERS, Architecture
+from gpt2cli.checkpoint.architecture import Architecture
+from gpt2cli.checkpoint.architectures import SHELLS, WRAPPERS
 
 LISTED = 4
 

@@ -1,0 +1,152 @@
+"""Fields of a model's config that families describe in their own ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpt2cli.checkpoint.roles import ATTENTION, MLP
+from gpt2cli.errors import CheckpointError
+
+Values = Mapping[str, Any]
+SCALINGS = ("default", "linear", "llama3")
+# Far more layers than any model has.
+MAX_REPEATS = 10_000
+ALTERNATING = [[["global", "local"], 12]]
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """How queries and keys are rotated by their positions (Su et al., "RoFormer", 2021).
+
+    `fraction` is the part of each head that is rotated, and `base` the base of the wavelengths. The scaling
+    is `default` for none, `linear`, which divides positions by `factor`, or `llama3`, which stretches long
+    wavelengths alone.
+    """
+
+    fraction: float = 1.0
+    base: float = 10_000.0
+    scaling: str = "default"
+    factor: float = 1.0
+    low_frequency_factor: float = 1.0
+    high_frequency_factor: float = 4.0
+    original_context: int = 8192
+
+
+def gpt1_fields(values: Values) -> dict[str, Any]:
+    # Its "gelu" is the approximation by tanh.
+    names = {"gelu": "gelu_new"}
+    activation = values.get("afn", "gelu")
+    return {"activation_function": names.get(activation, activation), "n_inner": None}
+
+
+def neo_fields(values: Values) -> dict[str, Any]:
+    layers = values.get("n_layer")
+    types = _attention_types(values)
+    if len(types) != layers:
+        raise CheckpointError(
+            f"config.json: attention_types has {len(types)} layers, but num_layers is {layers!r}."
+        )
+    window = {"window_size": values.get("window_size", 256)}
+    return {
+        "windows": layer_windows(window, layers, lambda number: types[number] == "local"),
+        "scale_attn_weights": False,
+    }
+
+
+def neox_fields(values: Values) -> dict[str, Any]:
+    return {
+        "rotary": rotary({"rotary_pct": 0.25, **values}, "rotary_pct", "rotary_emb_base"),
+        "parallel_residual": values.get("use_parallel_residual", True),
+        "unbiased": () if values.get("attention_bias", True) else tuple(sorted(ATTENTION)),
+    }
+
+
+def llama_fields(values: Values) -> dict[str, Any]:
+    biased = (ATTENTION if values.get("attention_bias") else frozenset()) | (
+        MLP if values.get("mlp_bias") else frozenset()
+    )
+    return {"rotary": rotary(values), "unbiased": tuple(sorted((ATTENTION | MLP) - biased))}
+
+
+def mistral_fields(values: Values) -> dict[str, Any]:
+    window = {"sliding_window": values.get("sliding_window", 4096)}
+    return {"rotary": rotary(values), "windows": layer_windows(window, values.get("n_layer"), lambda _: True)}
+
+
+def qwen_fields(values: Values) -> dict[str, Any]:
+    types: Mapping[int, str] = dict(enumerate(values.get("layer_types") or ()))
+    window = (
+        {"sliding_window": values.get("sliding_window", 4096)} if values.get("use_sliding_window") else {}
+    )
+    first = values.get("max_window_layers", 28)
+    return {
+        "rotary": rotary(values),
+        "windows": layer_windows(
+            window,
+            values.get("n_layer"),
+            lambda number: types[number] == "sliding_attention" if number in types else number >= first,
+        ),
+    }
+
+
+def rotary(
+    values: Values, fraction_key: str = "partial_rotary_factor", base_key: str = "rope_theta"
+) -> Rotary:
+    """Return the rotation that a config.json asks for, in the current keys or in older ones.
+
+    Raises:
+        CheckpointError: the scaling is unknown, or a value is not a number.
+    """
+    scaling = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if not isinstance(scaling, Mapping):
+        raise CheckpointError(f"config.json: rope_scaling must be an object, not {scaling!r}.")
+    merged = {**values, **scaling}
+    kind = merged.get("rope_type") or scaling.get("type") or "default"
+    if kind not in SCALINGS:
+        raise CheckpointError(
+            f"config.json: rotary scaling {kind!r} is not supported.", f"Supported are {', '.join(SCALINGS)}."
+        )
+    defaults = Rotary()
+    return Rotary(
+        _number(merged, ("partial_rotary_factor", fraction_key), defaults.fraction),
+        _number(merged, ("rope_theta", base_key), defaults.base),
+        kind,
+        _number(merged, ("factor",), defaults.factor),
+        _number(merged, ("low_freq_factor",), defaults.low_frequency_factor),
+        _number(merged, ("high_freq_factor",), defaults.high_frequency_factor),
+        int(_number(merged, ("original_max_position_embeddings", "n_positions"), defaults.original_context)),
+    )
+
+
+def layer_windows(values: Values, layers: object, is_local: Callable[[int], bool]) -> tuple[int | None, ...]:
+    """Return the attention window of each layer, None where it sees all, from a predicate of its number.
+
+    Raises:
+        CheckpointError: the window is not a positive whole number.
+    """
+    window = values.get("sliding_window", values.get("window_size"))
+    if window is None or type(layers) is not int:
+        return ()
+    if type(window) is not int or window < 1:
+        raise CheckpointError(f"config.json: the attention window must be a positive number, not {window!r}.")
+    return tuple(window if is_local(number) else None for number in range(layers))
+
+
+def _attention_types(values: Values) -> list[str]:
+    layers: Any = values.get("attention_layers")
+    if isinstance(layers, list):
+        return layers
+    groups: Any = values.get("attention_types") or ALTERNATING
+    try:
+        return [kind for kinds, count in groups for _ in range(min(count, MAX_REPEATS)) for kind in kinds]
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"config.json: attention_types cannot be {groups!r}.") from error
+
+
+def _number(values: Values, keys: tuple[str, ...], default: float) -> float:
+    value = next((values[key] for key in keys if values.get(key) is not None), default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise CheckpointError(f"config.json: {keys[0]} must be a positive number, not {value!r}.")
+    return float(value)
