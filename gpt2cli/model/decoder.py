@@ -1,7 +1,7 @@
-"""The GPT-2 forward pass, written once for every backend.
+"""The forward pass of the GPT family, written once for every family and every backend.
 
-Radford et al., "Language Models are Unsupervised Multitask Learners" (2019); the blocks are those of
-Vaswani et al., "Attention Is All You Need" (2017), with layer norm moved to the input of each sub-block.
+The blocks are those of Vaswani et al., "Attention Is All You Need" (2017). What a family changes of them are
+facts of its row in `checkpoint/architectures.py`, where its paper is named.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
-from gpt2cli.model.parts import Affine
-from gpt2cli.ops.operations import A, split_qkv
+from gpt2cli.model.parts import Affine, Layer
+from gpt2cli.ops.operations import A, split_heads, split_qkv
 
 
 def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, first: int = 0) -> A:
-    """Return the normalized output of the last block, (batch, time - first, width), for ids (batch, time).
+    """Return the output of the last block, normalized, (batch, time - first, width), for ids (batch, time).
 
     With a cache, the ids continue its positions and are added to it. The last block skips the outputs
     before position `first` of the ids; -1 computes only the last output.
@@ -22,17 +22,17 @@ def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, firs
     Raises:
         ValueError: the ids exceed the model's context or the cache's capacity.
     """
-    config, parts, ops = model.config, model.parts, model.ops
+    config, parts = model.config, model.parts
     start = cache.length if cache else 0
     end = start + ids.shape[1]
     if end > config.n_positions:
         raise ValueError(f"{end} positions do not fit the context of {config.n_positions}")
-    x = ops.embed(parts.token_embedding, parts.position_embedding, ids, start)
+    x = model.ops.embed(parts.token_embedding, parts.position_embedding, ids, start)
     for number in range(config.n_layer):
         x = _block(model, number, x, cache, first if number == config.n_layer - 1 else 0)
     if cache:
         cache.advance(ids.shape[1])
-    return _norm(model, parts.final_norm, x)
+    return _norm(model, parts.final_norm, x) if parts.final_norm else x
 
 
 def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
@@ -44,15 +44,54 @@ def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
 
 
 def _block(model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: int) -> A:
-    config, layer, ops = model.config, model.parts.layers[number], model.ops
-    qkv = _linear(model, layer.attention_qkv, _norm(model, layer.attention_norm, x))
+    config, layer, facts = model.config, model.parts.layers[number], model.config.architecture
+    normed = x if facts.norm_after else _norm(model, layer.attention_norm, x)
+    attended = _attend(model, number, normed, cache, first)
+    x = model.ops.tail(x, first)
+    if config.parallel_residual:
+        between = _linear(model, layer.attention_output, attended, residual=x)
+        return _mlp(model, layer, _norm(model, layer.mlp_norm, x), residual=between)
+    x = _linear(model, layer.attention_output, attended, residual=x)
+    if facts.norm_after:
+        x = _norm(model, layer.attention_norm, x)
+        return _norm(model, layer.mlp_norm, _mlp(model, layer, x, residual=x))
+    return _mlp(model, layer, _norm(model, layer.mlp_norm, x), residual=x)
+
+
+def _attend(model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: int) -> A:
+    config, ops = model.config, model.ops
+    queries, keys, values = _queries_keys_values(model, model.parts.layers[number], x)
+    if model.rotary:
+        start = cache.length if cache else 0
+        angles = model.rotary.between(start, start + x.shape[1])
+        queries, keys = ops.rotate(queries, keys, *angles)
     past = cache.layer(number, x.shape[1]) if cache else None
-    heads = split_qkv(qkv, config.n_head, config.n_head)
-    attended = ops.attention(*heads, _attention_scale(config, number), None, past, first)
-    x = _linear(model, layer.attention_output, attended, residual=ops.tail(x, first))
-    normed = _norm(model, layer.mlp_norm, x)
-    inner = _linear(model, layer.mlp_in, normed, activation=config.activation_function)
-    return _linear(model, layer.mlp_out, inner, residual=x)
+    scale, window = _attention_scale(config, number), config.windows[number] if config.windows else None
+    return ops.attention(queries, keys, values, scale, window, past, first)
+
+
+def _queries_keys_values(model: Model[A], layer: Layer[A], x: A) -> tuple[A, A, A]:
+    config = model.config
+    if layer.attention_qkv:
+        fused = _linear(model, layer.attention_qkv, x)
+        return split_qkv(fused, config.n_head, config.kv_heads, config.architecture.fused_by_head)
+    separate = (layer.attention_q, layer.attention_k, layer.attention_v)
+    queries, keys, values = (_linear(model, part, x) for part in separate if part)
+    return (
+        split_heads(queries, config.n_head),
+        split_heads(keys, config.kv_heads),
+        split_heads(values, config.kv_heads),
+    )
+
+
+def _mlp(model: Model[A], layer: Layer[A], x: A, residual: A) -> A:
+    activation = model.config.activation_function
+    if layer.mlp_gate:
+        gate = _linear(model, layer.mlp_gate, x, activation)
+        inner = _linear(model, layer.mlp_in, x, gate=gate)
+    else:
+        inner = _linear(model, layer.mlp_in, x, activation)
+    return _linear(model, layer.mlp_out, inner, residual=residual)
 
 
 def _attention_scale(config: ModelConfig, number: int) -> float:
@@ -61,10 +100,18 @@ def _attention_scale(config: ModelConfig, number: int) -> float:
 
 
 def _norm(model: Model[A], norm: Affine[A], x: A) -> A:
-    return model.ops.layer_norm(x, norm.weight, norm.bias, model.config.layer_norm_epsilon)
+    epsilon = model.config.layer_norm_epsilon
+    if model.config.architecture.norm == "rms":
+        return model.ops.rms_norm(x, norm.weight, epsilon)
+    return model.ops.layer_norm(x, norm.weight, norm.bias, epsilon)
 
 
 def _linear(
-    model: Model[A], projection: Affine[A], x: A, activation: str | None = None, residual: A | None = None
+    model: Model[A],
+    projection: Affine[A],
+    x: A,
+    activation: str | None = None,
+    residual: A | None = None,
+    gate: A | None = None,
 ) -> A:
-    return model.ops.linear(x, projection.weight, projection.bias, activation, residual)
+    return model.ops.linear(x, projection.weight, projection.bias, activation, residual, gate)

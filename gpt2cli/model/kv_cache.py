@@ -10,7 +10,7 @@ from gpt2cli.ops.operations import A, LayerCache, Ops
 
 
 class KVCache(Generic[A]):
-    """The keys and values of every layer, each (batch, heads, capacity, head width), and their length.
+    """The keys and values of every layer, each (batch, kv heads, capacity, head width), and their length.
 
     Raises:
         ValueError: the capacity exceeds the model's context.
@@ -19,7 +19,7 @@ class KVCache(Generic[A]):
     def __init__(self, config: ModelConfig, ops: Ops[A], batch: int, capacity: int) -> None:
         if capacity > config.n_positions:
             raise ValueError(f"capacity {capacity} exceeds the context of {config.n_positions}")
-        shape = (config.n_layer, 2, batch, config.n_head, capacity, config.head_width)
+        shape = (config.n_layer, 2, batch, config.kv_heads, capacity, config.head_width)
         held: Any = ops.empty(shape)
         self._config = config
         self._ops = ops

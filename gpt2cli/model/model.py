@@ -14,19 +14,30 @@ from gpt2cli.ops.operations import A, Ops
 
 if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
+    from gpt2cli.model.rotary import RotaryTable
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model(Generic[A]):
-    """Everything a forward pass needs: the weights by canonical name, and the same weights as `parts`."""
+    """Everything a forward pass needs: the weights by canonical name, and the same weights as `parts`.
+
+    `rotary` is None where positions are learned.
+    """
 
     config: ModelConfig
     weights: Mapping[str, A]
     ops: Ops[A]
     parts: Parts[A] = field(init=False, repr=False, compare=False)
+    rotary: RotaryTable[A] | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", arrange(self.weights, self.config.n_layer))
+        if self.config.rotary:
+            # GPT-2 starts without it.
+            from gpt2cli.model.rotary import open_rotary_table
+
+            table = open_rotary_table(self.config.rotary, self.config.head_width, self.ops)
+            object.__setattr__(self, "rotary", table)
 
 
 def load_model(

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeAlias
 
 import numpy as np
 
+from gpt2cli.checkpoint.derived_fields import Rotary
 from gpt2cli.ops.operations import A, Ops, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -67,6 +68,22 @@ def _scaled_as_llama3(frequencies: Array, scaling: Llama3Scaling) -> Array:
     is_high = wavelengths < scaling.original_context / scaling.high
     scaled: Array = np.where(is_low, frequencies / factor, np.where(is_high, frequencies, smooth))
     return scaled
+
+
+def open_rotary_table(rotary: Rotary, head_width: int, ops: Ops[A]) -> RotaryTable[A]:
+    """Return the table for heads that are rotated as a config says."""
+    scaling: LinearScaling | Llama3Scaling | None = None
+    if rotary.scaling == "linear":
+        scaling = LinearScaling(rotary.factor)
+    elif rotary.scaling == "llama3":
+        scaling = Llama3Scaling(
+            rotary.factor,
+            rotary.low_frequency_factor,
+            rotary.high_frequency_factor,
+            rotary.original_context,
+        )
+    rotated = int(head_width * rotary.fraction)
+    return RotaryTable(ops, rotary_frequencies(rotated, rotary.base, scaling))
 
 
 class RotaryTable(Generic[A]):
