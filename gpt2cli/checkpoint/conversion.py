@@ -13,9 +13,9 @@ import numpy as np
 from gpt2cli.checkpoint import conversion_place as kept
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion_place import ConversionPlace
+from gpt2cli.checkpoint.formats.safetensors import read_safetensors, write_safetensors
+from gpt2cli.checkpoint.formats.safetensors_header import read_metadata
 from gpt2cli.checkpoint.roles import HEAD, TOKEN_EMBEDDING, is_layer_matrix
-from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
-from gpt2cli.checkpoint.safetensors_header import read_metadata
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import CheckpointError

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.formats.safetensors import Arrays, write_safetensors
 from gpt2cli.checkpoint.roles import is_layer_matrix
-from gpt2cli.checkpoint.safetensors import Arrays, write_safetensors
 from gpt2cli.checkpoint.whole_file import whole_file
 
 WEIGHTS_FILE = "model.safetensors"

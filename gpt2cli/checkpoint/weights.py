@@ -12,8 +12,8 @@ import numpy as np
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.foreign.misfit import find_misfit
 from gpt2cli.checkpoint.foreign.stored_names import SortedNames, StoredNames, few
+from gpt2cli.checkpoint.formats.safetensors import read_safetensors
 from gpt2cli.checkpoint.roles import HEAD, LAYER_ROLES, LAYERS, POSITION_EMBEDDING, TABLES, TOKEN_EMBEDDING
-from gpt2cli.checkpoint.safetensors import read_safetensors
 from gpt2cli.ops.operations import StoredTensor
 from gpt2cli.ops.torch_extra import torch_needed_by
 
@@ -95,7 +95,7 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
         return read_safetensors(path)
     # Only this old format needs PyTorch, which is slow to import.
     with torch_needed_by(str(path)):
-        from gpt2cli.checkpoint.pickle_file import read_pickle
+        from gpt2cli.checkpoint.formats.pickle_file import read_pickle
 
     return read_pickle(path)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpt2cli.checkpoint.conversion_place import MODEL, SUFFIX, TYPE, ConversionPlace
-from gpt2cli.checkpoint.safetensors_header import read_metadata
+from gpt2cli.checkpoint.formats.safetensors_header import read_metadata
 from gpt2cli.errors import CheckpointError, HubError
 from gpt2cli.hub.cache import assets_folder, entries
 from gpt2cli.hub.checkpoint_files import WEIGHTS

@@ -70,7 +70,7 @@ def _problem(path: Path) -> str:
 
 
 def _malformation(path: Path) -> str:
-    from gpt2cli.checkpoint.safetensors import read_safetensors
+    from gpt2cli.checkpoint.formats.safetensors import read_safetensors
 
     try:
         if path.suffix == ".safetensors":

@@ -13,7 +13,7 @@ from gpt2cli.hub.reporter import Reporter
 
 if TYPE_CHECKING:
     from gpt2cli.checkpoint.config import ModelConfig
-    from gpt2cli.checkpoint.safetensors import Arrays
+    from gpt2cli.checkpoint.formats.safetensors import Arrays
     from gpt2cli.ops.operations import StoredTensor
     from gpt2cli.text.tokenizer import Tokenizer
 

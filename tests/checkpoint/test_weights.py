@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gpt2cli.checkpoint import safetensors as tensor_file
 from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.safetensors import MAPPED_FROM_BYTES, read_safetensors
+from gpt2cli.checkpoint.formats import safetensors as tensor_file
+from gpt2cli.checkpoint.formats.safetensors import MAPPED_FROM_BYTES, read_safetensors
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.operations import StoredTensor

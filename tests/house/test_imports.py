@@ -27,7 +27,7 @@ HEAVY = {"torch", "transformers", "numpy", "tokenizers", "huggingface_hub"}
 USES_TORCH = {
     f"gpt2cli.{name}"
     for name in (
-        "checkpoint.pickle_file",
+        "checkpoint.formats.pickle_file",
         "ops.torch_ops",
         "benchmark.peers.transformers_worker",
         *(f"training.step.{module}" for module in ("data_parallel", "lora", "optimizers", "trainer")),

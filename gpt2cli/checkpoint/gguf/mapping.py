@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt2cli.checkpoint.formats.safetensors import OpenFile, map_tensor
 from gpt2cli.checkpoint.gguf.families import is_transposed
 from gpt2cli.checkpoint.gguf.header import TensorEntry, damaged_gguf
 from gpt2cli.checkpoint.gguf.quantized import QuantizedTensor
-from gpt2cli.checkpoint.safetensors import OpenFile, map_tensor
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.operations import StoredTensor
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt2cli.checkpoint.safetensors import read_safetensors, write_safetensors
+from gpt2cli.checkpoint.formats.safetensors import read_safetensors, write_safetensors
 from gpt2cli.errors import CheckpointError
 from gpt2cli.training.step.trainer import Trainer
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.safetensors import write_safetensors
+from gpt2cli.checkpoint.formats.safetensors import write_safetensors
 from gpt2cli.checkpoint.saving import save_description, save_model, save_weights
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.checkpoint.whole_file import whole_file

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpt2cli.checkpoint.safetensors_header import LENGTH_BYTES, METADATA, damaged, read_header
+from gpt2cli.checkpoint.formats.safetensors_header import LENGTH_BYTES, METADATA, damaged, read_header
 from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.ops.operations import StoredTensor
 
