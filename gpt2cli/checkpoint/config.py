@@ -110,7 +110,7 @@ class ModelConfig:
         """Build a config from the keys of config.json that matter, ignoring the others.
 
         Raises:
-            CheckpointError: the model is not a GPT-2, or a value is invalid.
+            CheckpointError: the model is of another architecture, or a value is invalid.
         """
         facts = _architecture(values.get("model_type", GPT2.model_type))
         stored = {name: values[key] for name, key in _config_keys(facts).items() if key in values}
@@ -137,7 +137,7 @@ class ModelConfig:
         """Read a config.json file.
 
         Raises:
-            CheckpointError: the file is missing, is not a JSON object, or does not describe a GPT-2.
+            CheckpointError: the file is missing, is not a JSON object, or describes another architecture.
         """
         return cls.from_dict(read_json_object(path))
 
@@ -195,9 +195,10 @@ def _config_keys(facts: Architecture) -> dict[str, str]:
 def _architecture(model_type: object) -> Architecture:
     architecture = find_architecture(model_type)
     if architecture is None:
+        known = [f"{family.title} ({family.model_type})" for family in ARCHITECTURES]
         raise CheckpointError(
             f"config.json has model_type {model_type!r}, which is not supported.",
-            f"Supported are {', '.join(known.model_type for known in ARCHITECTURES)}.",
+            f"Supported are {', '.join(known[:-1])} and {known[-1]}.",
         )
     return architecture
 

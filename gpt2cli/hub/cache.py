@@ -126,9 +126,9 @@ def matches_hash(path: Path, expected: str) -> bool:
     return digest.hexdigest() == expected
 
 
-def gpt2_folders() -> list[Path]:
-    """Return the cache folders that contain a GPT-2, or part of one."""
-    return [folder for folder in entries(cache_folder, f"{PREFIX}*") if _holds_gpt2(folder)]
+def model_folders() -> list[Path]:
+    """Return the cache folders that contain a supported model, or part of one."""
+    return [folder for folder in entries(cache_folder, f"{PREFIX}*") if _holds_model(folder)]
 
 
 def entries(folder: Callable[[], Path], pattern: str) -> list[Path]:
@@ -162,12 +162,12 @@ def _folder(name: str) -> Path:
         raise HubError(f"{path}: there is no home folder.", "Set HF_HOME to a folder.") from None
 
 
-def _holds_gpt2(folder: Path) -> bool:
-    return known_model(repo_of(folder)) is not None or any(map(_is_gpt2, snapshots(folder)))
+def _holds_model(folder: Path) -> bool:
+    return known_model(repo_of(folder)) is not None or any(map(_is_supported, snapshots(folder)))
 
 
-def _is_gpt2(folder: Path) -> bool:
-    """Return whether a folder has the config of a GPT-2, or of an adapter of one."""
+def _is_supported(folder: Path) -> bool:
+    """Return whether a folder has the config of a supported model, or of an adapter of one."""
     if find_architecture(_read_value(folder / "config.json", "model_type")):
         return True
     base = _read_value(folder / "adapter_config.json", "base_model_name_or_path")

@@ -1,27 +1,59 @@
-"""The models known by a short name."""
+"""The models known by a short name, and those that no one can download."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
+
+MIT, APACHE = "MIT", "Apache-2.0"
 
 
 class KnownModel(NamedTuple):
-    """A model on the Hub that users can ask for by a short name."""
+    """A model on the Hub that users can ask for by a short name.
+
+    `shares_merges` means that the bundled tokenizer, OpenAI's of GPT-2, is the model's.
+    """
 
     name: str
     repo: str
-    aliases: tuple[str, ...]
-    download_bytes: int
+    license: str
+    aliases: tuple[str, ...] = ()
+    shares_merges: bool = False
+
+
+def _series(repo: str, terms: str, *sizes: str) -> Iterator[KnownModel]:
+    """Yield the sizes of a model, whose repositories end in them; the names are these, in lower case."""
+    for size in sizes:
+        name = f"{repo}-{size}"
+        yield KnownModel(name.partition("/")[2].lower(), name, terms)
 
 
 KNOWN_MODELS = (
-    KnownModel("gpt2", "openai-community/gpt2", ("124M", "117M", "small", "gpt2-small"), 548_105_171),
-    KnownModel("gpt2-medium", "openai-community/gpt2-medium", ("355M", "345M", "medium"), 1_519_984_962),
-    KnownModel("gpt2-large", "openai-community/gpt2-large", ("774M", "762M", "large"), 3_247_159_078),
-    KnownModel("gpt2-xl", "openai-community/gpt2-xl", ("1558M", "1.5B", "1542M", "xl"), 6_431_829_964),
-    KnownModel("distilgpt2", "distilbert/distilgpt2", ("82M", "distil"), 352_824_413),
+    KnownModel("gpt2", "openai-community/gpt2", MIT, ("124M", "117M", "small", "gpt2-small", "gpt-2"), True),
+    KnownModel("gpt2-medium", "openai-community/gpt2-medium", MIT, ("355M", "345M", "medium"), True),
+    KnownModel("gpt2-large", "openai-community/gpt2-large", MIT, ("774M", "762M", "large"), True),
+    KnownModel("gpt2-xl", "openai-community/gpt2-xl", MIT, ("1558M", "1.5B", "1542M", "xl"), True),
+    KnownModel("distilgpt2", "distilbert/distilgpt2", APACHE, ("82M", "distil"), True),
+    KnownModel("openai-gpt", "openai-community/openai-gpt", MIT, ("gpt1", "gpt-1", "gpt")),
+    *_series("EleutherAI/gpt-neo", MIT, "125m", "1.3B", "2.7B"),
+    KnownModel("gpt-neox-20b", "EleutherAI/gpt-neox-20b", APACHE),
+    *_series("EleutherAI/pythia", APACHE, "14m", "31m", "70m", "160m", "410m"),
+    *_series("EleutherAI/pythia", APACHE, "1b", "1.4b", "2.8b", "6.9b", "12b"),
+    *_series("cerebras/Cerebras-GPT", APACHE, "111M", "256M", "590M", "1.3B", "2.7B", "6.7B", "13B"),
+    *_series("microsoft/DialoGPT", MIT, "small", "medium", "large"),
+    *_series("HuggingFaceTB/SmolLM2", APACHE, "135M", "360M", "1.7B"),
+    KnownModel("tinyllama", "TinyLlama/TinyLlama_v1.1", APACHE),
 )
 BUNDLED_MODEL = "stories"
+# One small model of each family, for hints.
+EXAMPLES = (BUNDLED_MODEL, "gpt2", "openai-gpt", "gpt-neo-125m", "pythia-160m", "smollm2-135m")
+# What OpenAI serves and does not publish. Its gpt-oss is open.
+CLOSED = re.compile(
+    r"(openai/)?(gpt-?[3-9][^/]*|(chat|instruct)gpt[^/]*|"
+    r"((text|code)-)?(davinci|curie|babbage|ada|cushman)(-[^/]*)?|o[1-9](-(mini|pro|preview)[^/]*)?)",
+    re.IGNORECASE,
+)
 
 
 def known_model(name: str) -> KnownModel | None:
@@ -32,3 +64,14 @@ def known_model(name: str) -> KnownModel | None:
         if wanted in {candidate.lower() for candidate in names}:
             return model
     return None
+
+
+def shares_merges(name: str) -> bool:
+    """Return whether the bundled tokenizer is that of the model with this name."""
+    known = known_model(name)
+    return known is not None and known.shares_merges
+
+
+def is_closed(name: str) -> bool:
+    """Return whether a name means a model whose weights are not published."""
+    return CLOSED.fullmatch(name) is not None

@@ -55,7 +55,7 @@ def list_models() -> list[ListedModel]:
 
 
 def cached_models() -> list[CachedModel]:
-    """Return the GPT-2 models that are complete in the Hugging Face cache, sorted by name."""
+    """Return the models that are complete in the Hugging Face cache, sorted by name."""
     models = [
         CachedModel(
             name=_cached_name(folder, snapshot.name),
@@ -64,7 +64,7 @@ def cached_models() -> list[CachedModel]:
             path=snapshot,
             size=hub_cache.folder_size(snapshot),
         )
-        for folder in hub_cache.gpt2_folders()
+        for folder in hub_cache.model_folders()
         for snapshot in hub_cache.snapshots(folder)
         if _is_whole(hub_cache.repo_of(folder), snapshot)
     ]

@@ -25,8 +25,6 @@ PARTS = {
     "head": ("head",),
 }
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
-LICENSES = {"distilgpt2": "Apache-2.0"}
-OPENAI_LICENSE = "MIT"
 
 
 @dataclass(frozen=True)
@@ -88,9 +86,7 @@ def count_parameters(config: ModelConfig) -> dict[str, int]:
 
 def license_of(files: ModelFiles) -> str | None:
     known = known_model(files.name)
-    if known:
-        return LICENSES.get(known.name, OPENAI_LICENSE)
-    return _front_matter_license(files.folder / "README.md")
+    return known.license if known else _front_matter_license(files.folder / "README.md")
 
 
 def _front_matter_license(card: Path) -> str | None:

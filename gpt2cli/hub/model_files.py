@@ -31,7 +31,7 @@ from gpt2cli.hub.checkpoint_files import (
     tokenizer_in,
     unreadable_file,
 )
-from gpt2cli.hub.known_models import BUNDLED_MODEL, known_model
+from gpt2cli.hub.known_models import BUNDLED_MODEL, shares_merges
 from gpt2cli.hub.model_source import ModelSource, model_source
 from gpt2cli.hub.reporter import Reporter
 
@@ -178,7 +178,7 @@ def files_in_snapshot(name: str, snapshot: Path) -> ModelFiles | None:
     """Return the files of a model in a snapshot, or None if some are missing."""
     files = files_in(snapshot)
     # The bundled merges are OpenAI's. Other models of the same size may have another vocabulary.
-    if files.missing or not (files.tokenizer or known_model(name)):
+    if files.missing or not (files.tokenizer or shares_merges(name)):
         return None
     return _model_files(name, snapshot.name, files)
 
@@ -254,7 +254,7 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
     hub_client.require_space(listing, [config, *others], force)
     with reporter.fetching(source.spelling) as progress:
         hub_client.fetch_files(listing, [config], force, progress)
-        # Check the config before downloading the weights of what may not be a GPT-2.
+        # Check the config before downloading the weights of a model that may be of another architecture.
         if config == ADAPTER_CONFIG:
             from gpt2cli.checkpoint.foreign.adapter import read_adapter_settings
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gpt2cli.errors import HubError
 from gpt2cli.hub.checkpoint_files import GGUF
-from gpt2cli.hub.known_models import BUNDLED_MODEL, KNOWN_MODELS, known_model
+from gpt2cli.hub.known_models import BUNDLED_MODEL, EXAMPLES, KNOWN_MODELS, is_closed, known_model
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "data" / BUNDLED_MODEL
 DEFAULT_REVISION = "main"
@@ -33,7 +33,7 @@ def model_source(name: str) -> ModelSource:
     """Return the place that a name means; a known name takes precedence over a folder of the same name.
 
     Raises:
-        HubError: the name is not a known name, a repository or a path.
+        HubError: the name is not a known name, a repository or a path, or the model is closed.
     """
     if name.lower() == BUNDLED_MODEL:
         return ModelSource(BUNDLED_MODEL, path=BUNDLED_FOLDER)
@@ -46,6 +46,11 @@ def model_source(name: str) -> ModelSource:
     path = _path(name)
     if name and path.exists():
         return ModelSource(name, path=path)
+    if is_closed(base):
+        raise HubError(
+            f"{name} is closed: OpenAI has not published its weights.",
+            f"Open models are {', '.join(EXAMPLES[:-1])} and {EXAMPLES[-1]}.",
+        )
     if REPOSITORY.fullmatch(base) and ".." not in name and not _looks_like_path(name):
         return ModelSource(base, repos=(base,), revision=revision)
     raise _unknown(name)
@@ -74,5 +79,5 @@ def _unknown(name: str) -> HubError:
     known = [*(model.name for model in KNOWN_MODELS), BUNDLED_MODEL]
     aliases = [alias for model in KNOWN_MODELS for alias in model.aliases]
     close = get_close_matches(name, known, n=1) or get_close_matches(name, aliases, n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"Use {', '.join(known)}, OWNER/NAME or a path."
+    hint = f"Did you mean {close[0]}?" if close else f"Use {', '.join(EXAMPLES)}, OWNER/NAME or a path."
     return HubError(f"There is no model named {name!r}.", hint)

@@ -12,7 +12,7 @@ from gpt2cli.hub.cache import (
     blob_of,
     cache_folder,
     folder_size,
-    gpt2_folders,
+    model_folders,
     read_refs,
     repo_folder,
     snapshots,
@@ -64,12 +64,12 @@ def conversion_removals(folder: Path) -> list[Removal]:
 
 
 def plan_prune() -> list[Removal]:
-    """Return the removals of what no revision of a GPT-2 needs.
+    """Return the removals of what no revision of a model needs.
 
     These are leftovers of downloads, unused blobs, snapshots without a ref, and converted weights, which can
     be made again. A repository that is being downloaded is left alone.
     """
-    unneeded = [removal for folder in gpt2_folders() for removal in _unneeded(folder)]
+    unneeded = [removal for folder in model_folders() for removal in _unneeded(folder)]
     return unneeded + [Removal(path, _size(path)) for path in all_kept_files()]
 
 

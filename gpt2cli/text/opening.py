@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt2cli.hub.known_models import known_model
+from gpt2cli.hub.known_models import shares_merges
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.hub.reporter import Reporter
 from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
@@ -15,8 +15,7 @@ def open_tokenizer(name: str | None, *, offline: bool = False, reporter: Reporte
         HubError: the model does not exist or cannot be fetched.
         CheckpointError: its files are damaged or have another architecture.
     """
-    # All known models share GPT-2's tokenizer, which is bundled.
-    if name is None or known_model(name.partition("@")[0]):
+    if name is None or shares_merges(name.partition("@")[0]):
         return bundled_tokenizer()
     files = fetch_model(name, offline=offline, reporter=reporter)
     return load_tokenizer(files, files.read_config())

@@ -13,7 +13,7 @@ from transformers import GPT2Config
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError
-from gpt2cli.hub.known_models import KNOWN_MODELS, known_model
+from gpt2cli.hub.known_models import KNOWN_MODELS, is_closed, known_model
 
 JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
 
@@ -162,3 +162,4 @@ def test_every_name_of_a_known_model_means_it_alone() -> None:
             assert known_model(name) is model
             assert known_model(name.upper()) is model
     assert known_model("gpt3") is None
+    assert not any(is_closed(name) for model in KNOWN_MODELS for name in (model.name, *model.aliases))

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkpoints import save_checkpoint, save_model_folder
+from checkpoints import save_checkpoint, save_model_folder, save_tokenizer
 from conftest import COMMAND, Gpt2
+from families import save_family
 from loopback_hub import LoopbackHub
 from tokenizers import Tokenizer
 
@@ -21,6 +22,8 @@ from gpt2cli.hub.model_files import find_model
 from gpt2cli.hub.verification import verify_model
 
 REPO = "acme/tiny"
+# "Hello world" in GPT-2's vocabulary.
+HELLO = b"15496 995\n"
 NEEDED = ["config.json", "tokenizer.json", "model.safetensors"]
 # Fetched where they are listed.
 COMPANIONS = [
@@ -249,6 +252,41 @@ def test_an_alias_means_the_repository_and_both_of_its_cache_folders(
         found = find_model(name)
         assert found is not None
         assert found.config.parent == cache / "models--gpt2" / "snapshots" / folder.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "repo", "family", "terms"),
+    [
+        ("openai-gpt", "openai-community/openai-gpt", "gpt1", "MIT"),
+        ("gpt-neo-125m", "EleutherAI/gpt-neo-125m", "gpt-neo", "MIT"),
+        ("pythia-14m", "EleutherAI/pythia-14m", "gpt-neox", "Apache-2.0"),
+        ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M", "llama", "Apache-2.0"),
+    ],
+)
+def test_a_model_of_another_family_has_its_own_tokenizer(
+    gpt2: Gpt2,
+    hub: LoopbackHub,
+    environment: dict[str, str],
+    tmp_path: Path,
+    name: str,
+    repo: str,
+    family: str,
+    terms: str,
+) -> None:
+    save_family(tmp_path / "served", family, vocab_size=320)
+    save_tokenizer(tmp_path / "served", 320)
+    hub.add(repo, tmp_path / "served")
+    folder = snapshot(environment, hub, repo)
+    assert gpt2("download", name).stdout == os.fsencode(folder) + b"\n"
+    listed = [json.loads(line) for line in gpt2("models", "list", "--json").stdout.splitlines()]
+    assert (name, str(folder)) in {(model["name"], model["path"]) for model in listed}
+    assert json.loads(gpt2("models", "show", name, "--json").stdout)["license"] == terms
+    own = gpt2("tokenize", "-m", folder, "--text", "Hello world")
+    assert not own.returncode
+    assert gpt2("tokenize", "-m", name, "--text", "Hello world").stdout == own.stdout != HELLO
+    generated = gpt2("generate", "Hello", "-m", name, "--offline", "-n", "3", "--temperature", "0")
+    assert (generated.returncode, generated.stderr) == (0, b"")
 
 
 @pytest.mark.slow

@@ -112,8 +112,8 @@ def test_log_probabilities_are_there_if_asked_for(model: gpt2cli.LanguageModel) 
 def test_errors_name_parameters_and_come_before_any_work(model: gpt2cli.LanguageModel) -> None:
     with pytest.raises(gpt2cli.UsageError, match=r"`top_p` must be above 0 and at most 1 \(off\), not 2"):
         model.stream(PROMPT, top_p=2)
-    with pytest.raises(gpt2cli.Error, match="There is no model named 'gpt5'"):
-        gpt2cli.load("gpt5")
+    with pytest.raises(gpt2cli.Error, match="There is no model named 'poem'"):
+        gpt2cli.load("poem")
     with pytest.raises(TypeError, match="temprature"):
         model.generate(PROMPT, temprature=1)  # type: ignore[call-arg]
 

@@ -17,6 +17,8 @@ from filelock import FileLock
 from huggingface_hub import scan_cache_dir, try_to_load_from_cache
 from loopback_hub import LoopbackHub
 
+from gpt2cli.checkpoint.architecture import Architecture
+from gpt2cli.checkpoint.architectures import ARCHITECTURES
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, HubError, UsageError
 from gpt2cli.hub.cache import cache_folder
@@ -175,6 +177,8 @@ def test_the_bundled_merges_serve_for_known_models_alone(cache: Path) -> None:
     files = find_model("355M")
     assert files is not None
     assert (files.name, files.tokenizer) == ("gpt2-medium", ())
+    (cache / "models--openai-community--gpt2-medium").rename(cache / "models--EleutherAI--gpt-neo-125m")
+    assert find_model("gpt-neo-125m") is None
 
 
 @pytest.mark.parametrize(
@@ -184,11 +188,13 @@ def test_the_bundled_merges_serve_for_known_models_alone(cache: Path) -> None:
         ("gpt2-larg", "Did you mean gpt2-large?"),
         ("storis", "Did you mean stories?"),
         ("355", "Did you mean 355M?"),
+        ("pythia-160", "Did you mean pythia-160m?"),
+        ("llama", "Did you mean tinyllama?"),
         (
-            "llama",
-            "Use gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, stories, OWNER/NAME or a path.",
+            "bert",
+            "Use stories, gpt2, openai-gpt, gpt-neo-125m, pythia-160m, smollm2-135m, OWNER/NAME or a path.",
         ),
-        ("", "Use gpt2, "),
+        ("", "Use stories, "),
         ("./nowhere", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."),
         ("a/b/c", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."),
         ("acme/tiny@../../x", "Use a folder"),
@@ -199,6 +205,35 @@ def test_a_name_that_means_nothing_has_a_hint(name: str, hint: str) -> None:
     with pytest.raises(HubError) as raised:
         find_model(name)
     assert raised.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gpt-3", "GPT3", "gpt-3.5-turbo", "gpt-4", "gpt-4o-mini", "gpt-4.1", "gpt-5", "openai/gpt-4"),
+        *("chatgpt", "chatgpt-4o-latest", "text-davinci-003", "davinci-002", "babbage", "o1", "o3-mini"),
+    ],
+)
+def test_a_closed_model_names_open_ones(name: str) -> None:
+    with pytest.raises(HubError) as raised:
+        find_model(name)
+    assert str(raised.value) == (
+        f"{name} is closed: OpenAI has not published its weights. "
+        "Open models are stories, gpt2, openai-gpt, gpt-neo-125m, pythia-160m and smollm2-135m."
+    )
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-oss-20b", "acme/gpt-4", "nomic-ai/gpt4all-j", "openai/clip"])
+def test_an_open_model_of_a_similar_name_is_looked_for(cache: Path, name: str) -> None:
+    assert find_model(name) is None
+
+
+def test_a_folder_may_have_the_name_of_a_closed_model(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(checkpoint, tmp_path / "gpt-4")
+    monkeypatch.chdir(tmp_path)
+    assert find_model("gpt-4") is not None
 
 
 def test_a_folder_and_a_file_in_it_are_models(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,19 +351,21 @@ def test_a_refusal_says_what_to_do(checkpoint: Path, environment: dict[str, str]
         assert line.startswith(refusal[-1].replace("{}", repo))
 
 
-def test_what_is_no_gpt2_is_not_fetched(
+def test_what_cannot_run_is_not_fetched(
     checkpoint: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    llama, weightless, mute = (tmp_path / name for name in ("llama", "weightless", "mute"))
-    for folder, lost in ((llama, None), (weightless, "model.safetensors"), (mute, "tokenizer.json")):
+    bert, weightless, mute = (tmp_path / name for name in ("bert", "weightless", "mute"))
+    for folder, lost in ((bert, None), (weightless, "model.safetensors"), (mute, "tokenizer.json")):
         shutil.copytree(checkpoint, folder, ignore=lambda _, names, lost=lost: {lost} & set(names))
-    (llama / "config.json").write_text('{"model_type": "llama"}')
+    (bert / "config.json").write_text('{"model_type": "bert"}')
     with LoopbackHub() as hub:
-        for folder in (llama, weightless, mute):
+        for folder in (bert, weightless, mute):
             hub.add(f"acme/{folder.name}", folder)
-        lines = fetch_errors(["acme/llama", "acme/weightless", "acme/mute"], hub, environment)
+        lines = fetch_errors(["acme/bert", "acme/weightless", "acme/mute"], hub, environment)
     assert lines == [
-        "config.json has model_type 'llama'. Only the GPT-2 architecture is supported.",
+        "config.json has model_type 'bert', which is not supported. Supported are GPT-2 (gpt2), GPT-1 "
+        "(openai-gpt), GPT-Neo (gpt_neo), GPT-NeoX (gpt_neox), LLaMA (llama), Mistral (mistral) and Qwen2 "
+        "(qwen2).",
         "acme/weightless is not a complete model: it lacks model.safetensors or pytorch_model.bin.",
         "acme/mute is not a complete model: it lacks tokenizer.json or vocab.json.",
     ]
@@ -356,11 +393,7 @@ def test_every_listed_name_finds_its_model(cache: Path) -> None:
     folder = cache / "models--acme--tiny"
     (folder / "refs" / "v1").write_text(named)
     shutil.copytree(folder, cache / "models--distilbert--distilgpt2", symlinks=True)
-    llama = cache / "models--acme--llama"
-    shutil.copytree(folder, llama, symlinks=True)
-    for config in llama.glob("snapshots/*/config.json"):
-        config.unlink()
-        config.write_text('{"model_type": "llama"}')
+    _copied_as(folder, "bert")
     models = cached_models()
     assert [model.name for model in models] == [
         REPO,
@@ -373,6 +406,20 @@ def test_every_listed_name_finds_its_model(cache: Path) -> None:
         assert files is not None
         assert files.config.parent == model.path
         assert model.size == sum(path.stat().st_size for path in model.path.iterdir())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda row: row.model_type)
+def test_models_of_every_family_are_listed(cache: Path, architecture: Architecture) -> None:
+    _copied_as(cache / "models--acme--tiny", architecture.model_type)
+    assert f"acme/{architecture.model_type}" in {model.name for model in cached_models()}
+
+
+def _copied_as(folder: Path, model_type: str) -> None:
+    copy = folder.with_name(f"models--acme--{model_type}")
+    shutil.copytree(folder, copy, symlinks=True)
+    for config in copy.glob("snapshots/*/config.json"):
+        config.unlink()
+        config.write_text(json.dumps({"model_type": model_type}))
 
 
 def change(path: Path, edit: Callable[[bytes], bytes]) -> None:
