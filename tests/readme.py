@@ -1,5 +1,7 @@
 """The examples in README and docs: run, compared, and rewritten by `python tests/readme.py`.
 
+So are the tree of modules in docs/architecture.md and the table of families in docs/models.md.
+
 The examples of a document run in order in an empty folder, which they share. A fenced block says what it is:
 
 - `console`: commands after `$ ` and what they print; `console error` commands that fail, with stderr.
@@ -20,12 +22,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gpt2cli.checkpoint.architectures import ARCHITECTURES
+from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.traits import architecture_traits
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 DOCUMENTS = (README, *sorted(DOCS.glob("*.md")))
 BLOCK = re.compile(r"^```(?P<language>\w+) ?(?P<mark>\S*)\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL)
 TREE = re.compile(r"(?<=^```\n)gpt2cli/\n.*?(?=^```$)", re.MULTILINE | re.DOTALL)
+TRAITS = re.compile(r"^\| family \|.*?(?=^$)", re.MULTILINE | re.DOTALL)
 PROMPT = "$ "
 FUNCTIONS = 'gpt2() { "$PYTHON" -m gpt2cli "$@"; }; python() { "$PYTHON" "$@"; }; '
 # Reads blocks as a JSON list and writes what each prints as another.
@@ -84,6 +91,20 @@ def pictures(folder: Path) -> Iterator[tuple[Path, Path]]:
 def tree() -> str:
     """Return the listing of the package's modules in docs/architecture.md, folder by folder."""
     return "gpt2cli/\n" + "".join(_listing(ROOT / "gpt2cli", "    "))
+
+
+def traits() -> str:
+    """Return the table of what each family changes in docs/models.md, from the rows of the families."""
+    rows = []
+    for architecture in ARCHITECTURES:
+        found = architecture_traits(ModelConfig.from_dict({"model_type": architecture.model_type}))
+        family, paper = found.pop("family"), found.pop("paper")
+        rows.append({"family": family, "model_type": f"`{architecture.model_type}`", **found, "paper": paper})
+    header = [name.replace("_", " ") if name != "model_type" else "`model_type`" for name in rows[0]]
+    lines = [header, ["---"] * len(header), *(list(row.values()) for row in rows)]
+    return "".join(
+        f"| {' | '.join(line)} |\n".replace("| --- ", "|---").replace("--- |", "---|") for line in lines
+    )
 
 
 def _listing(folder: Path, indent: str) -> Iterator[str]:
@@ -164,7 +185,8 @@ def _environment() -> dict[str, str]:
 def _rewrite(document: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        document.write_text(TREE.sub(tree(), regenerated(document.read_text(), folder)))
+        text = TRAITS.sub(traits(), regenerated(document.read_text(), folder))
+        document.write_text(TREE.sub(tree(), text))
         for drawn, place in pictures(folder):
             shutil.copyfile(drawn, place)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.roles import role_of
+from gpt2cli.checkpoint.traits import architecture_traits
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_files import ModelFiles
@@ -43,6 +44,7 @@ class ModelFacts:
         config = self.config
         return {
             "model": self.files.name,
+            "architecture": architecture_traits(config),
             "layers": config.n_layer,
             "heads": config.n_head,
             "width": config.n_embd,

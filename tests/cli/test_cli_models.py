@@ -145,6 +145,18 @@ def test_a_model_is_described_the_same_in_a_table_and_in_json(gpt2: Gpt2, cache:
     folder = snapshot(cache, "openai-community/gpt2")
     assert facts == {
         "model": "gpt2",
+        "architecture": {
+            "family": "GPT-2",
+            "paper": 'Radford et al., "Language Models are Unsupervised Multitask Learners" (2019)',
+            "norm": "LayerNorm before each sub-block",
+            "positions": "learned",
+            "attention_pattern": "global",
+            "attention_heads": "multi-head",
+            "activation": "GELU by tanh",
+            "residual": "sequential",
+            "biases": "all matrices",
+            "head": "tied",
+        },
         "layers": 3,
         "heads": 4,
         "width": 24,
@@ -167,6 +179,7 @@ def test_a_model_is_described_the_same_in_a_table_and_in_json(gpt2: Gpt2, cache:
     assert (shown.returncode, shown.stderr) == (0, b"")
     rows = dict(line.split("\t") for line in shown.stdout.decode().splitlines())
     assert rows["layers"] == "3"
+    assert rows["architecture: attention heads"] == "multi-head"
     assert rows["parameters: token embedding"] == "7,680"
     assert rows["parameters: total"] == "30,552"
     assert rows["path"] == str(folder)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from readme import BLOCK, DOCS, DOCUMENTS, README, ROOT, TREE, pictures, regenerated, tree
+from readme import BLOCK, DOCS, DOCUMENTS, README, ROOT, TRAITS, TREE, pictures, regenerated, traits, tree
 
 PACKAGE = ROOT / "gpt2cli"
 NUMBER = re.compile(r"\d+\.\d+")
@@ -60,6 +60,10 @@ def test_the_landing_page_is_short() -> None:
 
 def test_the_tree_names_every_module_and_no_other() -> None:
     assert TREE.findall((DOCS / "architecture.md").read_text()) == [tree()], "run make readme"
+
+
+def test_the_table_of_families_says_what_their_rows_do() -> None:
+    assert TRAITS.findall((DOCS / "models.md").read_text()) == [traits()], "run make readme"
 
 
 def test_the_two_commands_do_all_the_set_up() -> None:
