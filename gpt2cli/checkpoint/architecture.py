@@ -17,8 +17,8 @@ class Architecture:
     """The facts that a family of decoders shares, in the words of its papers, and its files' layout.
 
     `norm_after` means that a norm follows the residual instead of opening the sub-block. `learned_positions`
-    are a table; other families rotate queries and keys. A gated MLP multiplies its inner layer by an
-    activated gate.
+    are a table, in which `position_offset` rows precede the first position; other families rotate queries and
+    keys. A gated MLP multiplies its inner layer by an activated gate.
 
     `weight_names` has the name of each role, with {layer} for the number of a layer; queries, keys and values
     are fused or separate as it says, and `fused_by_head` interleaves them head by head. Matrices lie as
@@ -28,8 +28,8 @@ class Architecture:
 
     `config_keys` has the key in config.json of each field of `ModelConfig`, `other_keys` other keys that
     transformers reads and their fields, and `old_keys` keys of older files, which count only where the
-    current one is missing. `defaults` has the fields' values where config.json is silent, and `derive`
-    returns fields that take more than a new name.
+    current one is missing. `defaults` has the fields' values where config.json is silent, `fixed` the only
+    values of keys that the decoder supports, and `derive` returns fields that take more than a new name.
     """
 
     title: str
@@ -43,10 +43,12 @@ class Architecture:
     other_keys: Mapping[str, str] = field(default_factory=dict)
     old_keys: Mapping[str, str] = field(default_factory=dict)
     defaults: Values = field(default_factory=dict)
+    fixed: Values = field(default_factory=dict)
     derive: Callable[[Values], dict[str, Any]] = lambda values: {}
     norm: Literal["layer", "rms"] = "layer"
     norm_after: bool = False
     learned_positions: bool = True
+    position_offset: int = 0
     out_in: bool = True
     fused_by_head: bool = False
     biased: frozenset[str] = frozenset()

@@ -113,6 +113,11 @@ class ModelConfig:
             CheckpointError: the model is of another architecture, or a value is invalid.
         """
         facts = _architecture(values.get("model_type", GPT2.model_type))
+        for key, value in facts.fixed.items():
+            if values.get(key, value) != value:
+                raise CheckpointError(
+                    f"config.json: {key} {values[key]!r} is not supported, only {value!r} is."
+                )
         stored = {name: values[key] for name, key in _config_keys(facts).items() if key in values}
         found = {
             **facts.defaults,

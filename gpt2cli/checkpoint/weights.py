@@ -65,7 +65,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     facts, width = config.architecture, config.n_embd
     shapes: dict[str, tuple[int, ...]] = {TOKEN_EMBEDDING: (config.vocab_size, width)}
     if facts.learned_positions:
-        shapes[POSITION_EMBEDDING] = (config.n_positions, width)
+        shapes[POSITION_EMBEDDING] = (facts.position_offset + config.n_positions, width)
     for layer in range(config.n_layer):
         for role in LAYER_ROLES:
             if role in facts.weight_names:

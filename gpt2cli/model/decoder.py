@@ -22,12 +22,12 @@ def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, firs
     Raises:
         ValueError: the ids exceed the model's context or the cache's capacity.
     """
-    config, parts = model.config, model.parts
+    config, parts, facts = model.config, model.parts, model.config.architecture
     start = cache.length if cache else 0
     end = start + ids.shape[1]
     if end > config.n_positions:
         raise ValueError(f"{end} positions do not fit the context of {config.n_positions}")
-    x = model.ops.embed(parts.token_embedding, parts.position_embedding, ids, start)
+    x = model.ops.embed(parts.token_embedding, parts.position_embedding, ids, start + facts.position_offset)
     for number in range(config.n_layer):
         x = _block(model, number, x, cache, first if number == config.n_layer - 1 else 0)
     if cache:

@@ -74,7 +74,8 @@ def _other_sizes(
         shape = stored[name].shape if name in stored else ()
         # The inner width follows from the width if config.json is silent.
         if len(shape) == 2 and (size != "n_inner" or shape[0] == config.n_embd):
-            named[size] = (shape[axis], expected)
+            before = config.architecture.position_offset if name == POSITION_EMBEDDING else 0
+            named[size] = (shape[axis] - before, expected)
     for size, (found, expected) in named.items():
         if found != expected:
             yield f"{size} is {expected} there and {found} in the weights"
