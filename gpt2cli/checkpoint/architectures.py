@@ -17,6 +17,15 @@ WRAPPERS = ("module", "base_model", "model", "pretrained_model", "_forward_modul
 SHELLS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
+# What most families call the fields of a config that GPT-2 names otherwise.
+USUAL_KEYS = {
+    "n_positions": "max_position_embeddings",
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+}
+
+
 def _blocks(prefix: str, **names: str) -> dict[str, str]:
     return {role: f"{prefix}.{{layer}}.{name}" for role, name in names.items()}
 
@@ -31,12 +40,7 @@ GPT2 = Architecture(
         "scale_attn_weights": "scale_attn_weights",
         "scale_attn_by_inverse_layer_idx": "scale_attn_by_inverse_layer_idx",
     },
-    other_keys={
-        "hidden_size": "n_embd",
-        "max_position_embeddings": "n_positions",
-        "num_attention_heads": "n_head",
-        "num_hidden_layers": "n_layer",
-    },
+    other_keys={key: field for field, key in USUAL_KEYS.items()},
     old_keys={"n_ctx": "n_positions"},
     prefix="transformer.",
     weight_names={
@@ -90,8 +94,7 @@ GPT_NEO = Architecture(
     model_class="GPTNeoForCausalLM",
     tokenizer_class="GPT2Tokenizer",
     config_keys={
-        "n_positions": "max_position_embeddings",
-        "n_embd": "hidden_size",
+        **USUAL_KEYS,
         "n_layer": "num_layers",
         "n_head": "num_heads",
         "n_inner": "intermediate_size",
@@ -101,21 +104,14 @@ GPT_NEO = Architecture(
     derive=derived_fields.neo_fields,
     prefix="transformer.",
     weight_names={
-        "token_embedding": "transformer.wte",
-        "position_embedding": "transformer.wpe",
+        **{role: name for role, name in GPT2.weight_names.items() if role != "attention_qkv"},
         **_blocks(
             "transformer.h",
-            attention_norm="ln_1",
             attention_q="attn.attention.q_proj",
             attention_k="attn.attention.k_proj",
             attention_v="attn.attention.v_proj",
             attention_output="attn.attention.out_proj",
-            mlp_norm="ln_2",
-            mlp_in="mlp.c_fc",
-            mlp_out="mlp.c_proj",
         ),
-        "final_norm": "transformer.ln_f",
-        "head": "lm_head",
     },
     biased=MLP | {"attention_output"},
     buffers=r"h\.\d+\.attn\.attention\.(bias|masked_bias)",
@@ -129,10 +125,7 @@ GPT_NEOX = Architecture(
     model_class="GPTNeoXForCausalLM",
     tokenizer_class="GPTNeoXTokenizer",
     config_keys={
-        "n_positions": "max_position_embeddings",
-        "n_embd": "hidden_size",
-        "n_layer": "num_hidden_layers",
-        "n_head": "num_attention_heads",
+        **USUAL_KEYS,
         "n_inner": "intermediate_size",
         "activation_function": "hidden_act",
         "layer_norm_epsilon": "layer_norm_eps",
@@ -179,7 +172,9 @@ LLAMA = Architecture(
     model_class="LlamaForCausalLM",
     tokenizer_class="PreTrainedTokenizerFast",
     config_keys={
-        **{key: name for key, name in GPT_NEOX.config_keys.items() if key != "layer_norm_epsilon"},
+        **USUAL_KEYS,
+        "n_inner": "intermediate_size",
+        "activation_function": "hidden_act",
         "layer_norm_epsilon": "rms_norm_eps",
         "n_kv_head": "num_key_value_heads",
         "head_dim": "head_dim",
@@ -245,6 +240,8 @@ QWEN2 = replace(
     derive=derived_fields.qwen_fields,
     biased=frozenset({"attention_q", "attention_k", "attention_v"}),
 )
+
+
 ARCHITECTURES = (GPT2, GPT1, GPT_NEO, GPT_NEOX, LLAMA, MISTRAL, QWEN2)
 
 
