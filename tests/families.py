@@ -73,6 +73,11 @@ FAMILIES: dict[str, Family] = {
             "rotary_pct": 1.0,
         },
     ),
+    "opt": Family(
+        transformers.OPTConfig,
+        transformers.OPTForCausalLM,
+        {**HEADS, "vocab_size": 131, "ffn_dim": 40, "init_std": WIDE},
+    ),
     "llama": Family(transformers.LlamaConfig, transformers.LlamaForCausalLM, LLAMA),
     "llama-3": Family(
         transformers.LlamaConfig,

@@ -242,7 +242,53 @@ QWEN2 = replace(
 )
 
 
-ARCHITECTURES = (GPT2, GPT1, GPT_NEO, GPT_NEOX, LLAMA, MISTRAL, QWEN2)
+OPT = Architecture(
+    title="OPT",
+    paper='Zhang et al., "OPT: Open Pre-trained Transformer Language Models" (2022)',
+    model_type="opt",
+    model_class="OPTForCausalLM",
+    tokenizer_class="GPT2Tokenizer",
+    config_keys={**USUAL_KEYS, "n_inner": "ffn_dim"},
+    defaults={
+        "vocab_size": 50272,
+        "n_positions": 2048,
+        "n_inner": 3072,
+        "activation_function": "relu",
+        "bos_token_id": 2,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+    },
+    # OPT-350m alone differs in the first.
+    fixed={
+        "do_layer_norm_before": True,
+        "_remove_final_layer_norm": False,
+        "enable_bias": True,
+        "layer_norm_elementwise_affine": True,
+    },
+    prefix="model.",
+    weight_names={
+        "token_embedding": "model.decoder.embed_tokens",
+        "position_embedding": "model.decoder.embed_positions",
+        **_blocks(
+            "model.decoder.layers",
+            attention_norm="self_attn_layer_norm",
+            attention_q="self_attn.q_proj",
+            attention_k="self_attn.k_proj",
+            attention_v="self_attn.v_proj",
+            attention_output="self_attn.out_proj",
+            mlp_norm="final_layer_norm",
+            mlp_in="fc1",
+            mlp_out="fc2",
+        ),
+        "final_norm": "model.decoder.final_layer_norm",
+        "head": "lm_head",
+    },
+    position_offset=2,
+    biased=ATTENTION | MLP,
+)
+
+
+ARCHITECTURES = (GPT2, GPT1, GPT_NEO, GPT_NEOX, LLAMA, MISTRAL, QWEN2, OPT)
 
 
 def find_architecture(model_type: object) -> Architecture | None:

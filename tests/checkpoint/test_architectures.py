@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.roles import TABLES, layer_of, role_of
 from gpt2cli.checkpoint.saving import save_weights
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
+from gpt2cli.errors import CheckpointError
 
 
 @pytest.fixture(params=FAMILIES)
@@ -53,6 +55,13 @@ def test_weights_that_are_read_and_saved_are_the_same_file_to_transformers(folde
     actual = load_file(copy)
     assert actual.keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in actual.items())
+
+
+def test_rows_before_the_first_position_are_not_counted(tmp_path: Path) -> None:
+    save_family(tmp_path, "opt")
+    config = replace(ModelConfig.from_json(tmp_path / "config.json"), n_positions=50)
+    with pytest.raises(CheckpointError, match="n_positions is 50 there and 48 in the weights"):
+        load_weights([tmp_path / "model.safetensors"], config)
 
 
 def test_a_config_that_is_read_and_saved_is_the_same_to_transformers(folder: Path) -> None:

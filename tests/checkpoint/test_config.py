@@ -115,6 +115,10 @@ def test_the_first_of_several_end_tokens_counts() -> None:
         ({"tie_word_embeddings": "false"}, "tie_word_embeddings must be true or false"),
         ({"activation_function": "xielu"}, "activation_function 'xielu' is not supported"),
         ({"activation_function": ["gelu"]}, "activation_function"),
+        (
+            {"model_type": "opt", "do_layer_norm_before": False},
+            "do_layer_norm_before False is not supported, only True is",
+        ),
     ],
 )
 def test_a_senseless_value_is_named(values: dict[str, Any], complaint: str) -> None:

@@ -38,6 +38,7 @@ EXPECTED = {
         "attention_pattern": "local in 2 of 3 layers, window 5, unscaled",
         "biases": "attention output; MLP",
     },
+    "opt": {"positions": "learned", "activation": "ReLU", "biases": "all matrices", "head": "tied"},
     "gpt-neox": {"positions": "rotary on 25% of each head", "residual": "parallel", "head": "untied"},
     "gpt-neox-sequential": {"positions": "rotary", "residual": "sequential", "biases": "MLP"},
     "llama": LLAMA,

@@ -364,8 +364,8 @@ def test_what_cannot_run_is_not_fetched(
         lines = fetch_errors(["acme/bert", "acme/weightless", "acme/mute"], hub, environment)
     assert lines == [
         "config.json has model_type 'bert', which is not supported. Supported are GPT-2 (gpt2), GPT-1 "
-        "(openai-gpt), GPT-Neo (gpt_neo), GPT-NeoX (gpt_neox), LLaMA (llama), Mistral (mistral) and Qwen2 "
-        "(qwen2).",
+        "(openai-gpt), GPT-Neo (gpt_neo), GPT-NeoX (gpt_neox), LLaMA (llama), Mistral (mistral), Qwen2 "
+        "(qwen2) and OPT (opt).",
         "acme/weightless is not a complete model: it lacks model.safetensors or pytorch_model.bin.",
         "acme/mute is not a complete model: it lacks tokenizer.json or vocab.json.",
     ]
