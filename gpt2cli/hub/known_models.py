@@ -12,17 +12,18 @@ MIT, APACHE = "MIT", "Apache-2.0"
 class KnownModel(NamedTuple):
     """A model on the Hub that users can ask for by a short name.
 
-    `shares_merges` means that the bundled tokenizer, OpenAI's of GPT-2, is the model's.
+    `license` is None where its model card decides. `shares_merges` means that its tokenizer is the bundled
+    one, OpenAI's of GPT-2.
     """
 
     name: str
     repo: str
-    license: str
+    license: str | None
     aliases: tuple[str, ...] = ()
     shares_merges: bool = False
 
 
-def _series(repo: str, terms: str, *sizes: str) -> Iterator[KnownModel]:
+def _series(repo: str, terms: str | None, *sizes: str) -> Iterator[KnownModel]:
     """Yield the sizes of a model, whose repositories end in them; the names are these, in lower case."""
     for size in sizes:
         name = f"{repo}-{size}"
@@ -35,12 +36,14 @@ KNOWN_MODELS = (
     KnownModel("gpt2-large", "openai-community/gpt2-large", MIT, ("774M", "762M", "large"), True),
     KnownModel("gpt2-xl", "openai-community/gpt2-xl", MIT, ("1558M", "1.5B", "1542M", "xl"), True),
     KnownModel("distilgpt2", "distilbert/distilgpt2", APACHE, ("82M", "distil"), True),
-    KnownModel("openai-gpt", "openai-community/openai-gpt", MIT, ("gpt1", "gpt-1", "gpt")),
+    KnownModel("openai-gpt", "openai-community/openai-gpt", MIT, ("gpt1", "gpt-1")),
     *_series("EleutherAI/gpt-neo", MIT, "125m", "1.3B", "2.7B"),
     KnownModel("gpt-neox-20b", "EleutherAI/gpt-neox-20b", APACHE),
     *_series("EleutherAI/pythia", APACHE, "14m", "31m", "70m", "160m", "410m"),
     *_series("EleutherAI/pythia", APACHE, "1b", "1.4b", "2.8b", "6.9b", "12b"),
     *_series("cerebras/Cerebras-GPT", APACHE, "111M", "256M", "590M", "1.3B", "2.7B", "6.7B", "13B"),
+    # OPT-350m has norms in other places.
+    *_series("facebook/opt", None, "125m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b"),
     *_series("microsoft/DialoGPT", MIT, "small", "medium", "large"),
     *_series("HuggingFaceTB/SmolLM2", APACHE, "135M", "360M", "1.7B"),
     KnownModel("tinyllama", "TinyLlama/TinyLlama_v1.1", APACHE),

@@ -88,7 +88,7 @@ def count_parameters(config: ModelConfig) -> dict[str, int]:
 
 def license_of(files: ModelFiles) -> str | None:
     known = known_model(files.name)
-    return known.license if known else _front_matter_license(files.folder / "README.md")
+    return (known and known.license) or _front_matter_license(files.folder / "README.md")
 
 
 def _front_matter_license(card: Path) -> str | None:
