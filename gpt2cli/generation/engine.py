@@ -170,7 +170,7 @@ class Generation(Generic[A]):
             if self._settings.speculate and len(rows) == 1:
                 return [self._read_ahead(cache)], cache
             return _read(self._model, [ids[-1:] for ids in rows], cache, self._top_needed()), cache
-        # Positions are absolute in GPT-2, so the newer half must be reread from position 0.
+        # What is cached depends on its position, so the newer half must be reread from position 0.
         kept = max(context // 2, 1)
         cache = KVCache(self._model.config, self._model.ops, len(rows), context)
         return _read(self._model, [ids[-kept:] for ids in rows], cache, self._top_needed()), cache

@@ -9,6 +9,8 @@ import pytest
 from huggingface_hub import ModelCard
 from test_training import SETTINGS
 
+from gpt2cli.checkpoint.architecture import Architecture
+from gpt2cli.checkpoint.architectures import ARCHITECTURES, GPT2
 from gpt2cli.training.run.model_card import card_facts, is_unedited, model_card, write_card
 
 COUNTS = {"documents": 2, "bytes": 9_000, "train": 3_000, "held_out": 150}
@@ -19,7 +21,7 @@ def card(parent: str | None = None, license_name: str | None = None, **result: A
     facts = card_facts(
         parent, license_name, ["/home/me/poems.txt", r"C:\texts\more.txt"], "/x/held.txt", COUNTS
     )
-    return model_card("poet", facts, SETTINGS, result or RESULT)
+    return model_card("poet", GPT2, facts, SETTINGS, result or RESULT)
 
 
 def front_matter(text: str) -> dict[str, Any]:
@@ -59,9 +61,17 @@ def test_the_body_names_data_settings_and_result_but_no_folder() -> None:
     assert "before its weights were evaluated" in card(step=7)
 
 
+@pytest.mark.parametrize("family", ARCHITECTURES, ids=lambda family: family.model_type)
+def test_the_card_names_the_family(family: Architecture) -> None:
+    facts = card_facts("mine", None, ["poems.txt"], None, COUNTS)
+    text = model_card("poet", family, facts, SETTINGS, RESULT)
+    assert front_matter(text)["tags"] == [family.model_type]
+    assert f"A {family.title} fine-tuned from `mine`." in text
+
+
 def test_many_names_are_cut() -> None:
     facts = card_facts(None, None, [f"{number}.txt" for number in range(1_234)], None, COUNTS)
-    assert "`19.txt` and 1,214 more: 2 documents" in model_card("poet", facts, SETTINGS, RESULT)
+    assert "`19.txt` and 1,214 more: 2 documents" in model_card("poet", GPT2, facts, SETTINGS, RESULT)
 
 
 def test_a_card_is_replaced_until_somebody_edits_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from gpt2cli.checkpoint.architecture import Architecture
 from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.training.plan.settings import TrainingSettings
 
@@ -40,10 +41,14 @@ def card_facts(
 
 
 def model_card(
-    title: str, facts: Mapping[str, Any], settings: TrainingSettings, result: Mapping[str, float]
+    title: str,
+    family: Architecture,
+    facts: Mapping[str, Any],
+    settings: TrainingSettings,
+    result: Mapping[str, float],
 ) -> str:
     """Return the text of a card; `result` has a `step`, and if known its `loss` and `bits_per_byte`."""
-    text = "\n".join(_lines(title, facts, settings, result))
+    text = "\n".join(_lines(title, family, facts, settings, result))
     return f"{text}\n\n<!-- gpt2cli wrote this card: {_digest(text)} -->\n"
 
 
@@ -81,7 +86,11 @@ def _is_repository(name: str) -> bool:
 
 
 def _lines(
-    title: str, facts: Mapping[str, Any], settings: TrainingSettings, result: Mapping[str, float]
+    title: str,
+    family: Architecture,
+    facts: Mapping[str, Any],
+    settings: TrainingSettings,
+    result: Mapping[str, float],
 ) -> Iterator[str]:
     parent = facts["parent"]
     yield "---"
@@ -89,9 +98,10 @@ def _lines(
         yield f"license: {facts['license'].lower()}"
     if parent and "/" in parent:
         yield f"base_model: {parent.partition('@')[0]}"
-    yield from ("library_name: transformers", "pipeline_tag: text-generation", "tags:", "- gpt2", "---", "")
+    yield from ("library_name: transformers", "pipeline_tag: text-generation", "tags:")
+    yield from (f"- {family.model_type}", "---", "")
     yield from (f"# {title}", "")
-    yield f"A GPT-2 fine-tuned from `{parent}`." if parent else "A GPT-2 trained from scratch."
+    yield f"A {family.title} " + (f"fine-tuned from `{parent}`." if parent else "trained from scratch.")
     yield from (
         "",
         "## Use",

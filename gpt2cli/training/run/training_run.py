@@ -257,7 +257,8 @@ class TrainingRun:
             bits = self.bits_per_byte(best.best_loss)
             result = {"step": best.best_step, "loss": best.best_loss, "bits_per_byte": bits}
         title = self.folder.path.resolve().name
-        write_card(self.folder.card, model_card(title, facts, self.settings, result))
+        card = model_card(title, self.config.architecture, facts, self.settings, result)
+        write_card(self.folder.card, card)
 
 
 def _open_trainer(
