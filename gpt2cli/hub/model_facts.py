@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.roles import role_of
+from gpt2cli.checkpoint.roles import ATTENTION, MLP, role_of
 from gpt2cli.checkpoint.traits import architecture_traits
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.hub.known_models import known_model
 from gpt2cli.hub.model_files import ModelFiles
 
-PARTS = {
+PARTS: dict[str, Collection[str]] = {
     "token_embedding": ("token_embedding",),
     "position_embedding": ("position_embedding",),
     "norms": ("attention_norm", "mlp_norm", "final_norm"),
-    "attention": ("attention_qkv", "attention_output"),
-    "mlp": ("mlp_in", "mlp_out"),
+    "attention": ATTENTION,
+    "mlp": MLP,
     "head": ("head",),
 }
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
