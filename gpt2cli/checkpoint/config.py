@@ -80,7 +80,8 @@ class ModelConfig:
         self._require("a number from 0 to 1", _is_small, "layer_norm_epsilon")
         if self.activation_function not in ACTIVATION_FUNCTIONS:
             raise CheckpointError(
-                f"config.json: activation_function {self.activation_function!r} is not supported.",
+                f"config.json: {self.key('activation_function')} {self.activation_function!r} "
+                "is not supported.",
                 f"Supported are {', '.join(ACTIVATION_FUNCTIONS)}.",
             )
         if self.head_dim is None and self.n_embd % self.n_head:
@@ -104,6 +105,10 @@ class ModelConfig:
     @property
     def inner_width(self) -> int:
         return self.n_inner or 4 * self.n_embd
+
+    def key(self, name: str) -> str:
+        """Return what the family's config.json calls a field."""
+        return _config_keys(self.architecture).get(name, name)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -162,17 +167,21 @@ class ModelConfig:
     def _stored(self, name: str) -> Any:
         if name == "eos_token_id" and self.eos_token_ids:
             return list(self.eos_token_ids)
-        return getattr(self, name)
+        # Not all that read them take null for what follows from other fields.
+        followed = {"n_kv_head": self.kv_heads, "head_dim": self.head_width}
+        return followed.get(name, getattr(self, name))
 
     def _refuse_multiple(self, name: str, divisor: str) -> NoReturn:
         number, of = getattr(self, name), getattr(self, divisor)
-        raise CheckpointError(f"config.json: {name} {number} is not a multiple of {divisor} {of}.")
+        raise CheckpointError(
+            f"config.json: {self.key(name)} {number} is not a multiple of {self.key(divisor)} {of}."
+        )
 
     def _require(self, kind: str, holds: Callable[[object], bool], *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             if not holds(value):
-                raise CheckpointError(f"config.json: {name} must be {kind}, not {value!r}.")
+                raise CheckpointError(f"config.json: {self.key(name)} must be {kind}, not {value!r}.")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
