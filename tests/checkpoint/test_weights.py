@@ -260,7 +260,7 @@ def test_transposed_matrices_are_recognized(path: Path) -> None:
         name: tensor.T if tensor.ndim == 2 and ".c_" in name else tensor
         for name, tensor in random_tensors().items()
     }
-    assert "They are transposed, as nn.Linear stores them" in refusal(path, tensors)
+    assert "Their matrices are transposed: save them as (in, out)" in refusal(path, tensors)
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.uint8])

@@ -48,8 +48,7 @@ class _Factors:
         if len(down) != 2 or len(up) != 2 or not 0 < down[0] == up[1]:
             return False
         ends = (up[0], down[1]) if name == HEAD else (down[1], up[0])
-        has_bias = name not in (HEAD, TOKEN_EMBEDDING)
-        return ends == shape and shapes.get(BIAS, up[:1]) == up[:1] and (has_bias or BIAS not in shapes)
+        return ends == shape and shapes.get(BIAS, up[:1]) == up[:1]
 
 
 class _Adapter:
@@ -73,7 +72,9 @@ class _Adapter:
             if tensor.shape != shapes[name]:
                 yield f"{self.names.weights[name]} has shape {list(tensor.shape)}, not {list(shapes[name])}"
         for name, factors in self.factors.items():
-            if not factors.fit(name, shapes[name]):
+            if BIAS in factors.arrays and name.removesuffix(WEIGHT) + BIAS not in shapes:
+                yield f"{factors.module} has no bias for the one of lora_B"
+            elif not factors.fit(name, shapes[name]):
                 yield f"lora_A and lora_B of {factors.module} do not fit {list(shapes[name])}"
 
     def _take(self, names: StoredNames, match: re.Match[str], tensor: StoredTensor) -> None:

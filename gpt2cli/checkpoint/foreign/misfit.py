@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.foreign.stored_names import SortedNames, few
-from gpt2cli.checkpoint.roles import LAYERS, POSITION_EMBEDDING, TOKEN_EMBEDDING, layer_of
+from gpt2cli.checkpoint.roles import (
+    HEAD,
+    LAYERS,
+    POSITION_EMBEDDING,
+    TOKEN_EMBEDDING,
+    is_layer_matrix,
+    layer_of,
+)
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.operations import StoredTensor
 
@@ -29,6 +36,11 @@ def find_misfit(
 ) -> CheckpointError | None:
     """Return the error that says how weights differ from what the config asks for, or None if they fit."""
     bare = config.architecture.bare_name
+    is_out_in = config.architecture.out_in
+
+    def in_file(name: str, shape: tuple[int, ...]) -> list[int]:
+        return list(shape[::-1] if is_out_in and is_layer_matrix(name, shape) else shape)
+
     missing = [bare(name) for name in shapes if name not in stored]
     misshapen = [name for name, shape in shapes.items() if name in stored and stored[name].shape != shape]
     foreign = [name for name in shapes if name in stored and stored[name].dtype not in FLOATS]
@@ -40,9 +52,14 @@ def find_misfit(
             f"it has {few([*names.unknown, *names.extras.values()]) or 'none'}.",
             "They may belong to another architecture, whose names differ.",
         )
+    if missing == [bare(HEAD)] and not (misshapen or foreign or names.unknown or names.repeated):
+        return CheckpointError(
+            f"{where} has no head ({bare(HEAD)}), and its config.json does not tie one to the embedding.",
+            f"Use a {config.architecture.model_class}: this is a model without its head, or of another task.",
+        )
     problems = list(_other_sizes(names, stored, config)) or [
         *(
-            f"{bare(name)} has shape {list(stored[name].shape)}, not {list(shapes[name])}"
+            f"{bare(name)} has shape {in_file(name, stored[name].shape)}, not {in_file(name, shapes[name])}"
             for name in misshapen
         ),
         *(f"{bare(name)} is stored as {stored[name].dtype}, which is not supported" for name in foreign),
@@ -56,7 +73,8 @@ def find_misfit(
     elif foreign:
         hint = "Save them in float32, float16 or bfloat16, without quantization."
     elif misshapen and all(stored[name].shape == shapes[name][::-1] for name in misshapen):
-        hint = "They are transposed, as nn.Linear stores them: save them as (in, out), as transformers does."
+        layout = "(out, in)" if is_out_in else "(in, out)"
+        hint = f"Their matrices are transposed: save them as {layout}, as transformers does."
     return CheckpointError(f"{where} does not match its config.json: {few(problems)}.", hint)
 
 
@@ -70,7 +88,8 @@ def _other_sizes(
     named = {
         "n_layer": (1 + max((layer for layer in layers if layer is not None), default=-1), config.n_layer)
     }
-    for size, ((name, axis), expected) in {**sizes, "n_inner": (INNER, config.inner_width)}.items():
+    sizes |= {"n_inner": (INNER, config.inner_width)}
+    for size, ((name, axis), expected) in sizes.items():
         shape = stored[name].shape if name in stored else ()
         # The inner width follows from the width if config.json is silent.
         if len(shape) == 2 and (size != "n_inner" or shape[0] == config.n_embd):
@@ -78,4 +97,4 @@ def _other_sizes(
             named[size] = (shape[axis] - before, expected)
     for size, (found, expected) in named.items():
         if found != expected:
-            yield f"{size} is {expected} there and {found} in the weights"
+            yield f"{config.key(size)} is {expected} there and {found} in the weights"

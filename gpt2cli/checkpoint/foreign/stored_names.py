@@ -41,18 +41,20 @@ class StoredNames:
 
     def __init__(self, architecture: Architecture, names: Iterable[str]) -> None:
         self.canonical = {architecture.bare_name(name): name for name in names}
+        full = (architecture.full_name(name) for name in self.canonical.values())
+        self._known = {*self.canonical, *full}
         self._architecture = architecture
         self._parts = {bare.partition(".")[0] for bare in self.canonical}
 
     def unwrap(self, name: str, kind: str = "") -> StoredName:
         """Return a name without wrappers and family prefix; `kind` is what it lacks to be a weight's name."""
-        bare = name.removeprefix(self._architecture.prefix)
-        if bare + kind in self.canonical:
+        if name + kind in self._known:
+            bare = name.removeprefix(self._architecture.prefix)
             return StoredName(bare, bare != name, "")
         parts = name.split(".")
         left = [part for part in parts if part in SHELLS]
         parts = [part for part in parts if part not in SHELLS]
-        while self._bare(parts) + kind not in self.canonical and parts[0] in WRAPPERS and len(parts) > 1:
+        while ".".join(parts) + kind not in self._known and parts[0] in WRAPPERS and len(parts) > 1:
             left.append(parts.pop(0))
         inside = ".".join(parts).startswith(self._architecture.prefix)
         return StoredName(self._bare(parts), inside, "".join(f"{part}." for part in left))
