@@ -71,7 +71,7 @@ class StreamEncoder:
         ids = array("I")
         for n, stretch in enumerate(stretches):
             if n % 2:
-                ids.append(self._tokenizer.byte_ids[ord(stretch) - 0xDC00])
+                ids.append(self._tokenizer.byte_id(ord(stretch) - 0xDC00))
             elif stretch:
                 ids += self._encode_text(stretch, stretch.encode())
         return ids

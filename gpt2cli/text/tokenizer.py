@@ -15,6 +15,7 @@ from gpt2cli.text.stored.library import (
     bundled_library,
     is_cuttable,
     leading_ids,
+    missing_bytes,
     read_library,
     require_byte_symbols,
 )
@@ -103,7 +104,8 @@ class Tokenizer:
         A text that continues another gets no space in front, whatever the tokenizer does with other texts.
 
         Raises:
-            InputError: the text contains a lone surrogate, so it is not valid Unicode.
+            InputError: the text contains a lone surrogate, so it is not valid Unicode, or a byte without a
+                token.
             CheckpointError: the tokenizer produced an id that the model does not have.
         """
         require_unicode(text)
@@ -121,18 +123,21 @@ class Tokenizer:
 
     def open_fast_encoder(self, special: bool = False) -> FastEncoder | None:
         """Return an encoder that starts more slowly but is much faster than `encode`, if there is one."""
-        if not self.cuttable or max(self._library.get_vocab().values()) >= self._model_size:
+        if not self.cuttable or self._missing or max(self._library.get_vocab().values()) >= self._model_size:
             return None
         from gpt2cli.text.fast_encoder import FastEncoder, fast_description
 
         description = fast_description(self._library, special)
         return FastEncoder(description, lambda text: self.encode(text, special)) if description else None
 
-    @cached_property
-    def byte_ids(self) -> list[int]:
-        """Return the id of each of the 256 bytes as a token."""
-        vocabulary = self._library.get_vocab(with_added_tokens=False)
-        return [vocabulary[symbol] for symbol in sorted(BYTE_OF_SYMBOL, key=BYTE_OF_SYMBOL.__getitem__)]
+    def byte_id(self, byte: int) -> int:
+        """Return the id of a byte as a token.
+
+        Raises:
+            InputError: it has none.
+        """
+        self._require_tokens_for(bytes([byte]))
+        return self._byte_ids[byte]
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the bytes of an id, which may not be valid UTF-8 on their own.
@@ -202,7 +207,24 @@ class Tokenizer:
             self._byte_pairs = None
         return self._byte_pairs
 
+    @cached_property
+    def _byte_ids(self) -> dict[int, int]:
+        vocabulary = self._library.get_vocab(with_added_tokens=False)
+        return {byte: vocabulary[symbol] for symbol, byte in BYTE_OF_SYMBOL.items() if symbol in vocabulary}
+
+    @cached_property
+    def _missing(self) -> bytes:
+        return missing_bytes(self._library)
+
+    def _require_tokens_for(self, data: bytes) -> None:
+        # The library would drop them without a word.
+        for byte in self._missing:
+            if byte in data:
+                raise InputError(f"The tokenizer of this model has no token for the byte 0x{byte:02x}.")
+
     def _encode_by_library(self, text: str, special: bool, continues: bool) -> list[int]:
+        if self._missing:
+            self._require_tokens_for(text.encode())
         self._library.encode_special_tokens = not special
         if self.adds_space:
             self._library.pre_tokenizer.add_prefix_space = not continues

@@ -259,6 +259,21 @@ def test_truncation_and_padding_of_a_tokenizer_file_are_not_for_us(tmp_path: Pat
     assert tokenizer.decode(tokenizer.encode("an old fox's den")) == b"an old fox's den"
 
 
+def test_bytes_without_a_token_are_refused_where_they_occur(tmp_path: Path) -> None:
+    # As that of SmolLM2, which saw no such bytes in training.
+    alphabet = [symbol for symbol, byte in BYTE_OF_SYMBOL.items() if byte not in (0x04, 0xF1, 0xFF)]
+    library = train_library(initial_alphabet=alphabet)
+    tokenizer = load(library, tmp_path)
+    assert tokenizer.encode("fox\nfox é") == library.encode("fox\nfox é").ids
+    for text, byte in (("fox \x04", 0x04), ("\U00040000", 0xF1)):
+        with pytest.raises(InputError, match=rf"has no token for the byte 0x{byte:02x}\.$"):
+            tokenizer.encode(text)
+    with pytest.raises(InputError, match=r"has no token for the byte 0xff\.$"):
+        tokenizer.byte_id(0xFF)
+    assert tokenizer.token_bytes(tokenizer.byte_id(0xF0)) == b"\xf0"
+    assert tokenizer.open_fast_encoder() is None
+
+
 def make_word_piece() -> tokenizers.Tokenizer:
     return tokenizers.Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
 
