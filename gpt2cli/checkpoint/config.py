@@ -158,7 +158,9 @@ class ModelConfig:
         ours = {
             key: self._stored(name)
             for name, key in _config_keys(facts).items()
-            if key not in self.source or self._stored(name) != read._stored(name)
+            if (key not in self.source or self._stored(name) != read._stored(name))
+            # What follows from other keys may be missing, but null is another thing to some readers.
+            and not (key not in self.source and name in facts.config_keys and self._stored(name) is None)
         }
         kept = {key: value for key, value in self.source.items() if key not in OF_THE_FILES}
         old = {key: self._stored(name) for key, name in facts.old_keys.items()}

@@ -61,14 +61,14 @@ def convert(
 
 
 def dequantize(stored: Mapping[str, StoredTensor], place: ConversionPlace, config: ModelConfig) -> Conversion:
-    """Return the quantized tensors of a GGUF file in float32, kept as by `convert`.
+    """Return the tensors of a GGUF file that nothing can compute with in float32, kept as by `convert`.
 
     Raises:
         Error: the gguf package, which knows how they are quantized, is not installed.
     """
-    from gpt2cli.checkpoint.gguf.quantized import QuantizedTensor
+    from gpt2cli.checkpoint.gguf.quantized import PackedTensor
 
-    sources = {name: tensor for name, tensor in stored.items() if isinstance(tensor, QuantizedTensor)}
+    sources = {name: tensor for name, tensor in stored.items() if isinstance(tensor, PackedTensor)}
     return _convert_once(sources, place, config, "float32", "float32") if sources else Conversion({})
 
 

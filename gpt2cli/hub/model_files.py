@@ -105,7 +105,9 @@ class ModelFiles(NamedTuple):
             from gpt2cli.checkpoint.gguf.unpacked import map_unpacked
 
             # An adapter can only be merged into numbers.
-            weights = map_unpacked(self.weights[0], self.unpacked, dequantize=self.adapter is not None)
+            weights = map_unpacked(
+                self.weights[0], self.unpacked, config, dequantize=self.adapter is not None
+            )
         else:
             weights = load_weights(self.weights, config, note)
         if self.adapter:

@@ -45,7 +45,8 @@ def reads_or_says_why(path: Path) -> bool:
     """Read a file as far as it goes, and return whether it is sound."""
     message = ""
     try:
-        for tensor in map_tensors(path, read_contents(path).tensors).values():
+        contents = read_contents(path)
+        for tensor in map_tensors(path, contents.config, contents.tensors).values():
             numbers_of(tensor)
     except CheckpointError as error:
         message = str(error)

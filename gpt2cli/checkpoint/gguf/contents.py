@@ -10,6 +10,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.gguf.description import config_of
 from gpt2cli.checkpoint.gguf.families import gguf_name, is_transposed
 from gpt2cli.checkpoint.gguf.header import GgufHeader, TensorEntry, damaged_gguf, read_gguf_header
+from gpt2cli.checkpoint.gguf.rotary import FACTORS
 from gpt2cli.checkpoint.gguf.vocabulary import tokenizer_json
 from gpt2cli.checkpoint.roles import HEAD
 from gpt2cli.checkpoint.weights import expected_shapes
@@ -46,7 +47,7 @@ def _named(header: GgufHeader, config: ModelConfig) -> dict[str, TensorEntry]:
         found.pop(HEAD, None)
     problems = [
         *_problems(found, expected),
-        *(f"{name!a} is unknown" for name in header.tensors if name not in names),
+        *(f"{name!a} is unknown" for name in header.tensors if name not in {*names, FACTORS}),
     ]
     if problems:
         more = len(problems) - LISTED_PROBLEMS

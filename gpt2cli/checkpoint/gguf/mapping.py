@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.formats.safetensors import OpenFile, map_tensor
-from gpt2cli.checkpoint.gguf.families import is_transposed
+from gpt2cli.checkpoint.gguf.families import is_transposed, order_in_file
 from gpt2cli.checkpoint.gguf.header import TensorEntry, damaged_gguf
-from gpt2cli.checkpoint.gguf.quantized import QuantizedTensor
+from gpt2cli.checkpoint.gguf.quantized import PackedTensor
 from gpt2cli.errors import CheckpointError
 from gpt2cli.ops.operations import StoredTensor
 
 
-def map_tensors(path: Path, tensors: Mapping[str, TensorEntry]) -> dict[str, StoredTensor]:
+def map_tensors(
+    path: Path, config: ModelConfig, tensors: Mapping[str, TensorEntry]
+) -> dict[str, StoredTensor]:
     """Map the tensors of a GGUF file into memory as they are stored; matrices are views of shape (in, out).
 
     Raises:
@@ -31,18 +34,29 @@ def map_tensors(path: Path, tensors: Mapping[str, TensorEntry]) -> dict[str, Sto
         raise CheckpointError(f"{path}: {error.strerror}.") from error
     if max((entry.end for entry in tensors.values()), default=0) > len(mapped):
         raise damaged_gguf(path, f"it has only {len(mapped):,} bytes")
-    return {name: _mapped(file, name, entry, mapped) for name, entry in tensors.items()}
+    return {name: _mapped(file, name, entry, mapped, config) for name, entry in tensors.items()}
 
 
-def _mapped(file: OpenFile, name: str, entry: TensorEntry, mapped: mmap.mmap) -> StoredTensor:
+def _mapped(
+    file: OpenFile, name: str, entry: TensorEntry, mapped: mmap.mmap, config: ModelConfig
+) -> StoredTensor:
     kind, shape, begin, end = entry
-    transposed = is_transposed(name, len(shape))
-    if not kind.dtype:
+    transposed, order = is_transposed(name, len(shape)), order_in_file(name, config)
+    if kind.dtype:
+        stored = map_tensor(file, name, kind.name, shape, mapped, (begin, end))
+        if order is None:
+            return replace(stored, array=stored.array.T, read_rows=None) if transposed else stored
+        array = stored.array
+    else:
         rows = (*shape[:-1], kind.row_bytes(shape[-1]))
-        blocks = np.frombuffer(mapped, np.uint8, end - begin, begin).reshape(rows)
-        logical = shape[::-1] if transposed else shape
-        return QuantizedTensor(
-            kind.name, blocks, packed_shape=logical, is_transposed=transposed, file=str(file.path)
-        )
-    stored = map_tensor(file, name, kind.name, shape, mapped, (begin, end))
-    return replace(stored, array=stored.array.T, read_rows=None) if transposed else stored
+        array = np.frombuffer(mapped, np.uint8, end - begin, begin).reshape(rows)
+    packed = PackedTensor(
+        kind.name,
+        array,
+        packed_shape=shape[::-1] if transposed else shape,
+        is_transposed=transposed,
+        order=order.inverse() if order else None,
+        file=str(file.path),
+    )
+    # What has few numbers is not worth keeping.
+    return packed.unpacked() if len(shape) == 1 else packed

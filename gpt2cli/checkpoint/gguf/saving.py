@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,9 +10,9 @@ import numpy as np
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.gguf.description import described
-from gpt2cli.checkpoint.gguf.families import gguf_name, is_transposed
-from gpt2cli.checkpoint.gguf.library import gguf_needed_by
-from gpt2cli.checkpoint.gguf.quantized import numbers_of
+from gpt2cli.checkpoint.gguf.families import RowOrder, gguf_name, is_transposed, order_in_file
+from gpt2cli.checkpoint.gguf.quantized import gguf_needed_by, numbers_of, unpack_tensor
+from gpt2cli.checkpoint.gguf.rotary import FACTORS, frequency_factors
 from gpt2cli.checkpoint.gguf.tensor_types import BY_NAME, TensorType
 from gpt2cli.checkpoint.gguf.vocabulary import described_tokenizer
 from gpt2cli.checkpoint.gguf.writing import WrittenTensor, write_gguf
@@ -50,10 +49,17 @@ def save_gguf(
         Error: the gguf package, which quantizes, is needed and not installed.
         OSError: the file cannot be written or the disk is full.
     """
-    tensors = [_written(path, name, tensor, storage) for name, tensor in stored.items()]
+    values = described(config, path.stem)
+    tensors = [
+        *_factors(config),
+        *(
+            _written(path, name, tensor, storage, order_in_file(name, config))
+            for name, tensor in stored.items()
+        ),
+    ]
     file_type = next(tensor.kind.name for tensor in tensors if tensor.name == gguf_name(TOKEN_EMBEDDING))
     values = {
-        **described(config, path.stem),
+        **values,
         "general.file_type": FILE_TYPES[file_type],
         "general.quantization_version": QUANTIZATION_VERSION,
         **described_tokenizer(tokenizer, config.vocab_size, *special_ids),
@@ -61,11 +67,26 @@ def save_gguf(
     write_gguf(path, values, tensors)
 
 
-def _written(path: Path, name: str, tensor: StoredTensor, storage: str | None) -> WrittenTensor:
+def _factors(config: ModelConfig) -> list[WrittenTensor]:
+    if config.rotary is None or config.rotary.scaling != "llama3":
+        return []
+    factors = frequency_factors(config.rotary, config.head_width)
+    return [WrittenTensor(FACTORS, BY_NAME["F32"], factors.shape, lambda: factors)]
+
+
+def _written(
+    path: Path, name: str, tensor: StoredTensor, storage: str | None, order: RowOrder | None
+) -> WrittenTensor:
     transposed = is_transposed(name, len(tensor.shape))
     shape = tensor.shape[::-1] if transposed else tensor.shape
     kind = _type_of(name, tensor, shape, storage)
-    blocks = partial(_blocks, path, tensor, kind, transposed)
+
+    def blocks() -> Array:
+        is_kept = tensor.dtype == kind.name and kind.dtype
+        numbers = unpack_tensor(tensor).array if is_kept else numbers_of(tensor)
+        rows = numbers.T if transposed else numbers
+        return _blocks(path, order.of(rows) if order else rows, kind)
+
     return WrittenTensor(gguf_name(name), kind, shape, blocks)
 
 
@@ -76,17 +97,13 @@ def _type_of(name: str, tensor: StoredTensor, shape: tuple[int, ...], storage: s
     return BY_NAME[INSTEAD[kind.name]] if shape[-1] % kind.block else kind
 
 
-def _blocks(path: Path, tensor: StoredTensor, kind: TensorType, transposed: bool) -> Array:
-    if tensor.dtype == kind.name and kind.dtype:
-        return tensor.array.T if transposed else tensor.array
-    numbers = numbers_of(tensor)
-    rows = np.ascontiguousarray(numbers.T if transposed else numbers)
+def _blocks(path: Path, rows: Array, kind: TensorType) -> Array:
     if kind.dtype:
         with np.errstate(over="ignore"):
-            return rows.astype(kind.dtype)
+            return rows.astype(kind.dtype, copy=False)
     with gguf_needed_by(f"Writing {path} as {kind.name}"):
         from gguf import GGMLQuantizationType
         from gguf.quants import quantize
 
-    quantized: Array = quantize(rows, GGMLQuantizationType[kind.name])
+    quantized: Array = quantize(np.ascontiguousarray(rows), GGMLQuantizationType[kind.name])
     return quantized

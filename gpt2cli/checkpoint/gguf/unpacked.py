@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.gguf.header import TensorEntry
 from gpt2cli.checkpoint.gguf.mapping import map_tensors
 from gpt2cli.checkpoint.gguf.quantized import dequantized
@@ -50,7 +51,9 @@ def unpack(path: Path, folder: Path) -> None:
         rmtree(aside, ignore_errors=True)
 
 
-def map_unpacked(path: Path, folder: Path, dequantize: bool = False) -> dict[str, StoredTensor]:
+def map_unpacked(
+    path: Path, folder: Path, config: ModelConfig, dequantize: bool = False
+) -> dict[str, StoredTensor]:
     """Map the tensors of an unpacked GGUF file, by canonical name; make float32 of quantized ones on request.
 
     Raises:
@@ -68,7 +71,7 @@ def map_unpacked(path: Path, folder: Path, dequantize: bool = False) -> dict[str
 
         # Read from the file again, which only takes longer.
         tensors = dict(read_contents(path).tensors)
-    mapped = map_tensors(path, tensors)
+    mapped = map_tensors(path, config, tensors)
     return dequantized(mapped) if dequantize else mapped
 
 
