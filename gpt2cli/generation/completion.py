@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gpt2cli.generation.engine import FinishReason, Generation, Token
@@ -33,16 +33,20 @@ class Timing(NamedTuple):
 
 
 class Completion:
-    """The tokens and text of one sample; the text ends at a stop, the tokens may not."""
+    """The tokens and text of one sample; the text ends at a stop, the tokens may not.
 
-    def __init__(self, tokenizer: Tokenizer, settings: CompletionSettings) -> None:
+    It continues the text `before`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, settings: CompletionSettings, before: str = "") -> None:
         self.text = ""
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
         self.drafts: Drafts | None = None
-        self._token_bytes = tokenizer.token_bytes
+        self._tokenizer = tokenizer
+        self._before = before
         self._stream = TextStream(
-            tokenizer.token_bytes,
+            tokenizer.open_decoder(before),
             settings.stop,
             stop_at=settings.stop_at,
             keep_stop=settings.keep_stop,
@@ -70,10 +74,27 @@ class Completion:
         """The mean log-probability, in nats, of the tokens that begin in the text; None if it is unknown."""
         tokens = self.tokens
         if self.stopped:
-            offsets = _offsets(tokens, self._token_bytes)
-            tokens = [token for token, start in zip(tokens, offsets, strict=True) if start < len(self.text)]
+            offsets = zip(tokens, self._offsets(), strict=True)
+            tokens = [token for token, start in offsets if start < len(self.text)]
         logprobs = [token.logprob for token in tokens if token.logprob is not None]
         return sum(logprobs) / len(logprobs) if logprobs else None
+
+    def logprobs_table(self) -> dict[str, Any]:
+        """Return log-probabilities with the field names of the OpenAI completions API.
+
+        A token that is not valid UTF-8 on its own is shown as `bytes:` and its bytes as \\xNN. Offsets count
+        characters of the text; tokens that share a character have the offset where it begins.
+        """
+        data = self._tokenizer.token_bytes
+        return {
+            "tokens": [token_text(data(token.id)) for token in self.tokens],
+            "token_logprobs": [token.logprob for token in self.tokens],
+            "top_logprobs": [
+                {token_text(data(other)): logprob for other, logprob in token.top} for token in self.tokens
+            ],
+            "text_offset": list(self._offsets()),
+            "bytes": [list(data(token.id)) for token in self.tokens],
+        }
 
     def push(self, token: Token) -> str:
         """Add a token and return the text that is now final."""
@@ -85,6 +106,15 @@ class Completion:
         text = self._keep(self._stream.finish())
         self.finish_reason = "stop" if self._stream.stopped else reason
         return text
+
+    def _offsets(self) -> Iterator[int]:
+        """Yield where each token begins, in characters of the text of all."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        token_bytes = self._tokenizer.open_decoder(self._before)
+        length = 0
+        for token in self.tokens:
+            yield length
+            length += len(decoder.decode(token_bytes(token.id)))
 
     def _keep(self, text: str) -> str:
         self.text += text
@@ -110,33 +140,6 @@ def _finish(generation: Generation[Any], completions: Mapping[int, Completion]) 
             text = completion.finish(reason)
             completion.drafts = generation.drafts.get(sample)
             yield Piece(sample, text, completion.finish_reason)
-
-
-def logprobs_table(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return log-probabilities with the field names of the OpenAI completions API.
-
-    A token that is not valid UTF-8 on its own is shown as `bytes:` and its bytes as \\xNN. Offsets count
-    characters of the text; tokens that share a character have the offset where it begins.
-    """
-    return {
-        "tokens": [token_text(tokenizer.token_bytes(token.id)) for token in tokens],
-        "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [
-            {token_text(tokenizer.token_bytes(other)): logprob for other, logprob in token.top}
-            for token in tokens
-        ],
-        "text_offset": list(_offsets(tokens, tokenizer.token_bytes)),
-        "bytes": [list(tokenizer.token_bytes(token.id)) for token in tokens],
-    }
-
-
-def _offsets(tokens: Sequence[Token], token_bytes: Callable[[int], bytes]) -> Iterator[int]:
-    """Yield where each token begins, in characters of the text of all."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    length = 0
-    for token in tokens:
-        yield length
-        length += len(decoder.decode(token_bytes(token.id)))
 
 
 def token_text(data: bytes) -> str:

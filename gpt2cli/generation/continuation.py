@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.completion import Completion, Piece, logprobs_table, stream_text
+from gpt2cli.generation.completion import Completion, Piece, stream_text
 from gpt2cli.generation.engine import (
     Generation,
     GenerationSettings,
@@ -158,7 +158,10 @@ class Continuation:
         assert self._prefilled is not None
         for first in range(0, count, self._batch_size):
             samples = range(first, min(first + self._batch_size, count))
-            completions = {sample: Completion(self.loaded.tokenizer, self.settings) for sample in samples}
+            completions = {
+                sample: Completion(self.loaded.tokenizer, self.settings, self.text or "")
+                for sample in samples
+            }
             generation = Generation(
                 self.loaded.model, self._prefilled, self._sampler, self._generation_settings, samples
             )
@@ -177,7 +180,7 @@ class Continuation:
         from gpt2cli.generation.generated_text import GeneratedText
 
         assert completion.finish_reason is not None
-        table = logprobs_table(completion.tokens, self.loaded.tokenizer)
+        table = completion.logprobs_table()
         return GeneratedText(
             text=completion.text,
             token_ids=tuple(token.id for token in completion.tokens),

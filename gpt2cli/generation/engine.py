@@ -61,8 +61,10 @@ def fit_prompt(
     first `leading` ids are kept whichever side is cut.
 
     Raises:
-        UsageError: the ids do not fit and `truncate` is None.
+        UsageError: the ids do not fit and `truncate` is None, or there are none.
     """
+    if not ids:
+        raise UsageError("The prompt has no tokens: this tokenizer drops all of it.")
     if len(ids) <= context:
         return ids, False
     if truncate is None:

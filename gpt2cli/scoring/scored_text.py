@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -127,39 +129,89 @@ _NONE = _Prediction(None, None, None, None)
 
 
 def scored_tokens(
-    text: Text, ids: Sequence[int], windows: Iterable[Predictions], tokenizer: Tokenizer
+    text: Text,
+    ids: Sequence[int],
+    windows: Iterable[Predictions],
+    tokenizer: Tokenizer,
+    special: bool = False,
 ) -> Iterator[ScoredToken]:
-    """Yield the tokens of a text in order, scoring windows as they are needed."""
+    """Yield the tokens of a text in order, scoring windows as they are needed.
+
+    `special` is whether special tokens in the text were parsed. Where a tokenizer changes a text, to lower
+    case or otherwise, the data of a token is what stands at its place in the text as given, and the white
+    space before it.
+    """
     predictions = chain(_each(windows), repeat(_NONE))
-    characters = position = 0
+    position = 0
     current = next(predictions)
-    content = text.content.encode() if tokenizer.adds_space else b""
-    for index, token_id in enumerate(ids, 1):
-        data = tokenizer.token_bytes(token_id)
-        if content and data[:1] == b" " and content[position : position + 1] != b" ":
-            # The tokenizer put it there.
-            data = data[1:]
-        begun = sum(byte & 0xC0 != 0x80 for byte in data)
-        continues = bool(data) and data[0] & 0xC0 == 0x80
+    for index, (token_id, place) in enumerate(
+        zip(ids, _places(text, ids, tokenizer, special), strict=True), 1
+    ):
         following = next(predictions)
-        before, after = text.shift(characters), text.shift(characters + begun)
+        data = place.data
+        before, after = text.shift(place.start), text.shift(place.end)
         yield ScoredToken(
             index,
             token_id,
             data,
-            text.start + characters - continues + before,
-            text.start + characters + begun + after,
+            text.start + place.start + before,
+            text.start + place.end + after,
             text.byte_start + position + before,
             text.byte_start + position + len(data) + after,
             current.logprob,
             current.entropy,
             current.rank,
-            current.word_start,
+            current.word_start if index > 1 else _first_word_start(current, tokenizer.begins_word(token_id)),
             following.word_start,
         )
-        characters += begun
         position += len(data)
         current = following
+
+
+class _Place(NamedTuple):
+    data: bytes
+    start: int
+    end: int
+
+
+def _places(text: Text, ids: Sequence[int], tokenizer: Tokenizer, special: bool) -> Iterator[_Place]:
+    """Yield the bytes of each token, and its place in the content in characters."""
+    pieces = list(_own_bytes(text.content.encode(), ids, tokenizer))
+    if b"".join(pieces) != text.content.encode():
+        places = tokenizer.places(text.content, special)
+        if len(places) == len(ids):
+            yield from _given(text.content, places)
+            return
+    characters = 0
+    for data in pieces:
+        begun = sum(byte & 0xC0 != 0x80 for byte in data)
+        continues = bool(data) and data[0] & 0xC0 == 0x80
+        yield _Place(data, characters - continues, characters + begun)
+        characters += begun
+
+
+def _own_bytes(content: bytes, ids: Iterable[int], tokenizer: Tokenizer) -> Iterator[bytes]:
+    """Yield the bytes of each token without a space that the tokenizer put before it."""
+    position = 0
+    for data in map(tokenizer.token_bytes, ids):
+        if data[:1] == b" " and tokenizer.adds_space and content[position : position + 1] != b" ":
+            data = data[1:]
+        yield data
+        position += len(data)
+
+
+def _given(content: str, places: Iterable[tuple[int, int]]) -> Iterator[_Place]:
+    last = 0
+    for start, end in places:
+        yield _Place(content[last:end].encode(), min(start, last), max(end, last))
+        last = max(end, last)
+
+
+def _first_word_start(prediction: _Prediction, is_marked: bool) -> float | None:
+    """Return the log-probability that a text begins as it does: with a word that is marked as one, or not."""
+    if is_marked or prediction.word_start is None:
+        return prediction.word_start
+    return math.log(max(-math.expm1(prediction.word_start), sys.float_info.min))
 
 
 def _each(windows: Iterable[Predictions]) -> Iterator[_Prediction]:

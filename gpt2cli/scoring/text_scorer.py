@@ -62,7 +62,11 @@ class TextScorer:
             ValueError, Error: as `score_texts` does.
         """
         for item, windows in self._score(texts, words):
-            yield item.key, item.text, scored_tokens(item.text, item.ids, windows, self.tokenizer)
+            yield (
+                item.key,
+                item.text,
+                scored_tokens(item.text, item.ids, windows, self.tokenizer, self.special),
+            )
 
     def summaries(self, texts: Iterable[tuple[Key, Text]], unit: Unit) -> Iterator[tuple[Key, Summary]]:
         """Yield the sums of each text.

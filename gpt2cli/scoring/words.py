@@ -6,8 +6,6 @@ GPT-2 includes the space before a word, so only the next token shows where a wor
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,7 +40,7 @@ class WordRow:
 
 def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
     """Return which ids begin a word, (vocabulary,): those with white space first, and the end of text."""
-    starts = [tokenizer.token_bytes(token_id)[:1].isspace() for token_id in range(vocab_size)]
+    starts = [tokenizer.begins_word(token_id) for token_id in range(vocab_size)]
     for token_id in tokenizer.end_ids:
         starts[token_id] = True
     return np.array(starts, dtype=np.bool_)
@@ -64,9 +62,6 @@ def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
     before, after = word[0].word_start, word[-1].word_end
     if logprob is None or before is None or after is None:
         return None
-    if word[0].index == 1 and not word[0].data[:1].isspace():
-        # The first word of a text has no white space before it: the condition is that none comes.
-        before = math.log(max(-math.expm1(before), sys.float_info.min))
     return logprob + after - before
 
 

@@ -1,4 +1,4 @@
-"""Byte-level BPE: text to ids, and ids to bytes."""
+"""Text to ids, and ids to bytes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig, read_tokenizer_config
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
-from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, BytePairs, open_byte_pairs
+from gpt2cli.text.byte_pairs import BytePairs, open_byte_pairs
 from gpt2cli.text.stored.library import (
+    adding_no_space,
     adds_space,
     bundled_library,
     is_cuttable,
     leading_ids,
-    missing_bytes,
     read_library,
-    require_byte_symbols,
 )
 from gpt2cli.text.stored.special_ids import choose_special_ids
+from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes, require_bytes, spelling_of
+from gpt2cli.text.stored.unknown import checked_ids, first_unknown
 from gpt2cli.text.text_blocks import require_unicode, text_parts
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ _ID_LENGTH = 32
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer; `bos_id` and `eos_id` are None if the model has no such token.
+    """A tokenizer; `bos_id` and `eos_id` are None if the model has no such token.
 
     `end_ids` are all that end a text, `eos_id` among them. `notes` are for the user: how the ids were chosen
-    where the model's files contradict each other.
+    where the model's files contradict each other. `spelling` is how its tokens spell text.
 
     The library does what `byte_pairs` cannot. It may be given as a function that opens it.
     """
@@ -52,8 +53,12 @@ class Tokenizer:
         config: ModelConfig,
         byte_pairs: BytePairs | None = None,
         told: TokenizerConfig | None = None,
+        spelling: Spelling = GPT2_SPELLING,
     ) -> None:
         self._source = library
+        self.spelling = spelling
+        # Without tokens for the bytes, a vocabulary cannot spell every text.
+        self._spells_all = bool(spelling.byte_names)
         self._byte_pairs = byte_pairs
         self._byte_pairs_length = 0
         self._spelled: dict[int, bytes] = {}
@@ -74,7 +79,7 @@ class Tokenizer:
     @cached_property
     def cuttable(self) -> bool:
         """Return whether a text has the ids of its parts when it is cut between a non-space and a space."""
-        return is_cuttable(self._library)
+        return self.spelling.byte_symbols and is_cuttable(self._library)
 
     @cached_property
     def has_own_tokens(self) -> bool:
@@ -121,6 +126,16 @@ class Tokenizer:
             )
         return ids
 
+    def places(self, text: str, special: bool = False) -> list[tuple[int, int]]:
+        """Return where in a text each of its tokens stands, in characters: the start and the end."""
+        self._library.encode_special_tokens = not special
+        places: list[tuple[int, int]] = self._library.encode(text, add_special_tokens=False).offsets
+        return places
+
+    def first_unknown(self, text: str) -> str | None:
+        """Return the first part of a text that the vocabulary can only call unknown, or None."""
+        return None if self._spells_all else first_unknown(self._library, text)
+
     def open_fast_encoder(self, special: bool = False) -> FastEncoder | None:
         """Return an encoder that starts more slowly but is much faster than `encode`, if there is one."""
         if not self.cuttable or self._missing or max(self._library.get_vocab().values()) >= self._model_size:
@@ -136,6 +151,8 @@ class Tokenizer:
         Raises:
             InputError: it has none.
         """
+        if not self.spelling.byte_names:
+            raise InputError("This tokenizer has no tokens for single bytes.")
         self._require_tokens_for(bytes([byte]))
         return self._byte_ids[byte]
 
@@ -153,12 +170,26 @@ class Tokenizer:
         return spelled
 
     def decode(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes of ids.
+        """Return the bytes of the text that ids make.
 
         Raises:
             InputError: an id is out of range.
         """
-        return b"".join(map(self.token_bytes, ids))
+        return b"".join(map(self.open_decoder(), ids))
+
+    def open_decoder(self, before: str = "") -> Callable[[int], bytes]:
+        """Return a function from ids, in order, to the bytes that each adds to a text that goes on `before`.
+
+        They differ from `token_bytes` at the ends of texts, where some tokenizers put no space.
+        """
+        return self.spelling.open_decoder(self.token_bytes, before)
+
+    def begins_word(self, token_id: int) -> bool:
+        """Return whether an id begins a word, where words are separated by white space.
+
+        Where tokens say that a word ends, and not that one begins, any id may begin a word.
+        """
+        return self.spelling.word_end is not None or self.token_bytes(token_id)[:1].isspace()
 
     def find_id(self, token: str) -> int | None:
         """Return the id of a token, spelled as in the vocabulary, or None if there is none."""
@@ -173,6 +204,8 @@ class Tokenizer:
         token = self._library.id_to_token(token_id)
         if token is None or token_id in self._added:
             return False
+        if not self.spelling.byte_symbols:
+            return True
         return len(self._library.model.tokenize(token)) == 1
 
     def token_of(self, token_id: int) -> str:
@@ -184,7 +217,7 @@ class Tokenizer:
         import tokenizers
 
         library = tokenizers.Tokenizer.from_str(self._library.to_str())
-        if library.decoder is None:
+        if library.decoder is None and self.spelling.byte_symbols:
             library.decoder = tokenizers.decoders.ByteLevel()
         return library.to_str()
 
@@ -210,11 +243,12 @@ class Tokenizer:
     @cached_property
     def _byte_ids(self) -> dict[int, int]:
         vocabulary = self._library.get_vocab(with_added_tokens=False)
-        return {byte: vocabulary[symbol] for symbol, byte in BYTE_OF_SYMBOL.items() if symbol in vocabulary}
+        names = enumerate(self.spelling.byte_names)
+        return {byte: vocabulary[name] for byte, name in names if name in vocabulary}
 
     @cached_property
     def _missing(self) -> bytes:
-        return missing_bytes(self._library)
+        return missing_bytes(self._library, self.spelling)
 
     def _require_tokens_for(self, data: bytes) -> None:
         # The library would drop them without a word.
@@ -226,12 +260,19 @@ class Tokenizer:
         if self._missing:
             self._require_tokens_for(text.encode())
         self._library.encode_special_tokens = not special
-        if self.adds_space:
-            self._library.pre_tokenizer.add_prefix_space = not continues
+        if continues and self.adds_space:
+            with adding_no_space(self._library):
+                return self._library_ids(text)
         ids: list[int] = []
         for part in text_parts(text, _PART_LENGTH) if self.cuttable else [text]:
-            ids += self._library.encode(part, add_special_tokens=False).ids
+            ids += self._library_ids(part)
         return ids
+
+    def _library_ids(self, text: str) -> list[int]:
+        if self._spells_all:
+            ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
+            return ids
+        return checked_ids(self._library, text)
 
     def _spell(self, token_id: int) -> bytes:
         byte_pairs = self._byte_pairs_for(_ID_LENGTH)
@@ -240,15 +281,11 @@ class Tokenizer:
 
     def _spell_by_library(self, token_id: int) -> bytes:
         if token_id in self._added:
-            return self._added[token_id].content.encode()
+            return self.spelling.spell(self._added[token_id].content, is_added=True)
         if not 0 <= token_id < self.id_limit:
             raise InputError(f"There is no token {token_id}. Ids range from 0 to {self.id_limit - 1}.")
-        symbols = self._library.id_to_token(token_id) or ""
-        try:
-            return bytes(map(BYTE_OF_SYMBOL.__getitem__, symbols))
-        except KeyError:
-            # A vocab.json may contain plain-text tokens that no merge makes.
-            return symbols.encode()
+        token = self._library.id_to_token(token_id)
+        return b"" if token is None else self.spelling.spell(token)
 
 
 def bundled_tokenizer() -> Tokenizer:
@@ -260,7 +297,7 @@ def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
     """Return a model's tokenizer, from tokenizer.json, vocab.json with merges.txt, or the bundled merges.
 
     Raises:
-        CheckpointError: the files are missing, damaged or not byte-level BPE.
+        CheckpointError: the files are missing, damaged or of a kind that is not supported.
     """
     if not files.tokenizer and config.vocab_size == BUNDLED_VOCAB_SIZE:
         return Tokenizer(bundled_library(), config)
@@ -269,8 +306,9 @@ def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
     if "tokenizer.json" in paths and (byte_pairs := open_byte_pairs(paths["tokenizer.json"], told)):
         return Tokenizer(lambda: read_library(files, told, config.vocab_size), config, byte_pairs, told)
     library = read_library(files, told, config.vocab_size)
-    require_byte_symbols(library, files.name)
-    tokenizer = Tokenizer(library, config, told=told)
-    if tokenizer.decode(tokenizer.encode(" é")) != " é".encode():
+    spelling = spelling_of(library, files.name)
+    require_bytes(library, spelling, files.name)
+    tokenizer = Tokenizer(library, config, told=told, spelling=spelling)
+    if spelling.byte_symbols and tokenizer.decode(tokenizer.encode(" é")) != " é".encode():
         raise CheckpointError(f"The tokenizer of {files.name} does not work on bytes like GPT-2's.")
     return tokenizer

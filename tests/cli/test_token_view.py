@@ -18,7 +18,7 @@ TOKENIZER = bundled_tokenizer()
 
 
 def cells_of(ids: list[int]) -> list[Cell]:
-    cells = Cells(TOKENIZER.token_bytes)
+    cells = Cells(TOKENIZER.open_decoder)
     return [*cells.add(array("I", ids[:3])), *cells.add(array("I", ids[3:])), *cells.end()]
 
 

@@ -75,9 +75,7 @@ def generate(
         if json:
             report = run.report(completion.report() | {"unconditional": prompt.unconditional})
             logprobs = completion.logprobs is not None
-            writer = JsonCompletionWriter(
-                write, echoed, loaded.tokenizer, report, watch.seconds, logprobs=logprobs
-            )
+            writer = JsonCompletionWriter(write, echoed, report, watch.seconds, logprobs=logprobs)
             _write(run, writer, messages, watch)
         else:
             to_stdout = output.output is None

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gpt2cli.cli.output.streams import Write, json_line, terminal_columns
-from gpt2cli.generation.completion import Completion, Piece, Timing, logprobs_table
-from gpt2cli.text.tokenizer import Tokenizer
+from gpt2cli.generation.completion import Completion, Piece, Timing
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
@@ -103,7 +102,6 @@ class JsonCompletionWriter:
         self,
         write: Write,
         echoed: str,
-        tokenizer: Tokenizer,
         report: Mapping[str, Any],
         phases: Mapping[str, float],
         *,
@@ -112,7 +110,6 @@ class JsonCompletionWriter:
         self._write = write
         self._echoed = echoed
         self._logprobs = logprobs
-        self._tokenizer = tokenizer
         self._report = report
         self._phases = phases
 
@@ -141,5 +138,5 @@ class JsonCompletionWriter:
                 **timing._asdict(),
             },
             "mean_logprob": completion.mean_logprob,
-            "logprobs": logprobs_table(tokens, self._tokenizer) if tokens and self._logprobs else None,
+            "logprobs": completion.logprobs_table() if tokens and self._logprobs else None,
         }

@@ -58,8 +58,9 @@ class Cell(NamedTuple):
 class Cells:
     """Assign the characters of a text to its tokens, as the tokens arrive."""
 
-    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
-        self._token_bytes = token_bytes
+    def __init__(self, open_decoder: Callable[[], Callable[[int], bytes]]) -> None:
+        self._open_decoder = open_decoder
+        self._token_bytes = open_decoder()
         self._decoder = getincrementaldecoder("utf-8")("surrogateescape")
         self._waiting: list[tuple[int, bytes]] = []
         self._text = ""
@@ -77,6 +78,7 @@ class Cells:
         """Yield the remaining cells at the end of the text."""
         self._text += self._decoder.decode(b"", final=True)
         yield from self._share_out()
+        self._token_bytes = self._open_decoder()
 
     def _share_out(self) -> Iterator[Cell]:
         start = taken = end = 0
@@ -125,7 +127,7 @@ class ShadedText(TokenWriter):
     def __init__(self, write: Write, tokenizer: Tokenizer, color: bool) -> None:
         super().__init__(write)
         self._view = TerminalView(color)
-        self._cells = Cells(tokenizer.token_bytes)
+        self._cells = Cells(tokenizer.open_decoder)
 
     def add(self, ids: array[int]) -> None:
         self._draw(self._cells.add(ids))
@@ -143,7 +145,7 @@ class HtmlPage(TokenWriter):
 
     def __init__(self, write: Write, tokenizer: Tokenizer) -> None:
         super().__init__(write)
-        self._cells = Cells(tokenizer.token_bytes)
+        self._cells = Cells(tokenizer.open_decoder)
         write(HTML_HEAD.encode())
 
     def start(self, source: str | None) -> None:

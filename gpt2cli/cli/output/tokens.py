@@ -148,10 +148,15 @@ class DecodedText(TokenWriter):
     def __init__(self, write: Write, tokenizer: Tokenizer) -> None:
         super().__init__(write)
         self._tokenizer = tokenizer
+        self._decoder = tokenizer.open_decoder()
+
+    def start(self, source: str | None) -> None:
+        super().start(source)
+        self._decoder = self._tokenizer.open_decoder()
 
     def add(self, ids: array[int]) -> None:
         try:
-            text = self._tokenizer.decode(ids)
+            text = b"".join(map(self._decoder, ids))
         except InputError as error:
             where = f"{source_name(self._source)}: " if self._source else ""
             raise InputError(where + error.message) from error

@@ -1,4 +1,4 @@
-"""What to know about a text before a model reads it: CR LF line ends, and special tokens spelled out."""
+"""What to know about a text before a model reads it: CR LF line ends, special and unknown tokens."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class TextNotes:
         known = tokenizer.special_tokens
         self._plain = () if special else known
         self._unknown = () if START_OF_TEXT in known else (START_OF_TEXT,)
+        self._tokenizer = tokenizer
+        self._has_unknown = False
         self._note = note
         self._crlf = crlf
         self._separated = separated
@@ -43,6 +45,9 @@ class TextNotes:
         if self._crlf and CRLF in text:
             self._crlf = False
             self._note(f"note: {name} has CR LF line ends, and CR is read as text; `newlines` lf drops it")
+        if not self._has_unknown and (part := self._tokenizer.first_unknown(text)) is not None:
+            self._has_unknown = True
+            self._note(f"note: {name} has {part!r}, which the tokenizer does not know and reads as unknown")
         if not any(token in text for token in (*self._plain, *self._unknown)):
             return
         # Hardly any text gets here.

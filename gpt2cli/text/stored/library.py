@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.checkpoint.companions.tokenizer_config import FLAGS, AddedToken, TokenizerConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
+from gpt2cli.text.stored.spelling import steps
 
 if TYPE_CHECKING:
     import tokenizers
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 BUNDLED_MERGES = Path(__file__).parents[2] / "data" / "gpt2" / "merges.txt"
 TOKENIZER_JSON = "tokenizer.json"
-PRINTED_ASCII = f"{string.ascii_letters}{string.digits}{string.punctuation} \n".encode()
+GPT1_UNKNOWN, GPT1_WORD_END = "<unk>", "</w>"
 ENDS = ("bos_token", "eos_token")
 
 
@@ -78,9 +79,11 @@ def _from_json(path: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
 def _from_vocabulary(vocabulary: Path, merges: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
     from tokenizers import models
 
-    library = _byte_level(
-        models.BPE.from_file(str(vocabulary), str(merges)), bool(told.values.get("add_prefix_space"))
-    )
+    model = models.BPE.from_file(str(vocabulary), str(merges))
+    library = _byte_level(model, bool(told.values.get("add_prefix_space")))
+    has_bytes = all(library.token_to_id(symbol) is not None for symbol in BYTE_OF_SYMBOL)
+    if not has_bytes and any(token.endswith(GPT1_WORD_END) for token in library.get_vocab()):
+        return _gpt1(vocabulary, merges)
     if library.token_to_id(END_OF_TEXT) is not None:
         library.add_special_tokens([END_OF_TEXT])
     return library
@@ -138,35 +141,29 @@ def _library_token(token: AddedToken) -> tokenizers.AddedToken:
     return tokenizers.AddedToken(token.content, **{name: getattr(token, name) for name in FLAGS})
 
 
+def _gpt1(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
+    """Return a tokenizer of lower-case words whose last tokens end in `</w>`."""
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    library = tokenizers.Tokenizer(
+        models.BPE.from_file(
+            str(vocabulary), str(merges), unk_token=GPT1_UNKNOWN, end_of_word_suffix=GPT1_WORD_END
+        )
+    )
+    library.normalizer = normalizers.BertNormalizer(lowercase=True)
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    library.decoder = decoders.BPEDecoder(GPT1_WORD_END)
+    library.add_special_tokens([GPT1_UNKNOWN])
+    return library
+
+
 def _byte_level(model: tokenizers.models.BPE, prefix_space: bool = False) -> tokenizers.Tokenizer:
     import tokenizers
 
     library = tokenizers.Tokenizer(model)
     library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
     return library
-
-
-def missing_bytes(library: tokenizers.Tokenizer) -> bytes:
-    """Return the bytes that a byte-level tokenizer has no token for."""
-    return bytes(byte for symbol, byte in BYTE_OF_SYMBOL.items() if library.token_to_id(symbol) is None)
-
-
-def require_byte_symbols(library: tokenizers.Tokenizer, name: str) -> None:
-    """Check that a model's tokenizer is BPE with a token for every byte that texts are made of.
-
-    Raises:
-        CheckpointError: it is not.
-    """
-    kind = type(library.model).__name__
-    if kind != "BPE":
-        raise CheckpointError(f"The tokenizer of {name} is {kind}.", "Only byte-level BPE is supported.")
-    missing = missing_bytes(library)
-    # Some were trained on texts in which control characters and bytes that UTF-8 never has do not occur.
-    if any(byte in PRINTED_ASCII for byte in missing):
-        raise CheckpointError(
-            f"The tokenizer of {name} has no token for {len(missing)} of the 256 bytes.",
-            "Only byte-level BPE that can spell all of ASCII is supported.",
-        )
 
 
 def is_cuttable(library: tokenizers.Tokenizer) -> bool:
@@ -199,7 +196,42 @@ def leading_ids(library: tokenizers.Tokenizer) -> list[int]:
 
 def adds_space(library: tokenizers.Tokenizer) -> bool:
     """Return whether the library puts a space before a text that begins with something else."""
-    from tokenizers import pre_tokenizers
+    return any(_without_space(step) != [step] for part in _parts(library) for step in steps(part))
 
-    splitter = library.pre_tokenizer
-    return isinstance(splitter, pre_tokenizers.ByteLevel) and splitter.add_prefix_space
+
+@contextmanager
+def adding_no_space(library: tokenizers.Tokenizer) -> Iterator[None]:
+    """Have the library put no space before a text for a while."""
+    from tokenizers import normalizers, pre_tokenizers
+
+    normalizer, splitter = _parts(library)
+    try:
+        if normalizer:
+            library.normalizer = _sequence(normalizers.Sequence([]), "normalizers", normalizer)
+        if splitter:
+            library.pre_tokenizer = _sequence(pre_tokenizers.Sequence([]), "pretokenizers", splitter)
+        yield
+    finally:
+        # It may not be set to None, which it is in this case already.
+        if normalizer:
+            library.normalizer = normalizer
+        if splitter:
+            library.pre_tokenizer = splitter
+
+
+def _parts(library: tokenizers.Tokenizer) -> tuple[Any, Any]:
+    return library.normalizer, library.pre_tokenizer
+
+
+def _sequence(sequence: Any, key: str, part: Any) -> Any:
+    kept = [changed for step in steps(part) for changed in _without_space(step)]
+    sequence.__setstate__(json.dumps({"type": "Sequence", key: kept}).encode())
+    return sequence
+
+
+def _without_space(step: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a step of a tokenizer, or none, that does the same but adds no space."""
+    if step["type"] == "Prepend":
+        return []
+    never = {"add_prefix_space": False, "prepend_scheme": "never"}
+    return [{key: never.get(key, value) for key, value in step.items()}]

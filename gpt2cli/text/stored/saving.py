@@ -42,7 +42,8 @@ def _settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
     told = tokenizer.told
     values = {key: value for key, value in told.values.items() if key not in _LEFT_OUT}
     values.setdefault("tokenizer_class", config.architecture.tokenizer_class)
-    values["add_prefix_space"] = tokenizer.adds_space
+    if tokenizer.spelling.byte_symbols:
+        values["add_prefix_space"] = tokenizer.adds_space
     for key in EXTRAS:
         if isinstance(extras := values.get(key), list):
             values[key] = [_marked(entry) for entry in extras if _fits(tokenizer, config, _content(entry))]
