@@ -85,7 +85,9 @@ def add(reference: GPT2LMHeadModel, tensors: Adapter, scale: float) -> None:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> GPT2LMHeadModel:
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GPT2LMHeadModel:
+    # The name of a base is looked up in the current folder first.
+    monkeypatch.chdir(tmp_path)
     return save_checkpoint(tmp_path / "base")
 
 

@@ -60,7 +60,7 @@ def test_weights_that_are_read_and_saved_are_the_same_file_to_transformers(folde
 def test_rows_before_the_first_position_are_not_counted(tmp_path: Path) -> None:
     save_family(tmp_path, "opt")
     config = replace(ModelConfig.from_json(tmp_path / "config.json"), n_positions=50)
-    with pytest.raises(CheckpointError, match="n_positions is 50 there and 48 in the weights"):
+    with pytest.raises(CheckpointError, match="max_position_embeddings is 50 there and 48 in the weights"):
         load_weights([tmp_path / "model.safetensors"], config)
 
 

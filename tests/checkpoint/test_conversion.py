@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from gpt2cli.checkpoint import conversion
 from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion import convert
+from gpt2cli.checkpoint.gguf import quantized
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import conversion_place, converted_files
@@ -210,7 +210,7 @@ def test_a_second_load_maps_the_file_and_converts_nothing(
     def fail(*arguments: object) -> None:
         raise AssertionError("the weights were converted again")
 
-    monkeypatch.setattr(conversion, "numbers_of", fail)
+    monkeypatch.setattr(quantized, "numbers_of", fail)
     if storage == "int8":
         from gpt2cli.ops import kernels
 
@@ -281,7 +281,7 @@ def test_another_layout_is_made_again(
 ) -> None:
     load(checkpoint, "float16")
     before = stamp(only_file(assets))
-    monkeypatch.setattr(conversion, "LAYOUT", "of the future")
+    monkeypatch.setattr("gpt2cli.checkpoint.conversion.LAYOUT", "of the future")
     load(checkpoint, "float16")
     assert stamp(only_file(assets)) != before
 

@@ -98,7 +98,8 @@ def test_a_file_holds_what_the_folder_holds(made: Callable[[str], Made], name: s
     # Mistral without a window is LLaMA.
     if name == "mistral":
         config = replace(config, model_type="llama", unbiased=again.unbiased)
-    assert again == config
+    # It follows from the width where a file is silent.
+    assert replace(again, head_dim=again.head_width) == replace(config, head_dim=config.head_width)
     assert read.keys() == stored.keys()
     for weight, tensor in stored.items():
         assert read[weight].shape == tensor.shape
