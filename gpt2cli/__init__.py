@@ -1,4 +1,4 @@
-"""GPT-2 at the command line and in Python.
+"""GPT-2 and its family at the command line and in Python.
 
     >>> import gpt2cli
     >>> model = gpt2cli.load("stories")

@@ -54,7 +54,7 @@ class LazyGroup(TyperGroup):
 app = typer.Typer(
     name="gpt2",
     cls=LazyGroup,
-    help="GPT-2 at the command line: generate, score, tokenize and train, on a CPU or a GPU.",
+    help="GPT-2 and its family at the command line: generate, score, tokenize and train, on a CPU or a GPU.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -78,7 +78,7 @@ def gpt2(
         options.flag("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """GPT-2 at the command line: generate, score, tokenize and train, on a CPU or a GPU."""
+    """GPT-2 and its family at the command line: generate, score, tokenize and train, on a CPU or a GPU."""
 
 
 def run() -> NoReturn:

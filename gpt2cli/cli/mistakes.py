@@ -14,7 +14,7 @@ from gpt2cli.errors import UsageError
 
 # Command names that other tools use or that people expect here.
 ELSEWHERE = {
-    "chat": 'GPT-2 continues text and has no chat: gpt2 generate "Once upon a time".',
+    "chat": 'The models continue text and have no chat: gpt2 generate "Once upon a time".',
     "complete": 'Use gpt2 generate "Once upon a time".',
     "decode": "Use gpt2 tokenize --decode.",
     "encode": "Use gpt2 tokenize.",

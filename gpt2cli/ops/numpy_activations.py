@@ -1,4 +1,4 @@
-"""The weightless activations that transformers accepts for GPT-2."""
+"""The weightless activations that transformers accepts."""
 
 from __future__ import annotations
 

@@ -94,6 +94,6 @@ def next_tokens(
 
 def _note_spaces(text: str, candidates: Sequence[str], messages: Messages) -> None:
     if text[-1:].isspace():
-        messages.note("note: the text ends in white space, which GPT-2 expects as a part of what follows")
+        messages.note("note: the text ends in white space, which models expect as a part of what follows")
     elif text[-1:].isalnum() and candidates and all(entry[0].isalnum() for entry in candidates):
         messages.note("note: no candidate begins with a space, so each is read as the end of the last word")
