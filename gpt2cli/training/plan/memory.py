@@ -15,12 +15,14 @@ from gpt2cli.errors import UsageError
 from gpt2cli.training.plan.settings import TrainingSettings
 
 MUON_BYTES, ADAMW_BYTES = 4, 8
-# What a block keeps for each token until the backward pass, in units of its width: norms, queries, keys,
-# values, attention outputs, both residuals. Twice the inner width comes on top.
-KEPT_WIDTHS = 11
+# What a block keeps for each token until the backward pass, in units of its width: the inputs and outputs
+# of both norms, and what the passes allocate beside. An RMS norm also keeps its input divided by its root.
+KEPT_WIDTHS, RMS_WIDTHS = 7, 2
+# The inner layer before and after its activation, and in a gated MLP the other factor and the product.
+KEPT_INNER, GATED_INNER = 2, 4
 LOGITS_COPIES = 3
-# With dropout, PyTorch materializes the attention matrix of each head.
-ATTENTION_COPIES = 4
+# With dropout, PyTorch materializes the attention matrix of each head, and keeps what each residual drops.
+ATTENTION_COPIES, DROPPED_WIDTHS = 4, 2
 # The interpreter, PyTorch and the allocator's slack.
 BASE_BYTES = 350_000_000
 LORA_RANK = 8
@@ -42,9 +44,9 @@ def estimate_memory(config: ModelConfig, settings: TrainingSettings) -> int:
 def window_bytes(config: ModelConfig, settings: TrainingSettings) -> int:
     """Return the bytes that the activations of one window take, about."""
     size = 2 if settings.precision == "bfloat16" else 4
-    kept = size * (KEPT_WIDTHS * config.n_embd + 2 * config.inner_width)
+    kept = size * _kept_numbers(config)
     if settings.dropout:
-        kept += ATTENTION_COPIES * 4 * config.n_head * settings.context
+        kept += 4 * (ATTENTION_COPIES * config.n_head * settings.context + DROPPED_WIDTHS * config.n_embd)
     blocks = config.n_layer - settings.freeze
     return settings.context * (max(0, blocks) * kept + LOGITS_COPIES * 4 * config.vocab_size)
 
@@ -72,6 +74,18 @@ def require_memory(config: ModelConfig, settings: TrainingSettings, available: i
 def available_memory() -> int:
     """Return the bytes of main memory that are free for this process."""
     return min(_free_memory())
+
+
+def _kept_numbers(config: ModelConfig) -> int:
+    """Return how many numbers a block keeps of each token."""
+    facts = config.architecture
+    widths = KEPT_WIDTHS + (RMS_WIDTHS if facts.norm == "rms" else 0)
+    # Queries, keys and values, and the output, which is as wide as the queries.
+    attended = config.head_width * (config.n_head + config.kv_heads)
+    # Rotated queries and keys lie beside the fused ones, which the values keep.
+    copies = 3 if facts.fused and config.rotary else 2
+    inner = config.inner_width * (GATED_INNER if facts.gated else KEPT_INNER)
+    return widths * config.n_embd + copies * attended + inner
 
 
 def _bytes_each(name: str, settings: TrainingSettings) -> int:
