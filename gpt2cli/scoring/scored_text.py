@@ -53,7 +53,8 @@ class ScoredToken:
 
     Places are those in the source. The parts of a split character share its place. `word_start` and
     `word_end` are the log-probabilities that a word begins with this token and with the next; the end of the
-    text counts as a word.
+    text counts as a word. `crlf_before` and `crlf_behind` count the LF that are CR LF in the source, in the
+    white space that begins and that ends the data.
     """
 
     index: int
@@ -68,6 +69,8 @@ class ScoredToken:
     rank: int | None
     word_start: float | None
     word_end: float | None
+    crlf_before: int = 0
+    crlf_behind: int = 0
 
 
 def split_texts(content: str, split: Split | None, newlines: Newlines | None = None) -> Iterator[Text]:
@@ -138,11 +141,10 @@ def scored_tokens(
     """Yield the tokens of a text in order, scoring windows as they are needed.
 
     `special` is whether special tokens in the text were parsed. Where a tokenizer changes a text, to lower
-    case or otherwise, the data of a token is what stands at its place in the text as given, and the white
-    space before it.
+    case or otherwise, the data of a token is what stands at its place in the text as given, with the spaces
+    before it and the line ends behind it.
     """
     predictions = chain(_each(windows), repeat(_NONE))
-    position = 0
     current = next(predictions)
     for index, (token_id, place) in enumerate(
         zip(ids, _places(text, ids, tokenizer, special), strict=True), 1
@@ -150,21 +152,23 @@ def scored_tokens(
         following = next(predictions)
         data = place.data
         before, after = text.shift(place.start), text.shift(place.end)
+        first, last = place.start + len(data) - len(data.lstrip()), place.end - len(data) + len(data.rstrip())
         yield ScoredToken(
             index,
             token_id,
             data,
             text.start + place.start + before,
             text.start + place.end + after,
-            text.byte_start + position + before,
-            text.byte_start + position + len(data) + after,
+            text.byte_start + place.byte_start + before,
+            text.byte_start + place.byte_start + len(data) + after,
             current.logprob,
             current.entropy,
             current.rank,
             current.word_start if index > 1 else _first_word_start(current, tokenizer.begins_word(token_id)),
             following.word_start,
+            text.shift(first) - before,
+            after - text.shift(last),
         )
-        position += len(data)
         current = following
 
 
@@ -172,6 +176,7 @@ class _Place(NamedTuple):
     data: bytes
     start: int
     end: int
+    byte_start: int
 
 
 def _places(text: Text, ids: Sequence[int], tokenizer: Tokenizer, special: bool) -> Iterator[_Place]:
@@ -182,12 +187,13 @@ def _places(text: Text, ids: Sequence[int], tokenizer: Tokenizer, special: bool)
         if len(places) == len(ids):
             yield from _given(text.content, places)
             return
-    characters = 0
+    characters = position = 0
     for data in pieces:
         begun = sum(byte & 0xC0 != 0x80 for byte in data)
         continues = bool(data) and data[0] & 0xC0 == 0x80
-        yield _Place(data, characters - continues, characters + begun)
+        yield _Place(data, characters - continues, characters + begun, position)
         characters += begun
+        position += len(data)
 
 
 def _own_bytes(content: bytes, ids: Iterable[int], tokenizer: Tokenizer) -> Iterator[bytes]:
@@ -200,11 +206,22 @@ def _own_bytes(content: bytes, ids: Iterable[int], tokenizer: Tokenizer) -> Iter
         position += len(data)
 
 
-def _given(content: str, places: Iterable[tuple[int, int]]) -> Iterator[_Place]:
-    last = 0
-    for start, end in places:
-        yield _Place(content[last:end].encode(), min(start, last), max(end, last))
-        last = max(end, last)
+def _given(content: str, places: Sequence[tuple[int, int]]) -> Iterator[_Place]:
+    """Yield what stands at each place, with what the tokenizer dropped before and behind it."""
+    starts = [*(start for start, _ in places), len(content)][1:]
+    last = _before_spaces(content, 0, places[0][0]) if places else 0
+    byte_start = len(content[:last].encode())
+    for (start, end), following in zip(places, starts, strict=True):
+        behind = max(_before_spaces(content, end, following), last)
+        data = content[last:behind].encode()
+        yield _Place(data, min(start, last), behind, byte_start)
+        byte_start += len(data)
+        last = behind
+
+
+def _before_spaces(content: str, start: int, end: int) -> int:
+    """Return where the spaces before a token begin; line ends and other dropped text are not among them."""
+    return start + len(content[start:end].rstrip(" \t\v\f\r"))
 
 
 def _first_word_start(prediction: _Prediction, is_marked: bool) -> float | None:

@@ -83,14 +83,15 @@ def _word_row(index: int, word: Sequence[ScoredToken], unit: Unit) -> WordRow:
     first = next(token for token in word if token.data.strip())
     before = len(first.data) - len(first.data.lstrip())
     behind = len(data) - len(data.rstrip())
+    crlf_behind = word[-1].crlf_behind
     entropy = word[0].entropy
     return WordRow(
         index,
         data.strip().decode("utf-8", "replace"),
-        first.start + before,
-        word[-1].end - behind,
-        first.byte_start + before,
-        word[-1].byte_end - behind,
+        first.start + before + first.crlf_before,
+        word[-1].end - behind - crlf_behind,
+        first.byte_start + before + first.crlf_before,
+        word[-1].byte_end - behind - crlf_behind,
         _surprisal(_logprob(word), unit),
         _surprisal(corrected_logprob(word), unit),
         None if entropy is None else entropy / NATS_PER[unit],
