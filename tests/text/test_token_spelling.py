@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tokenizers
+import transformers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
@@ -16,6 +17,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.reading.notes import TextNotes
+from gpt2cli.text.stored.saving import tokenizer_files
 from gpt2cli.text.text_stream import TextStream
 from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -159,3 +161,21 @@ def test_a_tokenizer_that_does_not_say_what_its_tokens_spell_is_refused(tmp_path
     library.decoder = decoders.CTC()
     with pytest.raises(CheckpointError, match="by CTC"):
         load(tmp_path, library)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_that_is_saved_again_is_the_same_to_transformers(tmp_path: Path, kind: str) -> None:
+    tokenizer = load(tmp_path, LIBRARIES[kind])
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    config = ModelConfig(vocab_size=LIBRARIES[kind].get_vocab_size())
+    # Texts that continue others must leave no trace.
+    tokenizer.encode("fox", continues=True)
+    for name, content in tokenizer_files(tokenizer, config).items():
+        (saved / name).write_text(content, "utf-8")
+    again = transformers.AutoTokenizer.from_pretrained(saved)
+    reference = in_transformers(LIBRARIES[kind])
+    for text in [*CORPUS, " a fox", "2024 fox"]:
+        ids = reference.encode(text)
+        assert again.encode(text) == ids
+        assert again.decode(ids) == reference.decode(ids)

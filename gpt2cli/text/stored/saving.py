@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # tokenizer.json has the tokens; the others name files that are not saved.
 _LEFT_OUT = (ADDED_TOKENS_DECODER, "auto_map", "name_or_path", "tokenizer_file", "special_tokens_map_file")
+ANY_KIND = "PreTrainedTokenizerFast"
 # What transformers takes END_OF_TEXT for, which it adds to a vocabulary that lacks it.
 _IMPLIED = ("bos_token", "eos_token", "unk_token")
 
@@ -40,9 +41,11 @@ def tokenizer_files(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, str]
 
 def _settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
     told = tokenizer.told
+    splits_as_gpt2 = tokenizer.cuttable or (tokenizer.spelling.byte_symbols and tokenizer.adds_space)
     values = {key: value for key, value in told.values.items() if key not in _LEFT_OUT}
-    values.setdefault("tokenizer_class", config.architecture.tokenizer_class)
-    if tokenizer.spelling.byte_symbols:
+    # The class of a family may take no more than the vocabulary from tokenizer.json.
+    values.setdefault("tokenizer_class", config.architecture.tokenizer_class if splits_as_gpt2 else ANY_KIND)
+    if splits_as_gpt2:
         values["add_prefix_space"] = tokenizer.adds_space
     for key in EXTRAS:
         if isinstance(extras := values.get(key), list):
