@@ -132,9 +132,12 @@ class Tokenizer:
         places: list[tuple[int, int]] = self._library.encode(text, add_special_tokens=False).offsets
         return places
 
-    def first_unknown(self, text: str) -> str | None:
+    def first_unknown(self, text: str, special: bool = False) -> str | None:
         """Return the first part of a text that the vocabulary can only call unknown, or None."""
-        return None if self._spells_all else first_unknown(self._library, text)
+        if self._spells_all:
+            return None
+        self._library.encode_special_tokens = not special
+        return first_unknown(self._library, text)
 
     def open_fast_encoder(self, special: bool = False) -> FastEncoder | None:
         """Return an encoder that starts more slowly but is much faster than `encode`, if there is one."""

@@ -10,7 +10,7 @@ import tokenizers
 import transformers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors
 from tokenizers_of_kinds import CORPUS, KINDS, in_transformers, save_vocabulary
 
 from gpt2cli.checkpoint.config import ModelConfig
@@ -123,10 +123,31 @@ def test_vocabulary_and_merges_of_gpt1_give_its_ids(tmp_path: Path) -> None:
     size = LIBRARIES["gpt1"].get_vocab_size()
     files = ModelFiles("tiny", None, Path("config.json"), (), paths)
     tokenizer = load_tokenizer(files, ModelConfig(vocab_size=size))
+    reference = transformers.OpenAIGPTTokenizerFast(vocab=str(paths[0]), merges=str(paths[1]))
     for text in [*CORPUS, "Éclair, THE Fox! 漢字"]:
-        ids = LIBRARIES["gpt1"].encode(text).ids
+        ids = reference.encode(text)
+        assert len(ids) > 3
         assert tokenizer.encode(text) == ids
-        assert tokenizer.decode(ids).decode() == LIBRARIES["gpt1"].decode(ids, skip_special_tokens=False)
+        assert tokenizer.decode(ids).decode() == reference.decode(ids)
+
+
+def test_tokens_before_a_text_are_found_where_the_vocabulary_lacks_most_texts(tmp_path: Path) -> None:
+    library = tokenizers.Tokenizer(models.WordLevel({"<s>": 0, "x": 1, "y": 2}, unk_token="<unk>"))
+    library.pre_tokenizer = pre_tokenizers.Whitespace()
+    library.add_special_tokens(["<s>"])
+    library.post_processor = processors.TemplateProcessing(single="<s> $A <s>", special_tokens=[("<s>", 0)])
+    tokenizer = load(tmp_path, library)
+    assert list(tokenizer.leading_ids) == [0]
+    assert library.encode("x y").ids == [0, 1, 2, 0]
+    with pytest.raises(InputError, match="no token for 'z'"):
+        tokenizer.encode("x z")
+
+
+def test_byte_tokens_that_no_text_gets_are_refused(tmp_path: Path) -> None:
+    library = tokenizers.Tokenizer.from_str(LIBRARIES["llama2"].to_str())
+    library.model.byte_fallback = False
+    with pytest.raises(CheckpointError, match="no token for 256 of the 256 bytes"):
+        load(tmp_path, library)
 
 
 @pytest.mark.parametrize(("kind", "part"), [("gpt1", "漢"), ("words", "zebra")])

@@ -35,6 +35,7 @@ class TextNotes:
         self._plain = () if special else known
         self._unknown = () if START_OF_TEXT in known else (START_OF_TEXT,)
         self._tokenizer = tokenizer
+        self._special = special
         self._has_unknown = False
         self._note = note
         self._crlf = crlf
@@ -45,7 +46,7 @@ class TextNotes:
         if self._crlf and CRLF in text:
             self._crlf = False
             self._note(f"note: {name} has CR LF line ends, and CR is read as text; `newlines` lf drops it")
-        if not self._has_unknown and (part := self._tokenizer.first_unknown(text)) is not None:
+        if not self._has_unknown and (part := self._tokenizer.first_unknown(text, self._special)) is not None:
             self._has_unknown = True
             self._note(f"note: {name} has {part!r}, which the tokenizer does not know and reads as unknown")
         if not any(token in text for token in (*self._plain, *self._unknown)):

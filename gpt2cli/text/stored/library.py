@@ -185,13 +185,17 @@ def is_cuttable(library: tokenizers.Tokenizer) -> bool:
 
 def leading_ids(library: tokenizers.Tokenizer) -> list[int]:
     """Return the ids of the special tokens that the library puts before a text."""
-    made = library.encode("a")
-    return [
-        token_id
-        for token_id, _ in takewhile(
-            lambda pair: pair[1], zip(made.ids, made.special_tokens_mask, strict=True)
-        )
-    ]
+    # A vocabulary may lack any text.
+    for text in ("a", *library.get_vocab(with_added_tokens=False)):
+        try:
+            made = library.encode(text)
+        # The library raises nothing more specific.
+        except Exception:
+            continue
+        pairs = list(zip(made.ids, made.special_tokens_mask, strict=True))
+        if not all(is_special for _, is_special in pairs):
+            return [token_id for token_id, _ in takewhile(lambda pair: pair[1], pairs)]
+    return []
 
 
 def adds_space(library: tokenizers.Tokenizer) -> bool:
