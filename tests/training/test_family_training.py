@@ -80,14 +80,15 @@ def test_losses_and_gradients_equal_those_of_transformers(tmp_path: Path, family
     names = {"lm_head.weight" if name == HEAD else facts.full_name(name): name for name in trainer.trainable}
     parameters = dict(reference.named_parameters())
     assert names.keys() == parameters.keys()
+    greatest = max(parameter.grad.abs().max().item() for parameter in parameters.values())
     for name, parameter in parameters.items():
         ours = trainer.trainable[names[name]].grad
         assert ours is not None
         if facts.out_in and is_layer_matrix(names[name], ours.shape):
             ours = ours.T
-        torch.testing.assert_close(
-            ours, parameter.grad, atol=1e-5 * parameter.grad.abs().max().item(), rtol=1e-4
-        )
+        # A bias of keys that are not rotated changes no attention, so its gradient is only rounding.
+        scale = max(parameter.grad.abs().max().item(), 0.01 * greatest)
+        torch.testing.assert_close(ours, parameter.grad, atol=1e-5 * scale, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

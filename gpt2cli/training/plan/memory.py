@@ -18,8 +18,9 @@ MUON_BYTES, ADAMW_BYTES = 4, 8
 # What a block keeps for each token until the backward pass, in units of its width: the inputs and outputs
 # of both norms, and what the passes allocate beside. An RMS norm also keeps its input divided by its root.
 KEPT_WIDTHS, RMS_WIDTHS = 7, 2
-# The inner layer before and after its activation, and in a gated MLP the other factor and the product.
-KEPT_INNER, GATED_INNER = 2, 4
+# The inner layer before and after its activation, and in a gated MLP the other factor and the product. The
+# derivative of ReLU follows from its output.
+KEPT_INNER, RELU_INNER, GATED_INNER = 2, 1, 4
 LOGITS_COPIES = 3
 # With dropout, PyTorch materializes the attention matrix of each head, and keeps what each residual drops.
 ATTENTION_COPIES, DROPPED_WIDTHS = 4, 2
@@ -84,7 +85,8 @@ def _kept_numbers(config: ModelConfig) -> int:
     attended = config.head_width * (config.n_head + config.kv_heads)
     # Rotated queries and keys lie beside the fused ones, which the values keep.
     copies = 3 if facts.fused and config.rotary else 2
-    inner = config.inner_width * (GATED_INNER if facts.gated else KEPT_INNER)
+    plain = RELU_INNER if config.activation_function == "relu" else KEPT_INNER
+    inner = config.inner_width * (GATED_INNER if facts.gated else plain)
     return widths * config.n_embd + copies * attended + inner
 
 
