@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.roles import HEAD, TOKEN_EMBEDDING, is_layer_matrix, layer_of
+from gpt2cli.checkpoint.roles import HEAD, TABLES, TOKEN_EMBEDDING, is_layer_matrix, layer_of
 from gpt2cli.checkpoint.saving import save_model
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.training.plan.memory import estimate_memory, window_bytes
 from gpt2cli.training.plan.settings import TrainingSettings
-from gpt2cli.training.run.state import to_arrays
+from gpt2cli.training.run.state import Progress, restore_state, save_state, to_arrays
 from gpt2cli.training.step.trainer import Trainer, batch, initial_weights
 
 SETTINGS = TrainingSettings(
@@ -137,6 +137,38 @@ def test_frozen_blocks_and_embeddings_stay_and_the_others_move(tmp_path: Path, f
     moved = before.keys() - still
     assert {name for name in before if layer_of(name) == 2 and name.endswith("weight")} <= moved
     assert (HEAD in moved) is not trainer.config.tie_word_embeddings
+
+
+def test_matrices_decay_and_vectors_do_not_and_muon_takes_those_of_blocks(
+    tmp_path: Path, family: str
+) -> None:
+    save_family(tmp_path, family)
+    trainer = open_trainer(tmp_path, KINDS["muon"])
+    state = trainer.optimizers._optimizers
+    names = {id(weight): name for name, weight in trainer.trainable.items()}
+    groups = [
+        (kind, group["weight_decay"], {names[id(weight)] for weight in group["params"]})
+        for kind, optimizer in state.items()
+        for group in optimizer.param_groups
+    ]
+    inside = {name for name, weight in trainer.trainable.items() if is_layer_matrix(name, weight.shape)}
+    tables = {name for name, weight in trainer.trainable.items() if weight.ndim == 2} - inside
+    vectors = trainer.trainable.keys() - inside - tables
+    assert {TOKEN_EMBEDDING} <= tables <= TABLES
+    assert groups == [("muon", 0.1, inside), ("adamw", 0.1, tables), ("adamw", 0.0, vectors)]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon", "lora", "freeze"])
+@pytest.mark.parametrize("family", ["gpt-neox", "llama", "qwen2"], indirect=True)
+def test_a_restored_trainer_goes_on_with_the_same_losses(tmp_path: Path, family: str, kind: str) -> None:
+    save_family(tmp_path / family, family)
+    first = open_trainer(tmp_path / family, KINDS[kind])
+    for _ in range(3):
+        first.train_step(IDS)
+    save_state(tmp_path / "state", first, Progress(step=3))
+    second = open_trainer(tmp_path / family, KINDS[kind])
+    restore_state(tmp_path / "state", second)
+    assert [second.train_step(IDS)[0] for _ in range(3)] == [first.train_step(IDS)[0] for _ in range(3)]
 
 
 def test_dropout_draws_anew_each_pass_and_is_off_in_evaluation(tmp_path: Path, family: str) -> None:

@@ -193,7 +193,8 @@ def _split(
     frozen = {name: weight for name, weight in weights.items() if settings.freezes(name)}
     if settings.lora:
         return frozen, initial_adapters(frozen, settings.lora, settings.seed)
-    return frozen, {name: weight for name, weight in weights.items() if name not in frozen}
+    # Optimizers walk weights and what they remember in the order of memory, and saved states are contiguous.
+    return frozen, {name: weight.contiguous() for name, weight in weights.items() if name not in frozen}
 
 
 def _pass_seed(seed: int, step: int, number: int) -> int:
