@@ -71,6 +71,18 @@ def test_logits_are_near_those_in_float32_and_the_same_in_any_batch(
     assert file.stat().st_mtime_ns == time
 
 
+@pytest.mark.parametrize(("kind", "bound"), [("float16", 0.01), ("bfloat16", 0.06)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_torch_computes_in_16_bits_near_float32(tmp_path: Path, family: str, kind: str, bound: float) -> None:
+    save_family(tmp_path, family)
+    ids = some_ids(2, 40)
+    exact = run(load_checkpoint(tmp_path), ids)
+    files = find_model(str(tmp_path))
+    assert files is not None
+    narrow = run(load_model(files, open_backend("cpu", "torch", dtype=kind, threads=1)), ids)
+    assert 0 < np.sqrt(np.square(narrow - exact).mean()) < bound * exact.std()
+
+
 @pytest.mark.parametrize("kind", NARROW)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_matrices_and_the_head_are_narrow_and_tables_stay(tmp_path: Path, family: str, kind: str) -> None:
