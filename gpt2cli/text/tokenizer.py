@@ -129,8 +129,7 @@ class Tokenizer:
     def places(self, text: str, special: bool = False) -> list[tuple[int, int]]:
         """Return where in a text each of its tokens stands, in characters: the start and the end."""
         self._library.encode_special_tokens = not special
-        places: list[tuple[int, int]] = self._library.encode(text, add_special_tokens=False).offsets
-        return places
+        return list(self._library.encode(text, add_special_tokens=False).offsets)
 
     def first_unknown(self, text: str, special: bool = False) -> str | None:
         """Return the first part of a text that the vocabulary can only call unknown, or None."""
@@ -272,10 +271,9 @@ class Tokenizer:
         return ids
 
     def _library_ids(self, text: str) -> list[int]:
-        if self._spells_all:
-            ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
-            return ids
-        return checked_ids(self._library, text)
+        if not self._spells_all:
+            return checked_ids(self._library, text)
+        return list(self._library.encode(text, add_special_tokens=False).ids)
 
     def _spell(self, token_id: int) -> bytes:
         byte_pairs = self._byte_pairs_for(_ID_LENGTH)
