@@ -74,5 +74,5 @@ def test_stops_and_bans_and_places_fit_the_text(opened: tuple[str, gpt2cli.Langu
     for part in (" fox", "fox"):
         banned = model.tokenizer.encode(part, continues=True)
         made = model.samples("Once", num_samples=4, seed=3, max_tokens=32, ban=[part])
-        text = [list(sample.token_ids) for sample in made]
-        assert all(ids[n : n + len(banned)] != banned for ids in text for n in range(len(ids)))
+        rows = [list(sample.token_ids) for sample in made]
+        assert all(ids[n : n + len(banned)] != banned for ids in rows for n in range(len(ids)))
