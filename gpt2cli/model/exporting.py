@@ -52,8 +52,8 @@ def export(
     files = fetch_model(name, offline=offline, reporter=reporter)
     if files.folder.resolve() == path.resolve():
         raise UsageError(f"{path} holds the model itself.", "Name another folder with `output`.")
+    from gpt2cli.text.loading import load_tokenizer
     from gpt2cli.text.stored.saving import tokenizer_files
-    from gpt2cli.text.tokenizer import load_tokenizer
 
     config, stored = files.read_checkpoint(reporter.note)
     tokenizer = load_tokenizer(files, config)

@@ -58,7 +58,7 @@ def load(
     files = fetch_model(name or _default_name(reporter), offline=offline, reporter=reporter)
     reporter.finish("files")
     from gpt2cli.model.model import load_model
-    from gpt2cli.text.tokenizer import load_tokenizer
+    from gpt2cli.text.loading import load_tokenizer
 
     start = time.perf_counter()
     with reporter.working(f"Loading {files.name}"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gpt2cli.hub.known_models import shares_merges
 from gpt2cli.hub.model_files import fetch_model
 from gpt2cli.hub.reporter import Reporter
-from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
+from gpt2cli.text.loading import bundled_tokenizer, load_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 
 def open_tokenizer(name: str | None, *, offline: bool = False, reporter: Reporter | None = None) -> Tokenizer:

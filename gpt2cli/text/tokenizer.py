@@ -6,30 +6,25 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig, read_tokenizer_config
+from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
-from gpt2cli.text.byte_pairs import BytePairs, open_byte_pairs
+from gpt2cli.text.byte_pairs import BytePairs
 from gpt2cli.text.stored.library import (
     adding_no_space,
     adds_space,
-    bundled_library,
     is_cuttable,
     leading_ids,
-    read_library,
 )
 from gpt2cli.text.stored.special_ids import choose_special_ids
-from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes, require_bytes, spelling_of
+from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
 from gpt2cli.text.stored.unknown import checked_ids, first_unknown
 from gpt2cli.text.text_blocks import require_unicode, text_parts
 
 if TYPE_CHECKING:
     import tokenizers
 
-    from gpt2cli.hub.model_files import ModelFiles
     from gpt2cli.text.fast_encoder import FastEncoder
-
-BUNDLED_VOCAB_SIZE = 50257
 
 # The library's time and memory grow faster than the length of the text in one call.
 _PART_LENGTH = 16_384
@@ -287,29 +282,3 @@ class Tokenizer:
             raise InputError(f"There is no token {token_id}. Ids range from 0 to {self.id_limit - 1}.")
         token = self._library.id_to_token(token_id)
         return b"" if token is None else self.spelling.spell(token)
-
-
-def bundled_tokenizer() -> Tokenizer:
-    """Return OpenAI's GPT-2 tokenizer, which needs no model."""
-    return Tokenizer(bundled_library(), ModelConfig(vocab_size=BUNDLED_VOCAB_SIZE))
-
-
-def load_tokenizer(files: ModelFiles, config: ModelConfig) -> Tokenizer:
-    """Return a model's tokenizer, from tokenizer.json, vocab.json with merges.txt, or the bundled merges.
-
-    Raises:
-        CheckpointError: the files are missing, damaged or of a kind that is not supported.
-    """
-    if not files.tokenizer and config.vocab_size == BUNDLED_VOCAB_SIZE:
-        return Tokenizer(bundled_library(), config)
-    paths = {path.name: path for path in files.tokenizer}
-    told = read_tokenizer_config(paths)
-    if "tokenizer.json" in paths and (byte_pairs := open_byte_pairs(paths["tokenizer.json"], told)):
-        return Tokenizer(lambda: read_library(files, told, config.vocab_size), config, byte_pairs, told)
-    library = read_library(files, told, config.vocab_size)
-    spelling = spelling_of(library, files.name)
-    require_bytes(library, spelling, files.name)
-    tokenizer = Tokenizer(library, config, told=told, spelling=spelling)
-    if spelling.byte_symbols and tokenizer.decode(tokenizer.encode(" é")) != " é".encode():
-        raise CheckpointError(f"The tokenizer of {files.name} does not work on bytes like GPT-2's.")
-    return tokenizer

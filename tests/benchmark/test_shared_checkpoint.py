@@ -15,7 +15,7 @@ from transformers import GPT2LMHeadModel
 from gpt2cli.benchmark.peers.shared_checkpoint import share_checkpoint
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.decoder import hidden_states, logits
-from gpt2cli.text.tokenizer import load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
 
 IDS = [[5, 17, 99, 3, 0, 130]]
 

@@ -30,7 +30,7 @@ from gpt2cli.hub.removal import plan_prune, remove
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import load_model
 from gpt2cli.ops.backend import open_backend
-from gpt2cli.text.tokenizer import load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # Blocks hold 256 numbers, and each width is another.

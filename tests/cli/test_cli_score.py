@@ -22,7 +22,8 @@ from terminal import ESCAPE, show
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.hub.model_files import find_model
-from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 CONTEXT = 64
 TRICKY = 'He said "no",\tthen\n\n👍🏽 naïve, #1\r\nNA "" end '

@@ -14,7 +14,7 @@ import pytest
 from conftest import COMMAND, Gpt2
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from gpt2cli.text.tokenizer import bundled_tokenizer
+from gpt2cli.text.loading import bundled_tokenizer
 
 HELLO = b"15496 995"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2cli.cli.output.token_view import Cell, Cells, TerminalView, draw_html
-from gpt2cli.text.tokenizer import bundled_tokenizer
+from gpt2cli.text.loading import bundled_tokenizer
 
 TOKENIZER = bundled_tokenizer()
 

@@ -16,7 +16,7 @@ from gpt2cli.scoring.pairs.comparison import (
 )
 from gpt2cli.scoring.pairs.sentences import Sentence, missing_conditions, parse_pairs
 from gpt2cli.scoring.scored_text import ScoredToken, scored_tokens
-from gpt2cli.text.tokenizer import bundled_tokenizer
+from gpt2cli.text.loading import bundled_tokenizer
 
 TOKENIZER = bundled_tokenizer()
 

@@ -19,7 +19,8 @@ from gpt2cli.scoring.rows import line_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens, split_texts
 from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.scoring.words import begins_word, word_rows
-from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 # A text outside of its vocabulary has no places.
 CHANGING = sorted(KINDS.keys() - {"characters"})

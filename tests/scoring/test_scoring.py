@@ -22,7 +22,7 @@ from gpt2cli.scoring.predictions import Scheme, rolling_windows, score_texts
 from gpt2cli.scoring.scored_text import ScoredToken, Text
 from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.scoring.words import corrected_logprob, word_rows
-from gpt2cli.text.tokenizer import load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
 
 BOS = 0
 CONTEXT = 48

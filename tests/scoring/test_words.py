@@ -19,7 +19,8 @@ from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens, split_
 from gpt2cli.scoring.settings import Split
 from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.scoring.words import WordRow, begins_word, word_rows
-from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
+from gpt2cli.text.loading import bundled_tokenizer, load_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 VOCABULARY = 320
 CONTEXT = 96

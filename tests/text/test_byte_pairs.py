@@ -16,7 +16,7 @@ from tokenizers import AddedToken, models, normalizers, pre_tokenizers, trainers
 
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, BytePairs, open_byte_pairs
-from gpt2cli.text.tokenizer import bundled_tokenizer
+from gpt2cli.text.loading import bundled_tokenizer
 
 Library = tokenizers.Tokenizer
 CORPUS = [

@@ -28,8 +28,9 @@ from tokenizers import models, pre_tokenizers, trainers
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.fast_encoder import DISPUTED_CODE_POINTS, FastEncoder
+from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.text_blocks import cut_blocks
-from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 # 64 reads 64 MB of source code, 50 a million strings.
 SCALE = int(os.environ.get("GPT2CLI_TEST_SCALE", "1"))
@@ -232,7 +233,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_stays_on_the_slow_one() -> Non
 def test_memory_does_not_grow_with_the_number_of_different_words() -> None:
     program = """
 import pathlib, random
-from gpt2cli.text.tokenizer import bundled_tokenizer
+from gpt2cli.text.loading import bundled_tokenizer
 fast = bundled_tokenizer().open_fast_encoder()
 letters = bytes.maketrans(bytes(range(256)), bytes(97 + byte % 26 for byte in range(256)))
 for seed in range(36):

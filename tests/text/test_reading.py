@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2cli.errors import InputError
+from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.reading.chunks import file_chunks, without_bom
 from gpt2cli.text.reading.folders import named_files
 from gpt2cli.text.reading.notes import TextNotes
-from gpt2cli.text.tokenizer import bundled_tokenizer
 
 TOKENIZER = bundled_tokenizer()
 

@@ -22,9 +22,10 @@ from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.checkpoint_files import tokenizer_in
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.hub.model_source import BUNDLED_FOLDER
+from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.stored.library import bundled_library
 from gpt2cli.text.stored.saving import tokenizer_files
-from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 from gpt2cli.training.plan.request import Request
 
 SIZE = 4096

@@ -16,10 +16,11 @@ from tokenizers_of_kinds import CORPUS, KINDS, in_transformers, save_vocabulary
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.hub.model_files import ModelFiles
+from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.reading.notes import TextNotes
 from gpt2cli.text.stored.saving import tokenizer_files
 from gpt2cli.text.text_stream import TextStream
-from gpt2cli.text.tokenizer import Tokenizer, load_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 LIBRARIES = {name: make() for name, make in KINDS.items()}
 # All but these can spell every text.

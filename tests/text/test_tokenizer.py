@@ -22,8 +22,9 @@ from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
+from gpt2cli.text.loading import bundled_tokenizer, load_tokenizer
 from gpt2cli.text.stored.library import BUNDLED_MERGES, read_library
-from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer, load_tokenizer
+from gpt2cli.text.tokenizer import Tokenizer
 
 MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 CORPUS = ["Once upon a time there was a fox, an old fox's den.\n", "naïve café 👍, 1 2 3\n"] * 4

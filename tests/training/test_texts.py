@@ -14,7 +14,7 @@ import zstandard
 from conftest import Gpt2
 
 from gpt2cli.errors import InputError
-from gpt2cli.text.tokenizer import bundled_tokenizer
+from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.training.data.sources import Sources
 from gpt2cli.training.data.texts import TrainingTexts, learn_tokenizer
 

@@ -13,7 +13,7 @@ from gpt2cli.benchmark.workload import HELD_OUT, tokenized_text
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import Error
 from gpt2cli.hub.model_files import find_model
-from gpt2cli.text.tokenizer import load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
 
 
 def measure(task: Mapping[str, Any]) -> dict[str, float]:

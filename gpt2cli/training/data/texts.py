@@ -104,7 +104,8 @@ def learn_tokenizer(texts: TrainingTexts, vocab_size: int | None, special: bool 
     With `special`, it learns nothing from the end-of-text tokens in the texts.
     """
     from gpt2cli.text.bpe_training import suitable_vocab_size, train_tokenizer
-    from gpt2cli.text.tokenizer import Tokenizer, bundled_tokenizer
+    from gpt2cli.text.loading import bundled_tokenizer
+    from gpt2cli.text.tokenizer import Tokenizer
 
     if texts.rows:
         return bundled_tokenizer()

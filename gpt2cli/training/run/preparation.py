@@ -107,7 +107,7 @@ def _choose_model(
     request: Request, texts: TrainingTexts, parent: ModelFiles | None, offline: bool, reporter: Reporter
 ) -> tuple[Tokenizer, ModelConfig]:
     if parent:
-        from gpt2cli.text.tokenizer import load_tokenizer
+        from gpt2cli.text.loading import load_tokenizer
 
         config = parent.read_config()
         tokenizer = load_tokenizer(parent, config)

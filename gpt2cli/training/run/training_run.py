@@ -20,7 +20,7 @@ from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.errors import Error
 from gpt2cli.hub.checkpoint_files import tokenizer_in
 from gpt2cli.hub.model_files import ModelFiles
-from gpt2cli.text.tokenizer import load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.training.data.documents import Ids
 from gpt2cli.training.plan.settings import TrainingSettings
 from gpt2cli.training.run.evaluation import (
