@@ -15,7 +15,7 @@ from bpe_oracles import TEXTS
 from hypothesis import given, settings
 from transformers import AutoTokenizer
 
-import gpt2cli.text.tokenizer
+import gpt2cli.text.loading
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError
@@ -232,7 +232,7 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(gpt2cli.text.tokenizer, "read_library", fail)
+    monkeypatch.setattr(gpt2cli.text.loading, "read_library", fail)
 
 
 @pytest.mark.usefixtures("without_library")
