@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+import gpt2cli.text.loading
 import gpt2cli.text.tokenizer
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
@@ -314,7 +315,7 @@ def library_reads(monkeypatch: pytest.MonkeyPatch) -> list[ModelFiles]:
         reads.append(files)
         return read_library(files, *rest)
 
-    monkeypatch.setattr(gpt2cli.text.tokenizer, "read_library", count)
+    monkeypatch.setattr(gpt2cli.text.loading, "read_library", count)
     return reads
 
 
