@@ -29,6 +29,8 @@ from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import load_model
 from gpt2cli.ops.backend import open_backend
 
+pytestmark = pytest.mark.slow
+
 IDS = [[5, 17, 99, 3, 0, 130]]
 WEIGHTS = "model.safetensors"
 # The modules that people adapt, and one outside the blocks.

@@ -32,6 +32,8 @@ from gpt2cli.model.model import load_model
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.text.loading import load_tokenizer
 
+pytestmark = pytest.mark.slow
+
 Array = np.ndarray[Any, np.dtype[Any]]
 # Blocks hold 256 numbers, and each width is another.
 SHAPE = {"vocab_size": 320, "n_positions": 40, "n_embd": 256, "n_layer": 2, "n_head": 4, "n_inner": 768}

@@ -14,6 +14,8 @@ from conftest import Gpt2
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
+pytestmark = pytest.mark.slow
+
 SIZE = 320
 ADDED = {"<pad>": SIZE, "<|user|>": SIZE + 1}
 PROMPT = "from the tokenizer"

@@ -21,6 +21,8 @@ from tokenizers import Tokenizer
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.hub.verification import verify_model
 
+pytestmark = pytest.mark.slow
+
 REPO = "acme/tiny"
 # "Hello world" in GPT-2's vocabulary.
 HELLO = b"15496 995\n"

@@ -27,6 +27,8 @@ from gpt2cli.checkpoint.whole_file import whole_folder
 from gpt2cli.errors import UsageError
 from gpt2cli.model.exporting import export
 
+pytestmark = pytest.mark.slow
+
 SHAPE = {"vocab_size": 320, "n_positions": 96, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_inner": 96}
 TEXT = "The cat sat on the mat."
 IDS = torch.tensor([[5, 300, 7, 7, 19, 250, 31]])

@@ -16,6 +16,8 @@ from conftest import COMMAND, Gpt2, obey_permissions, run_limited
 from gpt2cli.cli.machine_errors import OUT_OF_MEMORY, explain_machine_error
 from gpt2cli.ops.backend import kernels_are_built
 
+pytestmark = pytest.mark.slow
+
 NO_HOME = "~/.cache/huggingface/hub: there is no home folder."
 NOBODY = ["unshare", "--user", "--map-user=12345"]
 

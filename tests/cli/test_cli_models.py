@@ -21,6 +21,8 @@ from gpt2cli.hub.listing import bundled_model
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.ops.operations import Storage
 
+pytestmark = pytest.mark.slow
+
 REPO = "acme/tiny"
 STORAGES: tuple[Storage, ...] = ("float16", "bfloat16")
 

@@ -25,6 +25,8 @@ from gpt2cli.hub.model_files import find_model
 from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 64
 TRICKY = 'He said "no",\tthen\n\n👍🏽 naïve, #1\r\nNA "" end '
 SEPARATOR = "<|endoftext|>"

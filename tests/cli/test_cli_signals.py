@@ -16,6 +16,8 @@ from conftest import COMMAND
 from loopback_hub import LoopbackHub
 from terminal import Terminal, start
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = ["-n", "100000000", "--overflow", "slide", "--ignore-eos"]
 ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

@@ -18,6 +18,8 @@ from checkpoints import save_model_folder
 from conftest import COMMAND, Gpt2, obey_permissions, run_limited
 from transformers import AutoTokenizer
 
+pytestmark = pytest.mark.slow
+
 LINES = "The lark sings.\nThe toad is still.\n"
 WINDOWS = LINES.replace("\n", "\r\n").encode()
 CRLF_NOTE = "has CR LF line ends, and CR is read as text; --newlines lf drops it"

@@ -16,6 +16,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from gpt2cli.text.loading import bundled_tokenizer
 
+pytestmark = pytest.mark.slow
+
 HELLO = b"15496 995"
 
 

@@ -18,6 +18,8 @@ from bpe_oracles import TIKTOKEN
 from conftest import COMMAND, Gpt2
 from terminal import show
 
+pytestmark = pytest.mark.slow
+
 TEXT = "".join(f"Line {n} of naïve text, 👍 it's {n * 7919 % 1000}!\n" for n in range(32_000))
 IDS = TIKTOKEN.encode_ordinary(TEXT)
 INVALID = b"a\xff b\xf0\x9f c"

@@ -11,6 +11,8 @@ import torch
 from checkpoints import save_model_folder
 from conftest import Gpt2, hidden
 
+pytestmark = pytest.mark.slow
+
 INSTALL = b"pip install 'gpt2cli[torch]'"
 GPU_NOTE = b"Computing on the CPU: the NVIDIA GPU needs PyTorch. Install it: " + INSTALL + b"\n"
 TEXT = "The cat sat on the mat."

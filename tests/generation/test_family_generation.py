@@ -25,6 +25,8 @@ from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
 from gpt2cli.scoring.predictions import Scheme, rolling_windows, score_texts
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 48
 PROMPT = [5, 17, 99, 3]
 CHORUS = [7, 8, 9, 10, 11] * 4

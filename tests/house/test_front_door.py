@@ -17,6 +17,8 @@ from backends import needs_kernels
 import gpt2cli
 from gpt2cli.generation.settings import CompletionSettings
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "Once upon a time"
 
 

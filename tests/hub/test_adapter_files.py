@@ -20,6 +20,8 @@ from gpt2cli.hub.model_facts import describe_model
 from gpt2cli.hub.model_files import fetch_model, find_model
 from gpt2cli.hub.verification import verify_model
 
+pytestmark = pytest.mark.slow
+
 BASE, ADAPTER = "acme/tiny", "acme/tiny-lora"
 PEFT_FILES = ["adapter_config.json", "adapter_model.safetensors"]
 GENERATE = ("generate", "Once", "-n", "5", "-s", "1", "--device", "cpu")

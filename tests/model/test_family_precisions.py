@@ -22,7 +22,7 @@ from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.compiled_weights import Int8Matrix
 
-pytestmark = needs_kernels
+pytestmark = [needs_kernels, pytest.mark.slow]
 
 NARROW = {
     "float16": {"dtype": "float16"},

@@ -28,6 +28,8 @@ from gpt2cli.text.stored.saving import tokenizer_files
 from gpt2cli.text.tokenizer import Tokenizer
 from gpt2cli.training.plan.request import Request
 
+pytestmark = pytest.mark.slow
+
 SIZE = 4096
 ADDED = {"<pad>": SIZE, "<|user|>": SIZE + 1}
 FLAGS = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False}

@@ -26,6 +26,8 @@ from gpt2cli.training.plan.settings import TrainingSettings
 from gpt2cli.training.run.state import Progress, restore_state, save_state, to_arrays
 from gpt2cli.training.step.trainer import Trainer, batch, initial_weights
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainingSettings(
     steps=12, context=32, batch_size=4, micro_batch=4, warmup_steps=4, optimizer="adamw", learning_rate=0.01
 )
