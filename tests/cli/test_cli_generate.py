@@ -16,6 +16,8 @@ from conftest import Gpt2
 
 from gpt2cli.ops.threads import THREAD_VARIABLES, available_cores
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 64
 PROMPT = "Once upon a time"
 PHASES = ["prompt", "backend", "files", "weights", "tokenizer", "encode", "prefill", "sampling"]

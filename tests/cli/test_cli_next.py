@@ -20,6 +20,8 @@ from gpt2cli.hub.model_files import find_model
 from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 48
 TEXT = "Once upon"
 

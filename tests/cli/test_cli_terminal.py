@@ -17,6 +17,8 @@ from terminal import ESCAPE, Terminal, show, start
 
 from gpt2cli.text.printable import replaced
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = ["-n", "100000000", "--overflow", "slide", "--ignore-eos"]
 
 

@@ -23,6 +23,8 @@ from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 96
 PROMPT = [5, 17, 99, 3]
 # A prompt that repeats itself, so that drafts are made from the first token on.

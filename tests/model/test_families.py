@@ -17,6 +17,8 @@ from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
 
+pytestmark = pytest.mark.slow
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Checkpoint = Callable[[str], tuple[Path, Any]]
 TOLERANCE = 1e-4
