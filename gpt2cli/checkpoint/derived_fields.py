@@ -21,8 +21,10 @@ class Rotary:
     """How queries and keys are rotated by their positions (Su et al., "RoFormer", 2021).
 
     `fraction` is the part of each head that is rotated, and `base` the base of the wavelengths. The scaling
-    is `default` for none, `linear`, which divides positions by `factor`, or `llama3`, which stretches long
-    wavelengths alone.
+    is `default` for none, `linear`, which divides positions by `factor` (Chen et al., "Position
+    Interpolation", 2023), or `llama3`, which divides the frequencies alone that turn less than
+    `low_frequency_factor` times in `original_context` positions, and keeps those that turn more than
+    `high_frequency_factor` times.
     """
 
     fraction: float = 1.0

@@ -34,10 +34,10 @@ class Model(Generic[A]):
         object.__setattr__(self, "parts", arrange(self.weights, self.config.n_layer))
         if self.config.rotary:
             # GPT-2 starts without it.
-            from gpt2cli.model.rotary import open_rotary_table
+            from gpt2cli.model.rotary import RotaryTable, rotary_frequencies
 
-            table = open_rotary_table(self.config.rotary, self.config.head_width, self.ops)
-            object.__setattr__(self, "rotary", table)
+            frequencies = rotary_frequencies(self.config.rotary, self.config.head_width)
+            object.__setattr__(self, "rotary", RotaryTable(self.ops, frequencies))
 
 
 def load_model(

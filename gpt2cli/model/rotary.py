@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias
 
 import numpy as np
@@ -22,68 +21,32 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 BLOCK = 256
 
 
-@dataclass(frozen=True)
-class LinearScaling:
-    """Positions that lie closer by a factor (Chen et al., "Position Interpolation", 2023)."""
-
-    factor: float
-
-
-@dataclass(frozen=True)
-class Llama3Scaling:
-    """Low frequencies divided by a factor, high ones kept, and a smooth change between (LLaMA 3.1, 2024).
-
-    Low are those that turn less than `low` times in a context of `original_context`, high those that turn
-    more than `high` times.
-    """
-
-    factor: float
-    low: float
-    high: float
-    original_context: int
-
-
-def rotary_frequencies(
-    rotated: int, base: float, scaling: LinearScaling | Llama3Scaling | None = None
-) -> Array:
-    """Return the angle from one position to the next for each pair of `rotated` numbers, (rotated / 2,)."""
+def rotary_frequencies(rotary: Rotary, head_width: int) -> Array:
+    """Return the angle from one position to the next for each rotated pair of numbers, (pairs,)."""
+    rotated = int(head_width * rotary.fraction)
     exponents = np.arange(0, rotated, 2, dtype=np.float32) / np.float32(rotated)
     # Rounded once, as an accurate power in float32 is; numpy's own is less accurate.
-    powers: Array = (np.float64(base) ** exponents.astype(np.float64)).astype(np.float32)
+    powers: Array = (np.float64(rotary.base) ** exponents.astype(np.float64)).astype(np.float32)
     frequencies: Array = np.float32(1.0) / powers
-    if isinstance(scaling, LinearScaling):
-        return frequencies / np.float32(scaling.factor)
-    return frequencies if scaling is None else _scaled_as_llama3(frequencies, scaling)
+    if rotary.scaling == "linear":
+        return frequencies / np.float32(rotary.factor)
+    return _scaled_as_llama3(frequencies, rotary) if rotary.scaling == "llama3" else frequencies
 
 
-def _scaled_as_llama3(frequencies: Array, scaling: Llama3Scaling) -> Array:
-    factor, low = np.float32(scaling.factor), np.float32(scaling.low)
-    context, span = np.float32(scaling.original_context), np.float32(scaling.high - scaling.low)
+def _scaled_as_llama3(frequencies: Array, rotary: Rotary) -> Array:
+    """Return low frequencies divided, high ones kept, and a smooth change between (LLaMA 3.1, 2024)."""
+    factor, low = np.float32(rotary.factor), np.float32(rotary.low_frequency_factor)
+    context = np.float32(rotary.original_context)
+    span = np.float32(rotary.high_frequency_factor - rotary.low_frequency_factor)
     one = np.float32(1.0)
     # PyTorch divides a number by a tensor so: the number times the tensor's reciprocal.
     wavelengths = one / frequencies * np.float32(2 * math.pi)
     share = (one / wavelengths * context - low) / span
     smooth = (one - share) * frequencies / factor + share * frequencies
-    is_low = wavelengths > scaling.original_context / scaling.low
-    is_high = wavelengths < scaling.original_context / scaling.high
+    is_low = wavelengths > rotary.original_context / rotary.low_frequency_factor
+    is_high = wavelengths < rotary.original_context / rotary.high_frequency_factor
     scaled: Array = np.where(is_low, frequencies / factor, np.where(is_high, frequencies, smooth))
     return scaled
-
-
-def open_rotary_table(rotary: Rotary, head_width: int, ops: Ops[A]) -> RotaryTable[A]:
-    """Return the table for heads that are rotated as a config says."""
-    scaling: LinearScaling | Llama3Scaling | None = None
-    if rotary.scaling == "linear":
-        scaling = LinearScaling(rotary.factor)
-    elif rotary.scaling == "llama3":
-        scaling = Llama3Scaling(
-            rotary.factor,
-            rotary.low_frequency_factor,
-            rotary.high_frequency_factor,
-            rotary.original_context,
-        )
-    rotated = int(head_width * rotary.fraction)
-    return RotaryTable(ops, rotary_frequencies(rotated, rotary.base, scaling))
 
 
 class RotaryTable(Generic[A]):

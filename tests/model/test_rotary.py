@@ -14,7 +14,8 @@ from transformers.models.gpt_neox import modeling_gpt_neox as gpt_neox
 from transformers.models.gptj import modeling_gptj as gptj
 from transformers.models.llama import modeling_llama as llama
 
-from gpt2cli.model.rotary import BLOCK, LinearScaling, Llama3Scaling, RotaryTable, rotary_frequencies
+from gpt2cli.checkpoint.derived_fields import Rotary, rotary
+from gpt2cli.model.rotary import BLOCK, RotaryTable, rotary_frequencies
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.operations import Ops, StoredTensor, split_heads, split_qkv
 
@@ -26,13 +27,13 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 512,
 }
-# Base, width of a head, and the scaling as config.json and as this package has it.
-LLAMAS: dict[str, tuple[float, int, dict[str, Any], Any]] = {
-    "LLaMA": (10000.0, 64, {"rope_type": "default"}, None),
-    "SmolLM2": (100000.0, 64, {"rope_type": "default"}, None),
-    "wide heads": (500000.0, 128, {"rope_type": "default"}, None),
-    "linear": (10000.0, 32, {"rope_type": "linear", "factor": 3.0}, LinearScaling(3.0)),
-    "LLaMA 3": (500000.0, 64, LLAMA3, Llama3Scaling(8.0, 1.0, 4.0, 512)),
+# Base, width of a head, and the scaling as config.json has it.
+LLAMAS: dict[str, tuple[float, int, dict[str, Any]]] = {
+    "LLaMA": (10000.0, 64, {"rope_type": "default"}),
+    "SmolLM2": (100000.0, 64, {"rope_type": "default"}),
+    "wide heads": (500000.0, 128, {"rope_type": "default"}),
+    "linear": (10000.0, 32, {"rope_type": "linear", "factor": 3.0}),
+    "LLaMA 3": (500000.0, 64, LLAMA3),
 }
 
 
@@ -64,14 +65,13 @@ def check_tables(ops: Ops[Any], embedding: torch.nn.Module, frequencies: Any) ->
 
 @pytest.mark.parametrize("name", LLAMAS)
 def test_tables_are_those_of_llama_with_each_scaling(ops: Ops[Any], name: str) -> None:
-    base, width, parameters, scaling = LLAMAS[name]
+    base, width, parameters = LLAMAS[name]
+    rope = parameters | {"rope_theta": base}
     config = LlamaConfig(
-        hidden_size=width,
-        num_attention_heads=1,
-        max_position_embeddings=4096,
-        rope_parameters=parameters | {"rope_theta": base},
+        hidden_size=width, num_attention_heads=1, max_position_embeddings=4096, rope_parameters=rope
     )
-    check_tables(ops, llama.LlamaRotaryEmbedding(config), rotary_frequencies(width, base, scaling))
+    frequencies = rotary_frequencies(rotary({"rope_parameters": rope}), width)
+    check_tables(ops, llama.LlamaRotaryEmbedding(config), frequencies)
 
 
 @pytest.mark.parametrize(("width", "fraction"), [(64, 0.25), (32, 0.5), (80, 1.0)])
@@ -81,14 +81,13 @@ def test_tables_are_those_of_gpt_neox_for_a_fraction(ops: Ops[Any], width: int, 
         num_attention_heads=1,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": fraction},
     )
-    check_tables(
-        ops, gpt_neox.GPTNeoXRotaryEmbedding(config), rotary_frequencies(int(width * fraction), 10000.0)
-    )
+    frequencies = rotary_frequencies(Rotary(fraction), width)
+    check_tables(ops, gpt_neox.GPTNeoXRotaryEmbedding(config), frequencies)
 
 
 def test_every_scaling_changes_the_frequencies_it_should() -> None:
-    plain = rotary_frequencies(64, 500000.0)
-    scaled = rotary_frequencies(64, 500000.0, Llama3Scaling(8.0, 1.0, 4.0, 8192))
+    plain = rotary_frequencies(Rotary(base=500000.0), 64)
+    scaled = rotary_frequencies(Rotary(1.0, 500000.0, "llama3", 8.0, 1.0, 4.0, 8192), 64)
     turns = 8192 * plain / (2 * np.pi)
     np.testing.assert_array_equal(scaled[turns > 4], plain[turns > 4])
     np.testing.assert_array_equal(scaled[turns < 1], plain[turns < 1] / 8)
@@ -99,7 +98,7 @@ def test_every_scaling_changes_the_frequencies_it_should() -> None:
 
 
 def test_a_table_that_grows_has_the_numbers_of_one_made_at_once(ops: Ops[Any]) -> None:
-    frequencies = rotary_frequencies(20, 10000.0)
+    frequencies = rotary_frequencies(Rotary(), 20)
     grown, at_once = RotaryTable(ops, frequencies), RotaryTable(ops, frequencies)
     expected = [ops.to_numpy(part) for part in at_once.between(0, POSITIONS)]
     for start, end in ((0, 1), (1, 5), (5, BLOCK), (BLOCK - 1, BLOCK + 1), (2 * BLOCK, POSITIONS), (0, 9)):
@@ -113,7 +112,7 @@ def test_heads_are_rotated_as_in_gpt_neox_and_llama(
     ops: Ops[Any], rotated: int, time: int, heads: int, kv_heads: int
 ) -> None:
     qkv = random(2, time, (heads + 2 * kv_heads) * 20)
-    cosines, sines = RotaryTable(ops, rotary_frequencies(rotated, 10000.0)).between(3, 3 + time)
+    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), rotated)).between(3, 3 + time)
     twice = [torch.from_numpy(ops.to_numpy(part)).repeat(1, 2)[None] for part in (cosines, sines)]
     queries, keys, values = (part.transpose(1, 2) for part in split_qkv(qkv, heads, kv_heads))
     expected = gpt_neox.apply_rotary_pos_emb(queries, keys, *(part[:, :] for part in twice))
@@ -131,7 +130,7 @@ def test_heads_are_rotated_as_in_gpt_neox_and_llama(
 @pytest.mark.parametrize("rotated", [2, 6, 20])
 def test_neighbours_are_rotated_as_in_gpt_j(ops: Ops[Any], rotated: int) -> None:
     queries, keys = random(2, 5, 4 * 20), random(2, 5, 4 * 20, seed=1)
-    cosines, sines = RotaryTable(ops, rotary_frequencies(rotated, 10000.0)).between(0, 5)
+    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), rotated)).between(0, 5)
     table = gptj.create_sinusoidal_positions(5, rotated)
     check(ops, sines, table[:, : rotated // 2], 1e-6)
     check(ops, cosines, table[:, rotated // 2 :], 1e-6)
@@ -147,7 +146,7 @@ def test_neighbours_are_rotated_as_in_gpt_j(ops: Ops[Any], rotated: int) -> None
 
 def test_gradients_flow_through_a_rotation() -> None:
     ops = open_backend("cpu", "torch")
-    cosines, sines = RotaryTable(ops, rotary_frequencies(6, 10000.0)).between(0, 5)
+    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), 6)).between(0, 5)
     twice = [torch.cat((part, part), -1)[None] for part in (cosines, sines)]
     queries, keys = (random(2, 5, 3, 8, seed=seed).requires_grad_() for seed in (1, 2))
     weights = random(2, 5, 3, 8, seed=3)

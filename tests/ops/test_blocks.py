@@ -12,6 +12,7 @@ from backends import BACKENDS
 from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXModel, LlamaConfig, LlamaModel
 
+from gpt2cli.checkpoint.derived_fields import Rotary
 from gpt2cli.model.rotary import RotaryTable, rotary_frequencies
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor, split_heads, split_qkv
@@ -83,7 +84,7 @@ def test_a_block_of_llama_is_that_of_transformers(ops: Ops[Any]) -> None:
         )
     )
     weight, held = Weights(ops, model), cache(ops, 2, 6)
-    table = RotaryTable(ops, rotary_frequencies(6, 10000.0))
+    table = RotaryTable(ops, rotary_frequencies(Rotary(), 6))
 
     def compute(step: int) -> list[Any]:
         found = []
@@ -127,7 +128,7 @@ def test_a_block_of_gpt_neox_is_that_of_transformers(ops: Ops[Any]) -> None:
         )
     )
     weight, held = Weights(ops, model), cache(ops, 3, 20)
-    table = RotaryTable(ops, rotary_frequencies(10, 10000.0))
+    table = RotaryTable(ops, rotary_frequencies(Rotary(), 10))
 
     def compute(step: int) -> list[Any]:
         found = []
