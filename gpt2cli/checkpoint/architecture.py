@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from gpt2cli.checkpoint.roles import layer_of, role_of
 
 Values = Mapping[str, Any]
 
+NONE: Mapping[str, Any] = MappingProxyType({})
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Architecture:
+
+# Every start makes it, and a dataclass of this many fields takes five times as long to make.
+class Architecture(NamedTuple):
     """The facts that a family of decoders shares, in the words of its papers, and its files' layout.
 
     `norm_after` means that a norm follows the residual instead of opening the sub-block. `learned_positions`
@@ -40,10 +42,10 @@ class Architecture:
     prefix: str
     weight_names: Mapping[str, str]
     config_keys: Mapping[str, str]
-    other_keys: Mapping[str, str] = field(default_factory=dict)
-    old_keys: Mapping[str, str] = field(default_factory=dict)
-    defaults: Values = field(default_factory=dict)
-    fixed: Values = field(default_factory=dict)
+    other_keys: Mapping[str, str] = NONE
+    old_keys: Mapping[str, str] = NONE
+    defaults: Values = NONE
+    fixed: Values = NONE
     derive: Callable[[Values], dict[str, Any]] = lambda values: {}
     norm: Literal["layer", "rms"] = "layer"
     norm_after: bool = False

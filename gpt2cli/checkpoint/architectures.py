@@ -5,8 +5,6 @@ No other module knows these names. The others use the roles in `gpt2cli.checkpoi
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gpt2cli.checkpoint import derived_fields
 from gpt2cli.checkpoint.architecture import Architecture
 from gpt2cli.checkpoint.roles import ATTENTION, MLP
@@ -15,8 +13,6 @@ from gpt2cli.checkpoint.roles import ATTENTION, MLP
 WRAPPERS = ("module", "base_model", "model", "pretrained_model", "_forward_module")
 # What torch.compile, FSDP and activation checkpointing put before any part of a name.
 SHELLS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-
-
 # What most families call the fields of a config that GPT-2 names otherwise.
 USUAL_KEYS = {
     "n_positions": "max_position_embeddings",
@@ -67,8 +63,7 @@ GPT2 = Architecture(
 )
 
 
-GPT1 = replace(
-    GPT2,
+GPT1 = GPT2._replace(
     title="GPT-1",
     paper='Radford et al., "Improving Language Understanding by Generative Pre-Training" (2018)',
     model_type="openai-gpt",
@@ -218,8 +213,7 @@ LLAMA = Architecture(
 )
 
 
-MISTRAL = replace(
-    LLAMA,
+MISTRAL = LLAMA._replace(
     title="Mistral",
     paper='Jiang et al., "Mistral 7B" (2023)',
     model_type="mistral",
@@ -230,8 +224,7 @@ MISTRAL = replace(
 )
 
 
-QWEN2 = replace(
-    LLAMA,
+QWEN2 = LLAMA._replace(
     title="Qwen2",
     paper='Yang et al., "Qwen2 Technical Report" (2024)',
     model_type="qwen2",

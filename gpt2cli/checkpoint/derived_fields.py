@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpt2cli.checkpoint.roles import ATTENTION, MLP
 from gpt2cli.errors import CheckpointError
@@ -16,8 +15,7 @@ MAX_REPEATS = 10_000
 ALTERNATING = [[["global", "local"], 12]]
 
 
-@dataclass(frozen=True)
-class Rotary:
+class Rotary(NamedTuple):
     """How queries and keys are rotated by their positions (Su et al., "RoFormer", 2021).
 
     `fraction` is the part of each head that is rotated, and `base` the base of the wavelengths. The scaling

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gpt2cli.checkpoint.architecture import Architecture
@@ -21,7 +20,6 @@ class StoredName(NamedTuple):
     wrapper: str
 
 
-@dataclass(eq=False, repr=False)
 class SortedNames:
     """The names in files: those of weights by canonical name, and all others.
 
@@ -29,11 +27,12 @@ class SortedNames:
     names that no weight of the model has, and `repeated` those that two weights have.
     """
 
-    weights: dict[str, str] = field(default_factory=dict)
-    wrappers: list[str] = field(default_factory=list)
-    extras: dict[str, str] = field(default_factory=dict)
-    unknown: list[str] = field(default_factory=list)
-    repeated: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.weights: dict[str, str] = {}
+        self.wrappers: list[str] = []
+        self.extras: dict[str, str] = {}
+        self.unknown: list[str] = []
+        self.repeated: list[str] = []
 
 
 class StoredNames:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import string
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.errors import CheckpointError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
@@ -15,14 +13,12 @@ from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
 if TYPE_CHECKING:
     import tokenizers
 
-PRINTED_ASCII = f"{string.ascii_letters}{string.digits}{string.punctuation} \n".encode()
+PRINTED_ASCII = bytes([*range(0x20, 0x7F), 0x0A])
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _SUPPORTED = "Supported are BPE and WordLevel."
 
 
-@dataclass(frozen=True)
-class Spelling:
+class Spelling(NamedTuple):
     """How tokens spell text.
 
     With `byte_symbols`, each character of a token is a byte, as in GPT-2; with `byte_tokens`, `<0xNN>` is a
@@ -52,7 +48,7 @@ class Spelling:
             return token.encode() if is_text else bytes(map(BYTE_OF_SYMBOL.__getitem__, token))
         for old, new in self.replaced:
             token = token.replace(old, new)
-        if self.byte_tokens and (byte := _BYTE_TOKEN.fullmatch(token)):
+        if self.byte_tokens and (byte := re.fullmatch("<0x([0-9A-F]{2})>", token)):
             return bytes([int(byte[1], 16)])
         if self.word_end is not None and token.endswith(self.word_end):
             token = token.removesuffix(self.word_end) + " "
@@ -163,16 +159,16 @@ def _decoded(decoders: list[dict[str, Any]], name: str) -> Spelling:
             case {"type": "Fuse"}:
                 pass
             case {"type": "ByteFallback"}:
-                spelling = replace(spelling, byte_tokens=True)
+                spelling = spelling._replace(byte_tokens=True)
             case {"type": "Replace", "pattern": {"String": old}, "content": new}:
-                spelling = replace(spelling, replaced=(*spelling.replaced, (old, new)))
+                spelling = spelling._replace(replaced=(*spelling.replaced, (old, new)))
             case {"type": "Strip", "content": " ", "start": 0 | 1 as count, "stop": 0}:
-                spelling = replace(spelling, dropped=count)
+                spelling = spelling._replace(dropped=count)
             case {"type": "Metaspace", "replacement": symbol, "prepend_scheme": scheme}:
                 dropped = 0 if scheme == "never" else None
-                spelling = replace(spelling, replaced=(*spelling.replaced, (symbol, " ")), dropped=dropped)
+                spelling = spelling._replace(replaced=(*spelling.replaced, (symbol, " ")), dropped=dropped)
             case {"type": "BPEDecoder", "suffix": suffix}:
-                spelling = replace(spelling, word_end=suffix)
+                spelling = spelling._replace(word_end=suffix)
             case _:
                 raise CheckpointError(
                     f"The tokenizer of {name} makes a text of its tokens by {step['type']}, "
