@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from gpt2cli.checkpoint.config import read_json_object
 from gpt2cli.errors import CheckpointError
 
 LORA = "LORA"
@@ -56,7 +56,7 @@ def read_adapter_settings(path: Path) -> AdapterSettings:
     Raises:
         CheckpointError: the file is missing, damaged, or describes another kind of adapter than plain LoRA.
     """
-    values = _read_object(path)
+    values = read_json_object(path)
     kind = values.get("peft_type")
     if kind != LORA:
         hint = "It works with PEFT alone." if kind in PROMPTS else MERGE_IT
@@ -80,18 +80,6 @@ def read_adapter_settings(path: Path) -> AdapterSettings:
         _alphas(path, values.get("alpha_pattern") or {}),
         bool(values.get("use_rslora")),
     )
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} is not a JSON object.")
-    return values
 
 
 def _alphas(path: Path, patterns: object) -> dict[re.Pattern[str], float]:
