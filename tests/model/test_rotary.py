@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from backends import BACKENDS
+from tensors import own, random
 from torch import Tensor
 from transformers import GPTNeoXConfig, LlamaConfig
 from transformers.models.gpt_neox import modeling_gpt_neox as gpt_neox
@@ -17,7 +18,7 @@ from transformers.models.llama import modeling_llama as llama
 from gpt2cli.checkpoint.derived_fields import Rotary, rotary
 from gpt2cli.model.rotary import BLOCK, RotaryTable, rotary_frequencies
 from gpt2cli.ops.backend import open_backend
-from gpt2cli.ops.operations import Ops, StoredTensor, split_heads, split_qkv
+from gpt2cli.ops.operations import Ops, split_heads, split_qkv
 
 POSITIONS = 3 * BLOCK + 5
 LLAMA3 = {
@@ -41,14 +42,6 @@ LLAMAS: dict[str, tuple[float, int, dict[str, Any]]] = {
 def ops(request: pytest.FixtureRequest) -> Ops[Any]:
     backend, device = request.param
     return open_backend(device, backend)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def own(ops: Ops[Any], tensor: Tensor) -> Any:
-    return ops.weight(StoredTensor("F32", tensor.numpy().copy()))
 
 
 def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from backends import BACKENDS
+from tensors import check, own, random
 from torch import Tensor
 from transformers import GPTNeoConfig
 from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
@@ -16,7 +17,7 @@ from transformers.models.llama.modeling_llama import repeat_kv
 
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.numpy_ops import QUERIES_AT_ONCE
-from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor, split_heads, split_qkv
+from gpt2cli.ops.operations import LayerCache, Ops, split_heads, split_qkv
 from gpt2cli.ops.torch_ops import TorchOps
 
 
@@ -24,19 +25,6 @@ from gpt2cli.ops.torch_ops import TorchOps
 def ops(request: pytest.FixtureRequest) -> Ops[Any]:
     backend, device = request.param
     return open_backend(device, backend)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def own(ops: Ops[Any], tensor: Tensor) -> Any:
-    """Return a tensor as an array of the backend that no other shares."""
-    return ops.weight(StoredTensor("F32", tensor.numpy().copy()))
-
-
-def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float = 1e-5) -> None:
-    np.testing.assert_allclose(ops.to_numpy(actual), expected.numpy(), rtol=tolerance, atol=tolerance)
 
 
 def expected_attention(qkv: Tensor, heads: int, kv_heads: int, scale: float, window: int | None) -> Tensor:

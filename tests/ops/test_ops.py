@@ -11,6 +11,7 @@ import torch
 from backends import BACKENDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensors import check, own, random
 from torch import Tensor
 from transformers import LlamaConfig
 from transformers.activations import ACT2CLS, ACT2FN
@@ -30,19 +31,6 @@ WITH_WEIGHTS = {"prelu", "xielu"}
 def ops(request: pytest.FixtureRequest) -> Ops[Any]:
     backend, device = request.param
     return open_backend(device, backend)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def own(ops: Ops[Any], tensor: Tensor) -> Any:
-    """Return a tensor as an array of the backend that no other shares."""
-    return ops.weight(StoredTensor("F32", tensor.numpy().copy()))
-
-
-def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float = 1e-5) -> None:
-    np.testing.assert_allclose(ops.to_numpy(actual), expected.numpy(), rtol=tolerance, atol=tolerance)
 
 
 def test_every_activation_of_transformers_is_covered_or_has_weights() -> None:
