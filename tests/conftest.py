@@ -42,6 +42,7 @@ class Hiding:
 sys.modules.update(dict.fromkeys(HIDDEN))
 sys.meta_path.insert(0, Hiding)
 """
+SYSTEM = "GPT2_TEST_SYSTEM"
 PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
@@ -65,6 +66,15 @@ def obey_permissions() -> None:
     """Have this process refused what a folder forbids, even as root."""
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of whole systems unless they are asked for."""
+    if os.environ.get(SYSTEM) == "1":
+        return
+    for item in items:
+        if item.get_closest_marker("system"):
+            item.add_marker(pytest.mark.skip(reason=f"{SYSTEM}=1 is not set"))
 
 
 @pytest.fixture(scope="session", autouse=True)

