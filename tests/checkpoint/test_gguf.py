@@ -269,7 +269,7 @@ def test_a_second_start_imports_neither_the_library_nor_its_tokenizer(
         for _ in range(2)
     ]
     assert "gguf" in loaded[0]
-    slow = {"gguf", "tokenizers", "hashlib", "tempfile", "gpt2cli.checkpoint.gguf.vocabulary"}
+    slow = {"gguf", "tokenizers", "hashlib", "tempfile", "gpt2cli.checkpoint.gguf.tokenizer.stored_tokenizer"}
     assert not loaded[1] & slow
 
 

@@ -14,7 +14,7 @@ from gpt2cli.checkpoint.gguf.families import RowOrder, gguf_name, is_transposed,
 from gpt2cli.checkpoint.gguf.quantized import gguf_needed_by, numbers_of, unpack_tensor
 from gpt2cli.checkpoint.gguf.rotary import FACTORS, frequency_factors
 from gpt2cli.checkpoint.gguf.tensor_types import BY_NAME, TensorType
-from gpt2cli.checkpoint.gguf.vocabulary import described_tokenizer
+from gpt2cli.checkpoint.gguf.tokenizer.stored_tokenizer import described_tokenizer
 from gpt2cli.checkpoint.gguf.writing import WrittenTensor, write_gguf
 from gpt2cli.checkpoint.roles import POSITION_EMBEDDING, TOKEN_EMBEDDING
 from gpt2cli.ops.operations import StoredTensor

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpt2cli.checkpoint.gguf.description import BOS, EOS
 from gpt2cli.checkpoint.gguf.header import GgufHeader, damaged_gguf, unsupported_gguf
-from gpt2cli.checkpoint.gguf.splitting import SPLITTINGS, Splitting, splitting_named
+from gpt2cli.checkpoint.gguf.tokenizer.splitting import SPLITTINGS, Splitting, splitting_named
 from gpt2cli.errors import UsageError
 
 MODEL, BYTE_LEVEL_BPE = "tokenizer.ggml.model", "gpt2"
