@@ -358,8 +358,8 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
         "has the architecture 'falcon'. Architectures that can be read are: gpt2, llama, qwen2, gptneox.",
     ),
     "kind of tokenizer": (
-        {"tokenizer.ggml.model": "llama"},
-        "has a tokenizer of the kind 'llama'. Only byte-level BPE can be read, which GGUF files call gpt2.",
+        {"tokenizer.ggml.model": "t5"},
+        "has a tokenizer of the kind 't5'. Known are gpt2 (byte-level BPE) and llama (SentencePiece's BPE).",
     ),
     "no tokenizer": ({"tokenizer.ggml.model": None}, "has a tokenizer of the kind None"),
     "splitting": (

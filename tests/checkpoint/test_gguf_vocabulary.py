@@ -155,7 +155,7 @@ def test_a_text_begins_with_bos_if_the_file_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("normalizer", {"type": "NFC"}, "only if it is plain byte-level BPE"),
+        ("normalizer", {"type": "NFC"}, "only if it is plain byte-level BPE or SentencePiece"),
         ("pre_tokenizer", {"type": "Whitespace"}, "have no name for how the tokenizer of this model splits"),
         (
             "pre_tokenizer",
