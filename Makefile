@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check completions constraints man readme study-training
+.PHONY: check completions constraints fuzz man readme study-training
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -29,3 +29,8 @@ readme:
 # Takes an hour or more, and goes on where it was stopped; TEXT=FILE takes the place of Python's sources.
 study-training:
 	nice -n 19 $(PYTHON) tests/training_study.py $(TEXT)
+
+# Searches for faults; a finding is kept in fuzz-findings. MINUTES, SEED, KINDS, and CASE to repeat one attempt.
+fuzz:
+	PYTHONPATH=.:tests TQDM_DISABLE=1 $(PYTHON) -m fuzz $(KINDS) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
