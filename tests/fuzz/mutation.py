@@ -19,7 +19,7 @@ TEXTS = (
         "\0",
         "\n",
         "a\nb",
-        "\x1b[31mred",
+        "\x1b[5mred",
         "\x9b2J",
         "\x7f",
         "\u202eevil",

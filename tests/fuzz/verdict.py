@@ -37,15 +37,16 @@ def fault_of_process(code: int, errors: bytes) -> str:
     text = errors.decode("utf-8", "replace")
     if code not in (0, 1, 2):
         return f"it ended with {code}: {text[-500:]!r}"
+    if BUG.search(text):
+        return f"it is called a bug: {text[-700:]!r}"
     lines = text.removesuffix("\n").split("\n") if text else []
     for line in lines:
         if fault := fault_of_line(line):
             return fault
-    said = [line for line in lines if line.startswith("Error: ")]
-    if code and len(said) != 1:
-        return f"exit code {code} with {len(said)} lines of errors: {text[-500:]!r}"
-    if code and lines[-1] != said[0]:
-        return f"the error is not the last line: {text[-500:]!r}"
-    if not code and said:
+    errors_said = [line for line in lines if line.startswith("Error: ")]
+    # A command of several files says of each what is wrong.
+    if code and (not errors_said or lines[-1] != errors_said[-1]):
+        return f"exit code {code} without an error in its last line: {text[-500:]!r}"
+    if not code and errors_said:
         return f"success with an error: {text[-500:]!r}"
     return ""

@@ -93,12 +93,21 @@ def _why(process: int, ended: bool, folder: Path) -> str:
         return f"no answer within {MOST_WAITING:.0f} s"
     if status == -signal.SIGPROF:
         return f"more than {MOST_SECONDS:.0f} s of processor time"
-    said = (folder / "stderr").read_bytes()[-500:].decode("utf-8", "replace")
+    errors = folder / "stderr"
+    said = errors.read_bytes()[-500:].decode("utf-8", "replace") if errors.exists() else "its folder is gone"
     return f"the process died, {signal.Signals(-status).name if status < 0 else status}: {said!r}"
 
 
 def _work(kind: Search, seed: int, first: int, folder: Path, asks: int, writer: int) -> NoReturn:
     """Make an attempt whenever asked for one, and answer with its outcome."""
+    try:
+        _answer(kind, seed, first, folder, asks, writer)
+    finally:
+        # Nothing of the process that it was forked from may run in this one.
+        os._exit(sys.exc_info()[0] is not None)
+
+
+def _answer(kind: Search, seed: int, first: int, folder: Path, asks: int, writer: int) -> None:
     errors = os.open(folder / "stderr", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     os.dup2(errors, 2)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -118,8 +127,7 @@ def _work(kind: Search, seed: int, first: int, folder: Path, asks: int, writer: 
             number += 1
     except BaseException:
         traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+        raise
 
 
 def _with_process(outcome: Outcome, memory: int, errors: int) -> Outcome:

@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
 
-from fuzz.hostile_files import FileSearch
+from fuzz.files.hostile_files import FileSearch
 from fuzz.mutation import changed_bytes, changed_json, changed_lines, changed_safetensors
 from gpt2cli.scoring.pairs.sentences import parse_pairs
 from gpt2cli.training.data.sources import Sources

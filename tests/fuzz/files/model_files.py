@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import gpt2cli
-from fuzz.hostile_files import FileSearch
+from fuzz.files.hostile_files import FileSearch
 from fuzz.mutation import changed_bytes, changed_json, changed_lines, changed_safetensors
 from gpt2cli.generation.model_defaults import ModelDefaults
 from gpt2cli.hub.model_facts import describe_model
