@@ -211,7 +211,15 @@ def _change_place(draw: Random, parent: Any, key: Any) -> None:
             value.insert(draw.randrange(len(value) + 1), draw.choice((*value[:3], hostile_value(draw))))
         case 3 | 4 if number:
             parent[key] = draw.choice(
-                (value + 1, value - 1, value * 2, -value, str(value), [value], float(value))
+                (
+                    value + 1,
+                    value - 1,
+                    value * 2,
+                    -value,
+                    str(value),
+                    [value],
+                    value / 2 if abs(value) < 2**53 else 0.5,
+                )
             )
         case _:
             parent[key] = hostile_value(draw)

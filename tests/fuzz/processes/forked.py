@@ -1,4 +1,4 @@
-"""Commands in forked processes, with real streams and signals, but without the time that Python takes to start."""
+"""Commands in forked processes, with real streams and signals, but without the start of Python."""
 
 from __future__ import annotations
 
