@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
-from gpt2cli.hub.checkpoint_files import GGUF, weights_index
+from gpt2cli.hub.checkpoint_files import weights_index
+from gpt2cli.hub.file_form import malformation
 from gpt2cli.hub.model_files import ModelFiles
 
 FORM = "form"
@@ -62,30 +62,11 @@ def _kind(path: Path) -> str:
 
 def _problem(path: Path) -> str:
     # For a truncated file, the header is faster to check than the hash and explains more.
-    problem = _malformation(path)
+    problem = malformation(path)
     expected = expected_hash(path)
     if not problem and expected and not matches_hash(path, expected):
         return "its content does not match the Hub's hash"
     return problem
-
-
-def _malformation(path: Path) -> str:
-    from gpt2cli.checkpoint.formats.safetensors import read_safetensors
-
-    try:
-        if path.suffix == ".safetensors":
-            read_safetensors(path)
-        elif path.suffix == GGUF:
-            from gpt2cli.checkpoint.gguf.contents import read_contents
-
-            read_contents(path)
-        elif path.suffix == ".json":
-            json.loads(path.read_bytes())
-    except CheckpointError as error:
-        return error.message.rstrip(".")
-    except ValueError:
-        return "it is not valid JSON"
-    return ""
 
 
 def _misfit(files: ModelFiles) -> str:
