@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gpt2cli.checkpoint.conversion_place import stamp_of
 from gpt2cli.errors import HubError, UsageError
 from gpt2cli.hub.cache import (
     blob_of,
@@ -60,7 +61,8 @@ def conversion_removals(folder: Path) -> list[Removal]:
     """Return the removals of the weights converted from any revision of a repository."""
     place = folder.resolve()
     made = [file for file in converted_files() if place in file.model.resolve().parents]
-    return [Removal(file.path, file.size) for file in made]
+    stamps = [Removal(stamp, _size(stamp)) for file in made if (stamp := stamp_of(file.path)).exists()]
+    return [*(Removal(file.path, file.size) for file in made), *stamps]
 
 
 def plan_prune() -> list[Removal]:

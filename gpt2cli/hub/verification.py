@@ -10,15 +10,19 @@ from typing import Any
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
 from gpt2cli.hub.checkpoint_files import weights_index
+from gpt2cli.hub.converted_files import conversion_place
 from gpt2cli.hub.file_form import malformation
 from gpt2cli.hub.model_files import ModelFiles
 
-FORM = "form"
+FORM, CHECKSUM = "form", "checksum"
 
 
 @dataclass(frozen=True)
 class FileCheck:
-    """The check of one file; `kind` is sha256, git-sha1 or, if no hash is known, form."""
+    """The check of one file; `kind` is sha256, git-sha1 or, if no hash is known, form.
+
+    Weights that were converted from the model's and kept have the kind checksum.
+    """
 
     path: Path
     size: int
@@ -37,7 +41,10 @@ class FileCheck:
 
 
 def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
-    """Yield the check of each file: its hash if known, its format, and whether all files fit together."""
+    """Yield the check of each file: its hash if known, its format, and whether all files fit together.
+
+    Files of converted weights follow, if there are any; one that is damaged is made again when it is needed.
+    """
     sound = True
     index = weights_index(files.weights[0])
     # What was read from a GGUF file was checked then, and is checked again with it.
@@ -51,6 +58,18 @@ def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
             # Damaged files cannot be compared with each other.
             problem = _misfit(files)
         yield FileCheck(path, path.stat().st_size, _kind(path), problem)
+    yield from _kept_checks(files)
+
+
+def _kept_checks(files: ModelFiles) -> Iterator[FileCheck]:
+    from gpt2cli.checkpoint.conversion import is_damaged
+
+    for path in conversion_place(files.sources).files:
+        try:
+            problem = "its numbers are not those that were written" if is_damaged(path) else ""
+        except CheckpointError as error:
+            problem = error.message.rstrip(".")
+        yield FileCheck(path, path.stat().st_size, CHECKSUM, problem)
 
 
 def _kind(path: Path) -> str:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gpt2cli.checkpoint import weights as weights_of_files
 from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.formats import safetensors as tensor_file
@@ -246,6 +247,23 @@ def test_a_size_that_differs_is_named_instead_of_the_weights(
         f"{size} is {value} there and {found} in the weights. "
         "Use the config.json that belongs to these weights, or correct this one."
     )
+
+
+def test_more_layers_than_the_file_can_hold_are_never_described(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = []
+
+    def counted(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+        described.append(config.n_layer)
+        return expected_shapes(config)
+
+    monkeypatch.setattr(weights_of_files, "expected_shapes", counted)
+    tensors = random_tensors()
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match="n_layer is 10000 there and 2 in the weights"):
+        load_weights([path], replace(CONFIG, n_layer=10_000))
+    assert described == [len(tensors) + 1]
 
 
 def test_weights_of_another_architecture_are_recognized(path: Path) -> None:

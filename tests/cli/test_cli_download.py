@@ -8,6 +8,7 @@ import pty
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -448,6 +449,8 @@ def test_ctrl_c_ends_a_download_at_once_and_leaves_no_half_model(
         [*COMMAND, "download", REPO], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert hub.stalled.wait(30)
+    while sum(path.stat().st_size for path in Path(environment["HF_HOME"]).rglob("*.incomplete")) < 5000:
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     # A client that waited for its time limit would ask again.

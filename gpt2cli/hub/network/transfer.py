@@ -71,7 +71,11 @@ class Transfer:
     def _fetch_blob(self, blob: Path) -> None:
         partial = blob.with_name(blob.name + INCOMPLETE)
         resumed = partial.exists()
-        self._receive(partial)
+        try:
+            self._receive(partial)
+        finally:
+            if partial.exists() and not _size(partial):
+                partial.unlink()
         if not hub_cache.matches_hash(partial, blob.name):
             partial.unlink()
             if not resumed:
@@ -138,7 +142,8 @@ class Transfer:
         if not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
             done = 0
         partial.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("ab") as file:
+        # What has arrived is kept, however this process ends.
+        with partial.open("ab", buffering=0) as file:
             file.truncate(done)
             for chunk in response.iter_bytes():
                 done += len(chunk)

@@ -71,6 +71,7 @@ static PyMethodDef methods[] = {
     FAST(rotate, "queries, keys, cosines, sines, neighbours"),
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
     FAST(rms_norm, "x, weight, epsilon, out"),
+    FAST(checksum, "bytes"),
     FAST(token_statistics, "logits, targets, word_starts, out"),
     {"set_threads", py_set_threads, METH_O, "set_threads(count) -> count"},
     {"threads", py_threads, METH_NOARGS, "threads() -> count"},
