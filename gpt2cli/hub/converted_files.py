@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpt2cli.checkpoint.conversion_place import MODEL, SUFFIX, TYPE, ConversionPlace
+from gpt2cli.checkpoint.conversion_place import MODEL, SUFFIX, TYPE, ConversionPlace, stamp_of
 from gpt2cli.checkpoint.formats.safetensors_header import read_header, read_metadata
 from gpt2cli.errors import CheckpointError, HubError
 from gpt2cli.hub.cache import assets_folder, entries
@@ -47,7 +47,10 @@ def converted_files() -> list[ConvertedFile]:
 
 def all_kept_files() -> list[Path]:
     """Return every file and folder that a conversion left, including interrupted ones."""
-    return entries(assets_folder, "*")
+    found = entries(assets_folder, "*")
+    # A stamp goes with its file.
+    stamps = {stamp_of(path) for path in found}
+    return [path for path in found if path not in stamps]
 
 
 def conversion_place(weights: Sequence[Path]) -> ConversionPlace:

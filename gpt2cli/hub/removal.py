@@ -61,8 +61,7 @@ def conversion_removals(folder: Path) -> list[Removal]:
     """Return the removals of the weights converted from any revision of a repository."""
     place = folder.resolve()
     made = [file for file in converted_files() if place in file.model.resolve().parents]
-    stamps = [Removal(stamp, _size(stamp)) for file in made if (stamp := stamp_of(file.path)).exists()]
-    return [*(Removal(file.path, file.size) for file in made), *stamps]
+    return [Removal(file.path, file.size) for file in made]
 
 
 def plan_prune() -> list[Removal]:
@@ -92,6 +91,7 @@ def remove(removals: Iterable[Removal]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+            stamp_of(path).unlink(missing_ok=True)
 
 
 def _unneeded(folder: Path) -> Iterator[Removal]:

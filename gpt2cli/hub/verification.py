@@ -58,7 +58,8 @@ def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
             # Damaged files cannot be compared with each other.
             problem = _misfit(files)
         yield FileCheck(path, path.stat().st_size, _kind(path), problem)
-    yield from _kept_checks(files)
+    if sound:
+        yield from _kept_checks(files)
 
 
 def _kept_checks(files: ModelFiles) -> Iterator[FileCheck]:
