@@ -178,7 +178,7 @@ def _converted(sources: Mapping[str, StoredTensor], storage: Kept) -> Iterator[t
         elif storage == "bfloat16":
             yield name, _rounded_to_bfloat16(numbers)
         else:
-            panels, scales, totals = _packed(numbers.T if name == HEAD else numbers)
+            panels, scales, totals = _packed(name, numbers.T if name == HEAD else numbers)
             yield name, panels
             yield name + SCALES, scales
             # The head needs none: its input is rounded to 15 bits, because its logits are compared.
@@ -186,10 +186,15 @@ def _converted(sources: Mapping[str, StoredTensor], storage: Kept) -> Iterator[t
                 yield name + TOTALS, totals
 
 
-def _packed(weight: Array) -> tuple[Array, Array, Array]:
+def _packed(name: str, weight: Array) -> tuple[Array, Array, Array]:
     from gpt2cli.ops import kernels
 
     depth, columns = weight.shape
+    if depth > kernels.INT8_MAX_DEPTH:
+        raise CheckpointError(
+            f"{name} sums {depth:,} products for each number, and int8 sums hold {kernels.INT8_MAX_DEPTH:,}.",
+            "Leave out `quantize`.",
+        )
     padded = -(-columns // kernels.INT8_PANEL_COLUMNS) * kernels.INT8_PANEL_COLUMNS
     panels = np.empty(
         (padded // kernels.INT8_PANEL_COLUMNS, -(-depth // 4), kernels.INT8_PANEL_COLUMNS, 4), np.uint8

@@ -14,6 +14,7 @@ import numpy as np
 
 from gpt2cli.checkpoint.formats.safetensors_header import LENGTH_BYTES, METADATA, damaged, read_header
 from gpt2cli.checkpoint.whole_file import whole_file
+from gpt2cli.ops.mapped_files import watch_mapping
 from gpt2cli.ops.operations import StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -78,6 +79,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     file = OpenFile(path)
     # PyTorch wants a writable map. A private one never changes the file.
     mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
+    watch_mapping(path, mapped)
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
