@@ -140,7 +140,11 @@ class Tokenizer:
         from gpt2cli.text.fast_encoder import FastEncoder, fast_description
 
         description = fast_description(self._library, special)
-        return FastEncoder(description, lambda text: self.encode(text, special)) if description else None
+        try:
+            return FastEncoder(description, lambda text: self.encode(text, special)) if description else None
+        # The fast library takes fewer vocabularies, and raises nothing more specific.
+        except RuntimeError:
+            return None
 
     def byte_id(self, byte: int) -> int:
         """Return the id of a byte as a token.
@@ -268,7 +272,12 @@ class Tokenizer:
     def _library_ids(self, text: str) -> list[int]:
         if not self._spells_all:
             return checked_ids(self._library, text)
-        return list(self._library.encode(text, add_special_tokens=False).ids)
+        try:
+            return list(self._library.encode(text, add_special_tokens=False).ids)
+        # The library raises nothing more specific.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"The model's tokenizer cannot encode this text: {reason}.") from error
 
     def _spell(self, token_id: int) -> bytes:
         byte_pairs = self._byte_pairs_for(_ID_LENGTH)

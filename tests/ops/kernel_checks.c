@@ -371,3 +371,19 @@ void try_empty(void)
     kernels->rms_norm(&(struct norm){one, one, NULL, 1.0f, one, 0, 1});
     check("what no kernel was given", one[0], 1.0, 0.0);
 }
+
+void try_checksum(ptrdiff_t size)
+{
+    uint8_t *data = malloc((size_t)size + 1);
+    uint64_t *sums = calloc((size_t)checksum_blocks((size_t)size) + 1, sizeof *sums);
+    if (!data || !sums)
+        abort();
+    memset(data, 7, (size_t)size + 1);
+    uint64_t sum = checksum(data, (size_t)size, sums);
+    if (size)
+        data[size - 1] ^= 128;
+    if (size && checksum(data, (size_t)size, sums) == sum)
+        abort();
+    free(data);
+    free(sums);
+}

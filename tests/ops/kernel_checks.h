@@ -25,5 +25,6 @@ void try_epilogue(ptrdiff_t count);
 void try_statistics(ptrdiff_t rows, ptrdiff_t count, int has_starts);
 void try_special_numbers(void);
 void try_empty(void);
+void try_checksum(ptrdiff_t size);
 
 #endif

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from stat import S_IMODE
 from typing import IO, Any
 
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import InputError
+
+LONGEST_BEGINNING = 200
 
 Write = Callable[[bytes], object]
 
@@ -57,6 +61,8 @@ def json_list(write: Write) -> Iterator[Write]:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that appears only if the block succeeds; a device is written directly.
 
+    A file there is replaced by one with its owner and permissions, and a symbolic link stays one.
+
     Raises:
         OSError: the folder is not writable or the disk is full.
     """
@@ -65,16 +71,32 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         with path.open("wb") as file:
             yield file
         return
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    # The name of the file may be as long as names can be.
+    beginning = os.fsdecode(os.fsencode(target.name)[:LONGEST_BEGINNING])
+    aside = target.with_name(f".{beginning}.{os.getpid()}.tmp")
     try:
-        with removed_unless_renamed(path.with_name(f".{path.name}.{os.getpid()}.tmp")) as aside:
+        with removed_unless_renamed(aside):
             with aside.open("wb") as file:
+                if target.exists():
+                    _take_after(file, target)
                 yield file
-            aside.replace(path)
+            aside.replace(target)
     except OSError as error:
         # Users know the file by this name alone. An error without a name comes from a write.
         if error.filename in (None, str(aside)) and not isinstance(error, BrokenPipeError):
             error.filename = str(path)
         raise
+
+
+def _take_after(file: IO[bytes], target: Path) -> None:
+    """Give a file the owner, as far as this user may, and the permissions of another."""
+    status = target.stat()
+    with suppress(PermissionError):
+        os.fchown(file.fileno(), status.st_uid, status.st_gid)
+    os.fchmod(file.fileno(), S_IMODE(status.st_mode))
 
 
 @contextmanager

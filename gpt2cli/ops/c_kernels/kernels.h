@@ -126,4 +126,8 @@ void rotate(const struct rotation *rotation);
 void pack_int8(const float *weight, ptrdiff_t depth_stride, ptrdiff_t column_stride, ptrdiff_t depth, ptrdiff_t columns,
                uint8_t *panels, float *scales, float *totals);
 
+/* Returns a checksum of some bytes. `sums` has room for one number for each of their blocks. */
+uint64_t checksum(const void *data, size_t size, uint64_t *sums);
+ptrdiff_t checksum_blocks(size_t size);
+
 #endif
