@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpt2cli.cli.input.text import STDIN, argument_text, read_text, source_name
-from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.messages import print_message
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Sources:
         try:
             return read_text(file)
         except InputError as error:
-            Messages().note(f"Error: {error}")
+            print_message(f"Error: {error}")
             self.failed = True
             return None
 
