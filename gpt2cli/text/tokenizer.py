@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,12 +11,7 @@ from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.text.byte_pairs import BytePairs
-from gpt2cli.text.stored.library import (
-    adding_no_space,
-    adds_space,
-    is_cuttable,
-    leading_ids,
-)
+from gpt2cli.text.stored.library import adding_no_space, adds_space, has_long_runs, is_cuttable, leading_ids
 from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
 from gpt2cli.text.stored.unknown import checked_ids, first_unknown
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
     import tokenizers
 
     from gpt2cli.text.fast_encoder import FastEncoder
+    from gpt2cli.text.long_runs import LongRuns
 
 # The library's time and memory grow faster than the length of the text in one call.
 _PART_LENGTH = 16_384
@@ -135,12 +132,21 @@ class Tokenizer:
 
     def open_fast_encoder(self, special: bool = False) -> FastEncoder | None:
         """Return an encoder that starts more slowly but is much faster than `encode`, if there is one."""
-        if not self.cuttable or self._missing or max(self._library.get_vocab().values()) >= self._model_size:
+        if not self._reads_all:
             return None
         from gpt2cli.text.fast_encoder import FastEncoder, fast_description
 
         description = fast_description(self._library, special)
         return FastEncoder(description, lambda text: self.encode(text, special)) if description else None
+
+    def open_long_runs(self, encode: Callable[[str], array[int]], special: bool) -> LongRuns | None:
+        """Return an encoder of text without a place to cut, if there is one; `encode` is for short parts."""
+        if not self._reads_all or not has_long_runs(self._library):
+            return None
+        from gpt2cli.text.long_runs import LongRuns
+
+        added = {token.content: key for key, token in self._added.items() if special or not token.special}
+        return LongRuns(self._library, encode, added)
 
     def byte_id(self, byte: int) -> int:
         """Return the id of a byte as a token.
@@ -236,6 +242,12 @@ class Tokenizer:
         if self._byte_pairs_length > _BYTE_PAIRS_LENGTH:
             self._byte_pairs = None
         return self._byte_pairs
+
+    @cached_property
+    def _reads_all(self) -> bool:
+        """Return whether every text can be cut into blocks and has ids, all of which the model has."""
+        is_whole = self.cuttable and not self._missing
+        return is_whole and max(self._library.get_vocab().values()) < self._model_size
 
     @cached_property
     def _byte_ids(self) -> dict[int, int]:

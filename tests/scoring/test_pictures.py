@@ -176,7 +176,18 @@ def test_every_part_of_such_a_text_has_an_image(text: str) -> None:
 # What fonts lack, join, reorder or give no width.
 PIECES = [
     *("a", " ", "\t", "\r\n", "\n", "\r", "\0", "\x1b[31m", "\xad", "\ufeff", "\u200b", "\u200c", "\u200d"),
-    *(JOINED, "🏳\ufe0f\u200d🌈", "e\u0301", "日本", "שלום", "क्षि", "\u2029", "\u202e", "\ufffe", "\U0010ffff"),
+    *(
+        JOINED,
+        "🏳\ufe0f\u200d🌈",
+        "e\u0301",
+        "日本",
+        "שלום",
+        "क्षि",
+        "\u2029",
+        "\u202e",
+        "\ufffe",
+        "\U0010ffff",
+    ),
 ]
 
 
