@@ -91,6 +91,21 @@ def decode_utf8(data: bytes, name: str, offset: int = 0) -> str:
         ) from error
 
 
+def decode_parts(chunks: Iterable[bytes], name: str) -> Iterator[str]:
+    """Yield the text of the bytes of a source, in parts; `name` is for messages.
+
+    Raises:
+        InputError: they are not UTF-8; earlier parts have been yielded.
+    """
+    offset, held = 0, b""
+    for chunk in chunks:
+        data = held + chunk
+        end = len(data) - _begun_character(data)
+        yield decode_utf8(data[:end], name, offset)
+        offset, held = offset + end, data[end:]
+    yield decode_utf8(held, name, offset)
+
+
 def require_unicode(text: str) -> None:
     """Check that a text can be encoded.
 
@@ -103,9 +118,9 @@ def require_unicode(text: str) -> None:
         raise InputError(f"Character {error.start} of the text is a lone surrogate.") from error
 
 
-def _begun_character(data: bytearray) -> int:
+def _begun_character(data: bytes | bytearray) -> int:
     """Return how many bytes at the end are the beginning of a character in UTF-8."""
-    for count in range(1, 4):
+    for count in range(1, min(4, len(data) + 1)):
         lead = data[-count]
         if lead >= 0xC0:
             size = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4

@@ -11,7 +11,14 @@ from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.text.byte_pairs import BytePairs
-from gpt2cli.text.stored.library import adding_no_space, adds_space, has_long_runs, is_cuttable, leading_ids
+from gpt2cli.text.stored.library import (
+    adding_no_space,
+    adds_space,
+    has_long_runs,
+    is_cuttable,
+    leading_ids,
+    with_decoder,
+)
 from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
 from gpt2cli.text.stored.unknown import checked_ids, first_unknown
@@ -34,9 +41,8 @@ class Tokenizer:
     """A tokenizer; `bos_id` and `eos_id` are None if the model has no such token.
 
     `end_ids` are all that end a text, `eos_id` among them. `notes` are for the user: how the ids were chosen
-    where the model's files contradict each other. `spelling` is how its tokens spell text.
-
-    The library does what `byte_pairs` cannot. It may be given as a function that opens it.
+    where the model's files contradict each other. `spelling` is how its tokens spell text. The library, or a
+    function that opens it, does what `byte_pairs` cannot.
     """
 
     def __init__(
@@ -72,6 +78,11 @@ class Tokenizer:
     def cuttable(self) -> bool:
         """Return whether a text has the ids of its parts when it is cut between a non-space and a space."""
         return self.spelling.byte_symbols and is_cuttable(self._library)
+
+    @cached_property
+    def keeps_every_byte(self) -> bool:
+        """Return whether the bytes of a text's tokens are those of the text, whatever follows it."""
+        return self.cuttable and has_long_runs(self._library)
 
     @cached_property
     def has_own_tokens(self) -> bool:
@@ -110,8 +121,7 @@ class Tokenizer:
         ids = byte_pairs.encode(text, special) if byte_pairs else None
         if ids is None:
             ids = self._encode_by_library(text, special, continues)
-        largest = max(ids, default=0)
-        if largest >= self._model_size:
+        if (largest := max(ids, default=0)) >= self._model_size:
             raise CheckpointError(
                 f"The tokenizer produced id {largest}, but the model has only {self._model_size} tokens.",
                 "Its tokenizer files and config.json do not belong together.",
@@ -141,7 +151,7 @@ class Tokenizer:
 
     def open_long_runs(self, encode: Callable[[str], array[int]], special: bool) -> LongRuns | None:
         """Return an encoder of text without a place to cut, if there is one; `encode` is for short parts."""
-        if not self._reads_all or not has_long_runs(self._library):
+        if not self._reads_all or not self.keeps_every_byte:
             return None
         from gpt2cli.text.long_runs import LongRuns
 
@@ -217,12 +227,7 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """Return this tokenizer as a tokenizer.json, whichever files it was read from."""
-        import tokenizers
-
-        library = tokenizers.Tokenizer.from_str(self._library.to_str())
-        if library.decoder is None and self.spelling.byte_symbols:
-            library.decoder = tokenizers.decoders.ByteLevel()
-        return library.to_str()
+        return with_decoder(self._library).to_str() if self.spelling.byte_symbols else self._library.to_str()
 
     @cached_property
     def _library(self) -> tokenizers.Tokenizer:
@@ -246,8 +251,8 @@ class Tokenizer:
     @cached_property
     def _reads_all(self) -> bool:
         """Return whether every text can be cut into blocks and has ids, all of which the model has."""
-        is_whole = self.cuttable and not self._missing
-        return is_whole and max(self._library.get_vocab().values()) < self._model_size
+        ids = self._library.get_vocab().values()
+        return self.cuttable and not self._missing and max(ids) < self._model_size
 
     @cached_property
     def _byte_ids(self) -> dict[int, int]:

@@ -202,6 +202,15 @@ def pretoken_ids(library: tokenizers.Tokenizer, data: bytes) -> list[int]:
     return [token.id for token in library.model.tokenize(symbols)]
 
 
+def with_decoder(library: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Return a copy of a tokenizer of bytes that decodes ids too."""
+    import tokenizers
+
+    copy = tokenizers.Tokenizer.from_str(library.to_str())
+    copy.decoder = copy.decoder or tokenizers.decoders.ByteLevel()
+    return copy
+
+
 def leading_ids(library: tokenizers.Tokenizer) -> list[int]:
     """Return the ids of the special tokens that the library puts before a text."""
     # A vocabulary may lack any text.
