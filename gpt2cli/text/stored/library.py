@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gpt2cli.checkpoint.companions.tokenizer_config import FLAGS, AddedToken, TokenizerConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError
-from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
+from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, SYMBOL_OF_BYTE
 from gpt2cli.text.stored.hazards import panics_caught, require_harmless, require_prefixes, without_dropout
 from gpt2cli.text.stored.spelling import steps
 
@@ -192,6 +192,34 @@ def is_cuttable(library: tokenizers.Tokenizer) -> bool:
             for token in library.get_added_tokens_decoder().values()
         )
     )
+
+
+def has_long_runs(library: tokenizers.Tokenizer) -> bool:
+    """Return whether pretokens are read by merging alone, and added tokens split text wherever they stand."""
+    model = library.model
+    return not (model.continuing_subword_prefix or model.end_of_word_suffix) and not any(
+        token.lstrip or token.single_word for token in library.get_added_tokens_decoder().values()
+    )
+
+
+def pretoken_places(library: tokenizers.Tokenizer, text: str) -> list[tuple[int, int]]:
+    """Return where the pretokens of a text stand, in characters: the start and the end."""
+    return [place for _, place in library.pre_tokenizer.pre_tokenize_str(text)]
+
+
+def pretoken_ids(library: tokenizers.Tokenizer, data: bytes) -> list[int]:
+    """Return the ids of bytes, which may be a part of a character, as one pretoken."""
+    symbols = data.decode("latin-1").translate(SYMBOL_OF_BYTE)
+    return [token.id for token in library.model.tokenize(symbols)]
+
+
+def with_decoder(library: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Return a copy of a tokenizer of bytes that decodes ids too."""
+    import tokenizers
+
+    copy = tokenizers.Tokenizer.from_str(library.to_str())
+    copy.decoder = copy.decoder or tokenizers.decoders.ByteLevel()
+    return copy
 
 
 def leading_ids(library: tokenizers.Tokenizer) -> list[int]:
