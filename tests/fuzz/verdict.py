@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gpt2cli.cli.app import _explain
+from gpt2cli.cli.output.messages import printable
 from gpt2cli.errors import Error
 
 # A path can take some of it.
@@ -17,7 +18,7 @@ def fault_of_error(error: BaseException) -> str:
     kind = type(error).__name__
     # The command line explains those of the machine too: a folder that cannot be read, a full disk.
     if isinstance(error, Error | OSError):
-        return fault_of_line(_explain(error)[0])
+        return fault_of_line(printable(_explain(error)[0]))
     return f"{kind} is no Error: {str(error)[:500]!r}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
-from gpt2cli.errors import CheckpointError
+from gpt2cli.errors import CheckpointError, shown
 
 LENGTH_BYTES = 8
 METADATA = "__metadata__"
@@ -46,7 +46,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int, int]:
     header.pop(METADATA, None)
     for name, entry in header.items():
         if not isinstance(entry, dict) or not _describes_a_tensor(**entry):
-            raise damaged(path, f"its header does not describe {name}")
+            raise damaged(path, f"its header does not describe {shown(name)}")
     _require_layout(path, header, start, size)
     return header, start, size
 
@@ -103,11 +103,12 @@ def _require_layout(path: Path, header: Mapping[str, Any], start: int, size: int
         begin, length = start + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0]
         if begin != end:
             raise damaged(
-                path, f"{name} begins at byte {begin:,}, not where the tensor before it ends, {end:,}"
+                path, f"{shown(name)} begins at byte {begin:,}, not where the tensor before it ends, {end:,}"
             )
         if math.prod(shape) * BITS[kind] != 8 * length:
             raise damaged(
-                path, f"{name} has {length:,} bytes, but is declared as {str(shape)[:LONGEST_SHAPE]} {kind}"
+                path,
+                f"{shown(name)} has {length:,} bytes, but is declared as {str(shape)[:LONGEST_SHAPE]} {kind}",
             )
         end = begin + length
     if end > size:

@@ -60,6 +60,9 @@ class Signals:
         forked.load_the_commands()
         (self._folder / "out").mkdir()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # A shell starts a job in the background with some of them ignored, and commands would inherit that.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
         self._whole: dict[tuple[str, ...], dict[str, bytes]] = {}
         self._seconds: dict[tuple[tuple[str, ...], bool], float] = {}
         for command in COMMANDS:
