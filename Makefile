@@ -1,6 +1,10 @@
 PYTHON ?= python
 
-.PHONY: check completions constraints man readme study-training
+.PHONY: audit check completions constraints fuzz man readme sbom soak study-training
+
+# Known vulnerabilities of the pinned versions; needs uv and a network.
+audit:
+	uvx pip-audit --require-hashes --disable-pip -r constraints-hashed.txt
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -15,7 +19,7 @@ completions:
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_zsh $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/_gpt2
 	printf '%s\n' "$$(_GPT2_COMPLETE=source_fish $(PYTHON) -m gpt2cli | sed '/./,$$!d')" > completions/gpt2.fish
 
-# Resolves constraints.txt for every supported Python and system; needs uv and a network.
+# Resolves constraints.txt and constraints-hashed.txt for every supported Python and system; needs uv and a network.
 constraints:
 	$(PYTHON) tests/constraints.py
 
@@ -29,3 +33,19 @@ readme:
 # Takes an hour or more, and goes on where it was stopped; TEXT=FILE takes the place of Python's sources.
 study-training:
 	nice -n 19 $(PYTHON) tests/training_study.py $(TEXT)
+
+# Searches for faults; a finding is kept in fuzz-findings. MINUTES, SEED, KINDS, and CASE to repeat one attempt.
+fuzz:
+	PYTHONPATH=.:tests TQDM_DISABLE=1 $(PYTHON) -m fuzz $(KINDS) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
+
+# What an installation is made of, in CycloneDX's format; needs uv and a network.
+sbom:
+	mkdir -p dist
+	uvx --from cyclonedx-bom cyclonedx-py requirements --pyproject pyproject.toml --of JSON -o dist/sbom.json \
+		constraints-hashed.txt
+
+# Long runs, whose memory and open files must stay as they are: REQUESTS, TOKENS, and MINUTES of training.
+soak:
+	PYTHONPATH=.:tests $(PYTHON) tests/soak.py $(if $(REQUESTS),--requests $(REQUESTS)) \
+		$(if $(TOKENS),--tokens $(TOKENS)) $(if $(MINUTES),--minutes $(MINUTES))

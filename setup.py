@@ -25,6 +25,8 @@ setup(
                 "-pthread",
                 "-Wno-psabi",
                 "-fvisibility=hidden",
+                # The same bytes, wherever they are built.
+                f"-fdebug-prefix-map={Path.cwd()}=.",
             ],
             extra_link_args=["-pthread"],
             # Without a compiler, the package still installs and uses numpy.

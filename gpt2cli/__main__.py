@@ -1,9 +1,12 @@
 """The entry point of `gpt2` and of `python -m gpt2cli`."""
 
-from __future__ import annotations
+# Part of the interpreter, so that nothing is imported before Ctrl-C can end the process without a traceback.
+import _signal  # type: ignore[import-not-found]
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 import gc
-import signal
 
 # Starting creates many objects that stay alive. Searching them for garbage takes a thirtieth of the start.
 START_OBJECTS = 50_000
@@ -11,9 +14,6 @@ START_OBJECTS = 50_000
 
 def main() -> None:
     """Run the command line; the process ends with its exit code."""
-    # Until there is something to clean up, Ctrl-C may end the process at once, without a traceback.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(START_OBJECTS)
     from gpt2cli.cli.app import run
 

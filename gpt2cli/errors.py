@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+LONGEST_VALUE = 80
+
+
+def shown(value: object) -> str:
+    """Return a value from a file as errors show it: as Python writes it, and no longer than a line."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
 
 class Error(Exception):
     """Report a failure as one sentence that says what happened and one that says what to do."""

@@ -1,6 +1,7 @@
 """Resolve constraints.txt on every supported Python and system; `make constraints`, with uv and a network.
 
 Only metadata is fetched. Everything that would be installed must be pinned, and every pin must be used.
+What is needed to run is also pinned by its hashes, in constraints-hashed.txt.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
+HASHED = ROOT / "constraints-hashed.txt"
 PROJECT = ROOT / "pyproject.toml"
+HEADER = """\
+# What gpt2cli needs to run, by the hashes of all its files on PyPI; `make constraints` writes this.
+#   pip install --require-hashes -r constraints-hashed.txt && pip install --no-deps .
+"""
 # PyTorch 2.6 and later have no wheels for Macs with Intel processors.
 SYSTEMS = {
     "x86_64-manylinux_2_28": "dev",
@@ -60,6 +66,35 @@ def resolve(python: str, system: str, extra: str | None) -> set[tuple[str, str]]
     return set(PIN.findall(done.stdout))
 
 
+def write_hashes() -> None:
+    """Write constraints-hashed.txt: the pins of what gpt2cli needs to run, with their hashes.
+
+    Raises:
+        SystemExit: the constraints cannot be met.
+    """
+    done = subprocess.run(
+        [
+            *(
+                "uv",
+                "pip",
+                "compile",
+                "--quiet",
+                "--no-header",
+                "--no-annotate",
+                "--universal",
+                "--generate-hashes",
+            ),
+            *("--python-version", supported_pythons()[0], "--constraints", str(CONSTRAINTS), str(PROJECT)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.stderr.strip())
+    HASHED.write_text(HEADER + done.stdout, "utf-8")
+
+
 def main() -> None:
     """Resolve everywhere, and exit with what is not pinned or not used."""
     pinned, used = pins(), set[tuple[str, str]]()
@@ -76,6 +111,7 @@ def main() -> None:
     problems += [f"{name}=={version} is used nowhere" for name, version in sorted(pinned - used)]
     if problems:
         sys.exit("\n".join(problems))
+    write_hashes()
 
 
 if __name__ == "__main__":

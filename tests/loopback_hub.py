@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,6 +43,7 @@ class Fault:
     code: str | None = None
     message: str | None = None
     page: bytes = b""
+    wait: str = ""
     hangs: bool = False
     after: int | None = None
     stalls: bool = False
@@ -70,7 +72,11 @@ class LoopbackHub:
         self.requests: list[Request] = []
         self.repositories: dict[str, Repository] = {}
         self.declared_sizes: dict[str, int] = {}
+        # Changes a listing before it is sent, and the ETag of each file.
+        self.alter: Callable[[dict[str, Any]], Any] = lambda info: info
+        self.tag: Callable[[str], str] = lambda name: f'"{name}"'
         self.faults: list[Fault] = []
+        self.ranges = True
         self.stalled = threading.Event()
         self.released = threading.Event()
         hub = self
@@ -126,6 +132,10 @@ class LoopbackHub:
         repository.commits[commit] = folder
         repository.refs[revision] = commit
         return commit
+
+    def throttle(self, where: str, wait: str, times: int = 1) -> None:
+        """Answer paths that contain `where` with the request to wait for some seconds."""
+        self.faults.append(Fault(where, times, status=429, wait=wait))
 
     def fail(
         self, where: str, status: int, code: str | None = None, message: str | None = None, repo: str = ""
@@ -185,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault and fault.status is not None:
-            self._refuse(fault.status, fault.code, message=fault.message, page=fault.page)
+            self._refuse(fault.status, fault.code, message=fault.message, page=fault.page, wait=fault.wait)
             return
         if found := API.fullmatch(path):
             self._list(found["repo"], found["what"], found["revision"])
@@ -227,10 +237,11 @@ class _Handler(BaseHTTPRequestHandler):
         for path in sorted(folder.iterdir()):
             size = self.hub.declared_sizes.get(path.name, path.stat().st_size)
             lfs = {"sha256": etag(path), "size": size, "pointerSize": 134} if path.suffix in LARGE else None
-            siblings.append({"rfilename": path.name, "size": size, "blobId": "0" * 40, "lfs": lfs})
-            tree.append({"type": "file", "path": path.name, "size": size, "oid": "0" * 40})
+            oid = "0" * 40 if lfs else etag(path)
+            siblings.append({"rfilename": path.name, "size": size, "blobId": oid, "lfs": lfs})
+            tree.append({"type": "file", "path": path.name, "size": size, "oid": oid})
         info = {"id": repo, "modelId": repo, "sha": commit, "siblings": siblings, "tags": []}
-        self._send_json(info if what == "revision" else tree)
+        self._send_json(self.hub.alter(info) if what == "revision" else tree)
 
     def _resolve(self, path: str, fault: Fault | None) -> None:
         named = RESOLVE.fullmatch(path.removeprefix("/cdn"))
@@ -254,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
         # Another name of this host is another host to the client, as the Hub's storage is.
         self.send_header("Location", f"{self.hub.scheme}://localhost:{self.hub.port}/cdn{path}")
         self.send_header("X-Repo-Commit", commit)
-        self.send_header("X-Linked-Etag", f'"{etag(file)}"')
+        self.send_header("X-Linked-Etag", self.hub.tag(etag(file)))
         self.send_header("X-Linked-Size", str(file.stat().st_size))
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -263,12 +274,12 @@ class _Handler(BaseHTTPRequestHandler):
         data = file.read_bytes()
         if fault and fault.corrupts:
             data = bytes(byte ^ 1 for byte in data)
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        wanted = self.hub.ranges and re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(wanted[1]) if wanted else 0
         self.send_response(206 if wanted else 200)
         if wanted:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.send_header("ETag", f'"{etag(file)}"')
+        self.send_header("ETag", self.hub.tag(etag(file)))
         self.send_header("X-Repo-Commit", commit)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(data) - start))
@@ -303,8 +314,11 @@ class _Handler(BaseHTTPRequestHandler):
         commit: str | None = None,
         message: str | None = None,
         page: bytes = b"",
+        wait: str = "",
     ) -> None:
         self.send_response(status)
+        if wait:
+            self.send_header("Retry-After", wait)
         if code:
             self.send_header("X-Error-Code", code)
         if message:

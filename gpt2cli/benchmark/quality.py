@@ -18,6 +18,7 @@ from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.compute import Compute
 from gpt2cli.scoring.predictions import Scheme, Window
+from gpt2cli.scoring.streaming.id_blocks import reach_of
 
 # Log-probabilities take 6 MB per model with GPT-2's vocabulary, and their products as much again.
 POSITIONS_AT_ONCE = 32
@@ -91,7 +92,7 @@ def compare_quality(reference: Model[Any], model: Model[Any], ids: Sequence[int]
     """
     sequence = [*([] if scheme.bos_id is None else [scheme.bos_id]), *ids]
     sums = np.zeros(4)
-    for window in scheme.windows(len(sequence), scheme.window, scheme.stride):
+    for window in scheme.windows(reach_of(len(sequence)), scheme.window, scheme.stride):
         sums += _window_sums(reference, model, sequence, window)
     tokens = len(sequence) - 1
     if not np.isfinite(sums).all():

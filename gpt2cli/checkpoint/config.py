@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from gpt2cli.checkpoint.architecture import Architecture
 from gpt2cli.checkpoint.architectures import ARCHITECTURES, GPT2, find_architecture
-from gpt2cli.checkpoint.derived_fields import Rotary
-from gpt2cli.errors import CheckpointError
+from gpt2cli.checkpoint.derived_fields import LARGEST, MOST_LAYERS, Rotary
+from gpt2cli.errors import CheckpointError, shown
 
 # All that transformers accepts, except those with weights (prelu, xielu).
 ACTIVATION_FUNCTIONS = (
@@ -72,6 +72,7 @@ class ModelConfig:
         self._require(
             "a positive whole number", _is_count, "vocab_size", "n_positions", "n_embd", "n_layer", "n_head"
         )
+        self._require(f"at most {MOST_LAYERS:,}", _is_layer_count, "n_layer")
         self._require("null or a width", _is_count_or_none, "n_inner", "head_dim")
         self._require("null or a positive whole number", _is_count_or_none, "n_kv_head")
         self._require("null or a token id", _is_id_or_none, "bos_token_id", "eos_token_id")
@@ -80,7 +81,7 @@ class ModelConfig:
         self._require("a number from 0 to 1", _is_small, "layer_norm_epsilon")
         if self.activation_function not in ACTIVATION_FUNCTIONS:
             raise CheckpointError(
-                f"config.json: {self.key('activation_function')} {self.activation_function!r} "
+                f"config.json: {self.key('activation_function')} {shown(self.activation_function)} "
                 "is not supported.",
                 f"Supported are {', '.join(ACTIVATION_FUNCTIONS)}.",
             )
@@ -121,7 +122,7 @@ class ModelConfig:
         for key, value in facts.fixed.items():
             if values.get(key, value) != value:
                 raise CheckpointError(
-                    f"config.json: {key} {values[key]!r} is not supported, only {value!r} is."
+                    f"config.json: {key} {shown(values[key])} is not supported, only {value!r} is."
                 )
         stored = {name: values[key] for name, key in _config_keys(facts).items() if key in values}
         found = {
@@ -183,7 +184,7 @@ class ModelConfig:
         for name in names:
             value = getattr(self, name)
             if not holds(value):
-                raise CheckpointError(f"config.json: {self.key(name)} must be {kind}, not {value!r}.")
+                raise CheckpointError(f"config.json: {self.key(name)} must be {kind}, not {shown(value)}.")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def _architecture(model_type: object) -> Architecture:
     if architecture is None:
         known = [f"{family.title} ({family.model_type})" for family in ARCHITECTURES]
         raise CheckpointError(
-            f"config.json has model_type {model_type!r}, which is not supported.",
+            f"config.json has model_type {shown(model_type)}, which is not supported.",
             f"Supported are {', '.join(known[:-1])} and {known[-1]}.",
         )
     return architecture
@@ -224,7 +225,11 @@ def _renamed(values: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, An
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value <= LARGEST
+
+
+def _is_layer_count(value: object) -> bool:
+    return isinstance(value, int) and value <= MOST_LAYERS
 
 
 def _is_count_or_none(value: object) -> bool:

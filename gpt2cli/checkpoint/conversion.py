@@ -13,6 +13,7 @@ import numpy as np
 from gpt2cli.checkpoint import conversion_place as kept
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion_place import ConversionPlace
+from gpt2cli.checkpoint.formats.kept_sums import checksums, is_as_written, remove_stamp, stamp
 from gpt2cli.checkpoint.formats.safetensors import read_safetensors, write_safetensors
 from gpt2cli.checkpoint.formats.safetensors_header import read_metadata
 from gpt2cli.checkpoint.roles import HEAD, TOKEN_EMBEDDING, is_layer_matrix
@@ -112,7 +113,7 @@ def _convert_once(
         return Conversion(weights)
     arrays = dict(_converted(sources, config, storage))
     try:
-        _keep(path, arrays, {**notes, kept.MODEL: str(place.model)})
+        _keep(path, arrays, {**notes, kept.MODEL: str(place.model), kept.SUMS: checksums(arrays)})
     except OSError as error:
         return Conversion(_described(arrays, shapes, storage), f"{path}: {error.strerror or error}")
     # Read back, they are mapped and share their memory with other processes.
@@ -129,15 +130,19 @@ def _read(
 ) -> dict[str, StoredTensor] | None:
     """Return the weights in a file with these notes, or None if the file cannot be used."""
     try:
-        if not notes.items() <= read_metadata(path).items():
+        found = read_metadata(path)
+        if not notes.items() <= found.items():
             return None
         tensors = read_safetensors(path)
+        arrays = {name: tensor.array for name, tensor in tensors.items()}
         if {tensor.dtype for tensor in tensors.values()} - KEPT_TYPES[storage]:
+            return None
+        if not is_as_written(path, arrays, found.get(kept.SUMS)):
             return None
         if storage != "int8":
             return {name: tensors[name] for name in shapes}
-        return _described({name: tensor.array for name, tensor in tensors.items()}, shapes, storage)
-    except (CheckpointError, KeyError):
+        return _described(arrays, shapes, storage)
+    except (CheckpointError, KeyError, OSError):
         return None
 
 
@@ -147,6 +152,18 @@ def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> 
     with removed_unless_renamed(path.with_name(f"{path.name}.{os.getpid()}")) as own:
         write_safetensors(own, arrays, notes)
         own.replace(path)
+    stamp(path)
+
+
+def is_damaged(path: Path) -> bool:
+    """Return whether a kept file's numbers have changed; the next start then makes it again.
+
+    Raises:
+        CheckpointError: the file is unreadable, or has another form.
+    """
+    arrays = {name: tensor.array for name, tensor in read_safetensors(path).items()}
+    remove_stamp(path)
+    return not is_as_written(path, arrays, read_metadata(path).get(kept.SUMS))
 
 
 def _converted(
@@ -166,7 +183,7 @@ def _converted(
         elif storage == "bfloat16":
             yield name, _rounded_to_bfloat16(numbers)
         else:
-            panels, scales, totals = _packed(numbers.T if name == HEAD else numbers)
+            panels, scales, totals = _packed(name, numbers.T if name == HEAD else numbers)
             yield name, panels
             yield name + SCALES, scales
             # The head needs none: its input is rounded to 15 bits, because its logits are compared.
@@ -174,10 +191,15 @@ def _converted(
                 yield name + TOTALS, totals
 
 
-def _packed(weight: Array) -> tuple[Array, Array, Array]:
+def _packed(name: str, weight: Array) -> tuple[Array, Array, Array]:
     from gpt2cli.ops import kernels
 
     depth, columns = weight.shape
+    if depth > kernels.INT8_MAX_DEPTH:
+        raise CheckpointError(
+            f"{name} sums {depth:,} products for each number, and int8 sums hold {kernels.INT8_MAX_DEPTH:,}.",
+            "Leave out `quantize`.",
+        )
     padded = -(-columns // kernels.INT8_PANEL_COLUMNS) * kernels.INT8_PANEL_COLUMNS
     panels = np.empty(
         (padded // kernels.INT8_PANEL_COLUMNS, -(-depth // 4), kernels.INT8_PANEL_COLUMNS, 4), np.uint8

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from gpt2cli.checkpoint.roles import ATTENTION, MLP
-from gpt2cli.errors import CheckpointError
+from gpt2cli.errors import CheckpointError, shown
 
 Values = Mapping[str, Any]
 SCALINGS = ("default", "linear", "llama3")
 # Far more layers than any model has.
-MAX_REPEATS = 10_000
+MOST_LAYERS = 10_000
+# Sizes beyond are of no model, and products of several would not fit a machine's numbers.
+LARGEST = (1 << 31) - 1
+FLOAT32_MOST = 3e38
 ALTERNATING = [[["global", "local"], 12]]
 
 
@@ -36,9 +40,8 @@ class Rotary(NamedTuple):
 
 def gpt1_fields(values: Values) -> dict[str, Any]:
     # Its "gelu" is the approximation by tanh.
-    names = {"gelu": "gelu_new"}
     activation = values.get("afn", "gelu")
-    return {"activation_function": names.get(activation, activation), "n_inner": None}
+    return {"activation_function": "gelu_new" if activation == "gelu" else activation, "n_inner": None}
 
 
 def neo_fields(values: Values) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def neo_fields(values: Values) -> dict[str, Any]:
     types = _attention_types(values)
     if len(types) != layers:
         raise CheckpointError(
-            f"config.json: attention_types has {len(types)} layers, but num_layers is {layers!r}."
+            f"config.json: attention_types has {len(types)} layers, but num_layers is {shown(layers)}."
         )
     window = {"window_size": values.get("window_size", 256)}
     return {
@@ -76,7 +79,10 @@ def mistral_fields(values: Values) -> dict[str, Any]:
 
 
 def qwen_fields(values: Values) -> dict[str, Any]:
-    types: Mapping[int, str] = dict(enumerate(values.get("layer_types") or ()))
+    listed = values.get("layer_types") or []
+    if not isinstance(listed, list):
+        raise CheckpointError(f"config.json: layer_types must be a list, not {shown(listed)}.")
+    types: Mapping[int, str] = dict(enumerate(listed))
     window = (
         {"sliding_window": values.get("sliding_window", 4096)} if values.get("use_sliding_window") else {}
     )
@@ -101,22 +107,30 @@ def rotary(
     """
     scaling = values.get("rope_parameters") or values.get("rope_scaling") or {}
     if not isinstance(scaling, Mapping):
-        raise CheckpointError(f"config.json: rope_scaling must be an object, not {scaling!r}.")
+        raise CheckpointError(f"config.json: rope_scaling must be an object, not {shown(scaling)}.")
     merged = {**values, **scaling}
     kind = merged.get("rope_type") or scaling.get("type") or "default"
     if kind not in SCALINGS:
         raise CheckpointError(
-            f"config.json: rotary scaling {kind!r} is not supported.", f"Supported are {', '.join(SCALINGS)}."
+            f"config.json: rotary scaling {shown(kind)} is not supported.",
+            f"Supported are {', '.join(SCALINGS)}.",
         )
     defaults = Rotary()
     return Rotary(
-        _number(merged, ("partial_rotary_factor", fraction_key), defaults.fraction),
+        _number(merged, ("partial_rotary_factor", fraction_key), defaults.fraction, most=1.0),
         _number(merged, ("rope_theta", base_key), defaults.base),
         kind,
         _number(merged, ("factor",), defaults.factor),
         _number(merged, ("low_freq_factor",), defaults.low_frequency_factor),
         _number(merged, ("high_freq_factor",), defaults.high_frequency_factor),
-        int(_number(merged, ("original_max_position_embeddings", "n_positions"), defaults.original_context)),
+        int(
+            _number(
+                merged,
+                ("original_max_position_embeddings", "n_positions"),
+                defaults.original_context,
+                most=LARGEST,
+            )
+        ),
     )
 
 
@@ -127,10 +141,13 @@ def layer_windows(values: Values, layers: object, is_local: Callable[[int], bool
         CheckpointError: the window is not a positive whole number.
     """
     window = values.get("sliding_window", values.get("window_size"))
-    if window is None or type(layers) is not int:
+    # A wrong number of layers is reported with the other sizes.
+    if window is None or type(layers) is not int or not 0 < layers <= MOST_LAYERS:
         return ()
-    if type(window) is not int or window < 1:
-        raise CheckpointError(f"config.json: the attention window must be a positive number, not {window!r}.")
+    if type(window) is not int or not 0 < window <= LARGEST:
+        raise CheckpointError(
+            f"config.json: the attention window must be a positive number, not {shown(window)}."
+        )
     return tuple(window if is_local(number) else None for number in range(layers))
 
 
@@ -140,13 +157,15 @@ def _attention_types(values: Values) -> list[str]:
         return layers
     groups: Any = values.get("attention_types") or ALTERNATING
     try:
-        return [kind for kinds, count in groups for _ in range(min(count, MAX_REPEATS)) for kind in kinds]
+        kinds_in_turn = (kind for kinds, count in groups for _ in range(count) for kind in kinds)
+        return list(islice(kinds_in_turn, MOST_LAYERS + 1))
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"config.json: attention_types cannot be {groups!r}.") from error
+        raise CheckpointError(f"config.json: attention_types cannot be {shown(groups)}.") from error
 
 
-def _number(values: Values, keys: tuple[str, ...], default: float) -> float:
+def _number(values: Values, keys: tuple[str, ...], default: float, most: float = FLOAT32_MOST) -> float:
     value = next((values[key] for key in keys if values.get(key) is not None), default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-        raise CheckpointError(f"config.json: {keys[0]} must be a positive number, not {value!r}.")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= most:
+        limit = f" of at most {most:g}" if most < FLOAT32_MOST else ""
+        raise CheckpointError(f"config.json: {keys[0]} must be a positive number{limit}, not {shown(value)}.")
     return float(value)

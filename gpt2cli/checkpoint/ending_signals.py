@@ -11,17 +11,18 @@ from types import FrameType
 from typing import TypeAlias
 
 Handler: TypeAlias = signal.Handlers | Callable[[int, FrameType | None], None]
-# What `kill` and `timeout` send, and what a closed terminal sends. Ctrl-C raises KeyboardInterrupt instead.
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+# What `kill` and `timeout` send, what a closed terminal sends, Ctrl-C and Ctrl-\.
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _undone_first: list[Callable[[], object]] = []
 
 
 @contextmanager
 def undone_if_killed(undo: Callable[[], object]) -> Iterator[None]:
-    """Call `undo` if SIGTERM or SIGHUP ends the process during the block, which then dies of that signal.
+    """Call `undo` if a signal of ENDING ends the process during the block, which then dies of that signal.
 
-    A signal that is ignored, as under nohup, or that the program handles itself, stays so. Outside the block
-    nothing is handled, because a handler would have to wait for the end of a long call into a library.
+    A signal that is ignored, as under nohup, or that the program handles itself, stays so. Ctrl-C may raise
+    KeyboardInterrupt instead, as it does in Python. Outside the block nothing is handled, because a handler
+    would have to wait for the end of a long call into a library.
     """
     _undone_first.append(undo)
     _change_handlers(signal.SIG_DFL, _undo_and_die)

@@ -38,8 +38,8 @@ def load_weights(files: Sequence[Path], config: ModelConfig, note: Note = no_not
             the message names some of them.
         Error: a file is pickled, which needs PyTorch, and it is not installed.
     """
-    shapes = expected_shapes(config)
     tensors = {name: tensor for path in files for name, tensor in read_tensors(path).items()}
+    shapes = expected_shapes(bounded_layers(config, len(tensors)))
     names = StoredNames(config.architecture, (*shapes, HEAD)).sort(tensors)
     facts = config.architecture
     stored = {
@@ -58,6 +58,11 @@ def load_weights(files: Sequence[Path], config: ModelConfig, note: Note = no_not
     for text in _oddities(names, HEAD in stored and config.tie_word_embeddings):
         note(f"{where}: {text}.")
     return stored
+
+
+def bounded_layers(config: ModelConfig, tensors: int) -> ModelConfig:
+    """Return a config with no more layers than so many tensors show to be too many."""
+    return replace(config, n_layer=min(config.n_layer, tensors + 1))
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

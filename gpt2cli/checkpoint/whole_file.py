@@ -18,8 +18,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written or the disk is full; the error names the file.
     """
+    aside = path.with_name(f".{path.name}.tmp")
     try:
-        with removed_unless_renamed(path.with_name(f".{path.name}.tmp")) as aside:
+        with removed_unless_renamed(aside):
             with aside.open("wb") as file:
                 yield file
                 file.flush()
@@ -27,7 +28,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             aside.replace(path)
             _sync_folder(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)
+        # Users know the file by this name alone. An error without a name comes from a write.
+        if error.filename in (None, str(aside)):
+            error.filename = str(path)
         raise
 
 

@@ -17,6 +17,7 @@ from gpt2cli import __version__
 from gpt2cli.cli.arguments import reject_dashed_text
 from gpt2cli.cli.command_table import Commands
 from gpt2cli.cli.options import shared as options
+from gpt2cli.cli.output.messages import print_message
 from gpt2cli.errors import Error
 
 INTERRUPTED = 130
@@ -83,8 +84,6 @@ def gpt2(
 
 def run() -> NoReturn:
     """Run the command in sys.argv and end the process with its exit code or signal."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _debugging():
         warnings.simplefilter("ignore")
     if "_GPT2_COMPLETE" in os.environ:
@@ -127,33 +126,32 @@ def _end(error: BaseException) -> NoReturn:
     message, code = _explain(error)
     # Writing what is still buffered could fail again while Python shuts down.
     _discard_stdout()
-    if sys.stderr is not None:
+    if type(error).__name__ == "NoArgsIsHelpError":
         print(message, file=sys.stderr)
+    else:
+        print_message(f"Error: {message}")
     sys.exit(code)
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Error):
-        from gpt2cli.cli.spelling import spell
-
-        return f"Error: {spell(str(error))}", error.exit_code
+        return str(error), error.exit_code
     if isinstance(error, typer.TyperException):
         return _explain_usage(error), error.exit_code
     from gpt2cli.cli.machine_errors import explain_machine_error
 
     if explained := explain_machine_error(error):
-        return f"Error: {explained}", 1
+        return explained, 1
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"Error: {what}. This is a bug; --debug shows where.", 1
+    return f"{what}. This is a bug; --debug shows where.", 1
 
 
 def _explain_usage(error: typer.TyperException) -> str:
-    message = error.format_message().strip()
     if type(error).__name__ == "NoArgsIsHelpError":
-        return message
+        return error.format_message().strip()
     from gpt2cli.cli.mistakes import usage_message
 
-    return f"Error: {usage_message(error)}"
+    return usage_message(error)
 
 
 def _debugging() -> bool:

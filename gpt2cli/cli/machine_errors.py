@@ -15,6 +15,10 @@ def explain_machine_error(error: BaseException) -> str | None:
         return _explain_os_error(error)
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
+    # No module of Rust's errors is imported here.
+    if type(error).__name__ == "PanicException":
+        reason = " ".join(str(error).split())
+        return f"the tokenizer's library failed: {reason}. The model's tokenizer files may be damaged."
     if not isinstance(error, RuntimeError):
         return None
     if any(text in str(error) for text in TORCH_OUT_OF_MEMORY):

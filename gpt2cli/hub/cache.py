@@ -19,6 +19,7 @@ HASH_CHUNK = 1 << 20
 SHA256_DIGITS = 64
 # A blob is named by the SHA-256 of a large file and by the git hash of a small one.
 HASH_NAME = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def cache_folder() -> Path:
@@ -54,6 +55,11 @@ def repo_of(folder: Path) -> str:
     return folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/")
 
 
+def is_commit(name: object) -> bool:
+    """Return whether a revision is the full hash of a commit, and no branch or tag."""
+    return isinstance(name, str) and COMMIT.fullmatch(name) is not None
+
+
 def find_snapshot(repo: str, revision: str) -> Path | None:
     """Return the folder of a branch, tag or full commit hash, or None; some of its files may be missing."""
     try:
@@ -66,7 +72,7 @@ def find_snapshot(repo: str, revision: str) -> Path | None:
         commit = revision
     snapshot = folder / "snapshots" / commit
     try:
-        return snapshot if commit and snapshot.is_dir() else None
+        return snapshot if is_commit(commit) and snapshot.is_dir() else None
     # In a container, HOME may be another user's.
     except PermissionError:
         return None
@@ -105,6 +111,18 @@ def blob_of(path: Path) -> Path | None:
         return None
     blob = Path(os.path.normpath(path.parent / path.readlink()))
     return blob if blob.parent.name == "blobs" else None
+
+
+def link_blob(path: Path, blob: Path) -> None:
+    """Put a snapshot's file in its place as a link to a blob, or the blob itself where there are no links."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with removed_unless_renamed(path.with_name(f".{path.name}.{os.getpid()}.tmp")) as aside:
+        try:
+            aside.symlink_to(os.path.relpath(blob, path.parent))
+        except OSError:
+            blob.replace(path)
+        else:
+            aside.replace(path)
 
 
 def expected_hash(path: Path) -> str | None:

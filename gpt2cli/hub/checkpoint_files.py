@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
 
 CONFIG = "config.json"
+SHARD = re.compile(r"[^/\\\0-\x1f]{1,200}\.(safetensors|bin)")
 # The first of these that exists is used: safetensors load faster and cannot carry code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -123,9 +124,10 @@ def weights_index(weights: Path) -> Path | None:
 def lacks_files(where: str | Path, missing: Sequence[str], names: Collection[str] | None = None) -> HubError:
     """Return the error for a folder, or a repository with these names, that lacks files of a model."""
     from gpt2cli.checkpoint.foreign.formats import find_foreign
+    from gpt2cli.checkpoint.foreign.stored_names import few
 
     names = [path.name for path in Path(where).iterdir()] if names is None else names
-    text, hint = f"{where} is not a complete model: it lacks {', '.join(missing)}.", ""
+    text, hint = f"{where} is not a complete model: it lacks {few(missing)}.", ""
     if " or ".join(WEIGHTS) in missing:
         others = sorted(name for name in names if name.endswith(".safetensors"))
         if ADAPTER_CONFIG in names:
@@ -165,11 +167,16 @@ def _weights_in(folder: Path) -> tuple[Path, ...]:
 
 def _shards(index: Path) -> list[str]:
     try:
-        return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"The weights index {index} is damaged.", "Fetch it again: gpt2 download MODEL with `force`."
-        ) from error
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+        # A shard lies beside its index and nowhere else.
+        if names and all(SHARD.fullmatch(name) for name in names):
+            return sorted(names)
+        problem: Exception | None = None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = error
+    raise CheckpointError(
+        f"The weights index {index} is damaged.", "Fetch it again: gpt2 download MODEL with `force`."
+    ) from problem
 
 
 def _weights_among(name: str, names: Collection[str]) -> list[str]:

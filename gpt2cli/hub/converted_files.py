@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpt2cli.checkpoint.conversion_place import MODEL, SUFFIX, TYPE, ConversionPlace
-from gpt2cli.checkpoint.formats.safetensors_header import read_metadata
+from gpt2cli.checkpoint.conversion_place import MODEL, SUFFIX, TYPE, ConversionPlace, stamp_of
+from gpt2cli.checkpoint.formats.safetensors_header import read_header, read_metadata
 from gpt2cli.errors import CheckpointError, HubError
 from gpt2cli.hub.cache import assets_folder, entries
 from gpt2cli.hub.checkpoint_files import WEIGHTS
 
 HEADER_BYTES = 1 << 16
+SAMPLE_BYTES, MOST_SAMPLES = 128, 2048
 # The folders of what was read from GGUF files; the layout is increased whenever their files change.
 UNPACKED, UNPACKED_LAYOUT = ".unpacked", "1"
 LONGEST_NAME = 80
@@ -46,7 +47,10 @@ def converted_files() -> list[ConvertedFile]:
 
 def all_kept_files() -> list[Path]:
     """Return every file and folder that a conversion left, including interrupted ones."""
-    return entries(assets_folder, "*")
+    found = entries(assets_folder, "*")
+    # A stamp goes with its file.
+    stamps = {stamp_of(path) for path in found}
+    return [path for path in found if path not in stamps]
 
 
 def conversion_place(weights: Sequence[Path]) -> ConversionPlace:
@@ -121,16 +125,33 @@ def _model_path(weights: Sequence[Path]) -> Path:
 
 
 def _identity(weights: Sequence[Path]) -> str:
-    """Return a text that changes with the files: paths, sizes, times, and checksums of the first bytes."""
+    """Return a text that changes with the files: paths, sizes, times, and samples of their bytes."""
     parts = []
     for path in weights:
         # In the cache, the resolved path contains the hash of the content.
         place = path.resolve()
         status = place.stat()
         with place.open("rb") as file:
-            beginning = file.read(HEADER_BYTES)
-        parts.append(f"{place} {status.st_size} {status.st_mtime_ns} {zlib.crc32(beginning):08x}")
+            sampled = zlib.crc32(file.read(HEADER_BYTES))
+            for begin in _sampled_places(path, status.st_size):
+                sampled = zlib.crc32(os.pread(file.fileno(), SAMPLE_BYTES, begin), sampled)
+        parts.append(f"{place} {status.st_size} {status.st_mtime_ns} {sampled:08x}")
     return "\n".join(parts)
+
+
+def _sampled_places(path: Path, size: int) -> Iterable[int]:
+    """Return where samples begin: around the ends of each tensor and in its middle, or else evenly."""
+    if path.suffix != SUFFIX:
+        return range(HEADER_BYTES, size, max(SAMPLE_BYTES, size // MOST_SAMPLES))
+    entries, start, _ = read_header(path)
+    spans = [entry["data_offsets"] for entry in entries.values()]
+    # One tensor ends where the next begins.
+    places = {
+        max(place - SAMPLE_BYTES // 2, 0)
+        for begin, end in spans
+        for place in (begin, (begin + end) // 2, end)
+    }
+    return [start + place for place in sorted(places)]
 
 
 def _checksum(text: str) -> str:

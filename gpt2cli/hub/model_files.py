@@ -38,7 +38,7 @@ from gpt2cli.hub.reporter import Reporter
 if TYPE_CHECKING:
     from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
     from gpt2cli.checkpoint.weights import Note
-    from gpt2cli.hub.network.client import Listing
+    from gpt2cli.hub.network.listing import Listing
     from gpt2cli.ops.operations import StoredTensor
 
 TRUE = ("1", "ON", "YES", "TRUE")
@@ -170,7 +170,7 @@ def plan_download(name: str, *, offline: bool = False, force: bool = False) -> M
     if _find_unless_forced(source, name, force):
         return {}
     _require_downloads(source, offline)
-    listing = _list_repository(source)
+    listing = _list_repository(source, Reporter())
     from gpt2cli.hub.network import client as hub_client
 
     return hub_client.absent_files(listing, _needed_files(source, listing.files), force)
@@ -249,13 +249,13 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
     _require_downloads(source, offline)
     # Without a home folder for the cache, nothing is fetched.
     hub_cache.cache_folder()
-    listing = _list_repository(source)
+    listing = _list_repository(source, reporter)
     config, *others = _needed_files(source, listing.files)
     from gpt2cli.hub.network import client as hub_client
 
     hub_client.require_space(listing, [config, *others], force)
     with reporter.fetching(source.spelling) as progress:
-        hub_client.fetch_files(listing, [config], force, progress)
+        hub_client.fetch_files(listing, [config], force, progress, reporter.note)
         # Check the config before downloading the weights of a model that may be of another architecture.
         if config == ADAPTER_CONFIG:
             from gpt2cli.checkpoint.foreign.adapter import read_adapter_settings
@@ -263,7 +263,7 @@ def _download(source: ModelSource, offline: bool, force: bool, reporter: Reporte
             read_adapter_settings(listing.snapshot / config)
         else:
             ModelConfig.from_json(listing.snapshot / config)
-        hub_client.fetch_files(listing, others, force, progress)
+        hub_client.fetch_files(listing, others, force, progress, reporter.note)
     if config == ADAPTER_CONFIG:
         hub_client.publish(listing)
         return fetch_model(source.spelling, offline=offline, reporter=reporter)
@@ -283,11 +283,11 @@ def _require_downloads(source: ModelSource, offline: bool) -> None:
         )
 
 
-def _list_repository(source: ModelSource) -> Listing:
+def _list_repository(source: ModelSource, reporter: Reporter) -> Listing:
     # Importing the client takes a tenth of a second or more.
     from gpt2cli.hub.network import client as hub_client
 
-    return hub_client.list_repository(source.repos[0], source.revision)
+    return hub_client.list_repository(source.repos[0], source.revision, reporter.note)
 
 
 def _needed_files(source: ModelSource, names: Collection[str]) -> list[str]:

@@ -13,6 +13,8 @@ from gpt2cli.hub.known_models import BUNDLED_MODEL, EXAMPLES, KNOWN_MODELS, is_c
 BUNDLED_FOLDER = Path(__file__).parents[1] / "data" / BUNDLED_MODEL
 DEFAULT_REVISION = "main"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+# A plain name, of which the Hub's have several parts for a pull request: refs/pr/1.
+REVISION = re.compile(r"\w[\w.+-]{,99}(?:/\w[\w.+-]{,99}){,3}")
 
 
 class ModelSource(NamedTuple):
@@ -42,7 +44,7 @@ def model_source(name: str) -> ModelSource:
     known = known_model(base)
     if known:
         # Before repositories had owners, a cache folder was named after the model alone.
-        return ModelSource(known.name, repos=(known.repo, known.name), revision=revision)
+        return ModelSource(known.name, repos=(known.repo, known.name), revision=_plain(revision))
     path = _path(name)
     if name and path.exists():
         return ModelSource(name, path=path)
@@ -51,8 +53,8 @@ def model_source(name: str) -> ModelSource:
             f"{name} is closed: OpenAI has not published its weights.",
             f"Open models are {', '.join(EXAMPLES[:-1])} and {EXAMPLES[-1]}.",
         )
-    if REPOSITORY.fullmatch(base) and ".." not in name and not _looks_like_path(name):
-        return ModelSource(base, repos=(base,), revision=revision)
+    if REPOSITORY.fullmatch(base) and ".." not in base and not _looks_like_path(base):
+        return ModelSource(base, repos=(base,), revision=_plain(revision))
     raise _unknown(name)
 
 
@@ -62,6 +64,14 @@ def _path(name: str) -> Path:
     # There is no such user, or this one has no home folder.
     except RuntimeError:
         return Path(name)
+
+
+def _plain(revision: str) -> str:
+    if REVISION.fullmatch(revision) and ".." not in revision:
+        return revision
+    raise HubError(
+        f"{revision[:80]!r} cannot be the name of a revision.", "Use a branch, a tag or a full commit hash."
+    )
 
 
 def _looks_like_path(name: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gpt2cli.checkpoint.conversion_place import stamp_of
 from gpt2cli.errors import HubError, UsageError
 from gpt2cli.hub.cache import (
     blob_of,
@@ -90,6 +91,7 @@ def remove(removals: Iterable[Removal]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+            stamp_of(path).unlink(missing_ok=True)
 
 
 def _unneeded(folder: Path) -> Iterator[Removal]:

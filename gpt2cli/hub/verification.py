@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,20 @@ from typing import Any
 
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
-from gpt2cli.hub.checkpoint_files import GGUF, weights_index
+from gpt2cli.hub.checkpoint_files import weights_index
+from gpt2cli.hub.converted_files import conversion_place
+from gpt2cli.hub.file_form import malformation
 from gpt2cli.hub.model_files import ModelFiles
 
-FORM = "form"
+FORM, CHECKSUM = "form", "checksum"
 
 
 @dataclass(frozen=True)
 class FileCheck:
-    """The check of one file; `kind` is sha256, git-sha1 or, if no hash is known, form."""
+    """The check of one file; `kind` is sha256, git-sha1 or, if no hash is known, form.
+
+    Weights that were converted from the model's and kept have the kind checksum.
+    """
 
     path: Path
     size: int
@@ -37,7 +41,10 @@ class FileCheck:
 
 
 def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
-    """Yield the check of each file: its hash if known, its format, and whether all files fit together."""
+    """Yield the check of each file: its hash if known, its format, and whether all files fit together.
+
+    Files of converted weights follow, if there are any; one that is damaged is made again when it is needed.
+    """
     sound = True
     index = weights_index(files.weights[0])
     # What was read from a GGUF file was checked then, and is checked again with it.
@@ -51,6 +58,19 @@ def verify_model(files: ModelFiles) -> Iterator[FileCheck]:
             # Damaged files cannot be compared with each other.
             problem = _misfit(files)
         yield FileCheck(path, path.stat().st_size, _kind(path), problem)
+    if sound:
+        yield from _kept_checks(files)
+
+
+def _kept_checks(files: ModelFiles) -> Iterator[FileCheck]:
+    from gpt2cli.checkpoint.conversion import is_damaged
+
+    for path in conversion_place(files.sources).files:
+        try:
+            problem = "its numbers are not those that were written" if is_damaged(path) else ""
+        except CheckpointError as error:
+            problem = error.message.rstrip(".")
+        yield FileCheck(path, path.stat().st_size, CHECKSUM, problem)
 
 
 def _kind(path: Path) -> str:
@@ -62,30 +82,11 @@ def _kind(path: Path) -> str:
 
 def _problem(path: Path) -> str:
     # For a truncated file, the header is faster to check than the hash and explains more.
-    problem = _malformation(path)
+    problem = malformation(path)
     expected = expected_hash(path)
     if not problem and expected and not matches_hash(path, expected):
         return "its content does not match the Hub's hash"
     return problem
-
-
-def _malformation(path: Path) -> str:
-    from gpt2cli.checkpoint.formats.safetensors import read_safetensors
-
-    try:
-        if path.suffix == ".safetensors":
-            read_safetensors(path)
-        elif path.suffix == GGUF:
-            from gpt2cli.checkpoint.gguf.contents import read_contents
-
-            read_contents(path)
-        elif path.suffix == ".json":
-            json.loads(path.read_bytes())
-    except CheckpointError as error:
-        return error.message.rstrip(".")
-    except ValueError:
-        return "it is not valid JSON"
-    return ""
 
 
 def _misfit(files: ModelFiles) -> str:

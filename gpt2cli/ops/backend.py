@@ -8,9 +8,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gpt2cli.errors import Error, UsageError
+from gpt2cli.errors import Error, UsageError, shown
 from gpt2cli.ops.operations import Ops, Storage
 from gpt2cli.ops.threads import (
+    MOST_THREADS,
     available_cores,
     set_blas_threads,
     sleeping_threads,
@@ -120,8 +121,8 @@ def _check_names(device: str, backend: str, dtype: str, threads: int | None, qua
     for kind, name, names in choices:
         if name not in names:
             raise UsageError(f"{name!r} is not a {kind}.", f"Use {', '.join(names[:-1])} or {names[-1]}.")
-    if threads is not None and threads < 1:
-        raise UsageError(f"{threads} is not a number of threads.", "Use 1 or more.")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"{shown(threads)} is not a number of threads.", f"Use 1 to {MOST_THREADS:,}.")
     if quantize != "none" and dtype != "auto":
         raise UsageError(f"`quantize` {quantize} excludes `dtype`.", "Leave out `dtype`.")
     if backend in ("compiled", "numpy") and device not in ("auto", "cpu"):

@@ -16,6 +16,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # (padded columns / INT8_PANEL_COLUMNS, padded depth / INT8_QUAD, INT8_PANEL_COLUMNS, INT8_QUAD).
 INT8_PANEL_COLUMNS: int
 INT8_QUAD: int
+# The most products that an int8 matrix may sum.
+INT8_MAX_DEPTH: int
 
 # The weight (depth, columns) may be a transpose.
 def linear(
@@ -69,6 +71,13 @@ def rotate(queries: Array, keys: Array, cosines: Array, sines: Array, neighbours
 def layer_norm(x: Array, weight: Array, bias: Array | None, epsilon: float, out: Array, /) -> None: ...
 def rms_norm(x: Array, weight: Array, epsilon: float, out: Array, /) -> None: ...
 def token_statistics(logits: Array, targets: Array, word_starts: Array | None, out: Array, /) -> None: ...
+
+# Return a checksum of 64 bits of a uint8 array.
+def checksum(data: Array, /) -> int: ...
+
+# Have SIGBUS print a message and end the process with exit code 1 if it comes from these bytes, unless the
+# program handles it itself.
+def watch_mapping(mapped: memoryview, message: bytes, /) -> None: ...
 
 # Return the number of threads now in use.
 def set_threads(count: int, /) -> int: ...

@@ -18,6 +18,8 @@ PAGES_VARIABLE = "NUMPY_MADVISE_HUGEPAGE"
 # OpenMP's threads spin for some milliseconds before they sleep. On a busy machine, each of the many waits
 # in a step takes that time from whoever computes too, and a step takes 10 times as long or more.
 WAITING_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+# PyTorch crashes with many times as many.
+MOST_THREADS = 1024
 # OpenBLAS in numpy's wheels, OpenBLAS in distributions, MKL.
 SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads", "MKL_Set_Num_Threads")
 GETTERS = ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads", "MKL_Get_Max_Threads")
@@ -40,7 +42,8 @@ def threads_are_chosen() -> bool:
 def threads_from_environment() -> int | None:
     """Return the number of threads set in the environment, or None."""
     values = (os.environ.get(name, "") for name in THREAD_VARIABLES)
-    return next((int(value) for value in values if value.isdigit() and int(value) > 0), None)
+    numbers = (int(value) for value in values if value.isascii() and value.isdigit() and len(value) < 10)
+    return next((min(number, MOST_THREADS) for number in numbers if number), None)
 
 
 @contextmanager

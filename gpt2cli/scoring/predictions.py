@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from gpt2cli.errors import Error, UsageError
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
+from gpt2cli.scoring.streaming.id_blocks import IdBlocks, Reach
 
 Key = TypeVar("Key")
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -35,19 +37,19 @@ class Window:
     last: int
 
 
-Windows: TypeAlias = Callable[[int, int, int], Iterable[Window]]
+# Takes the reach of a sequence, the size of a window and the stride. No window begins before an earlier one.
+Windows: TypeAlias = Callable[[Reach, int, int], Iterable[Window]]
 
 
-def rolling_windows(length: int, size: int, stride: int) -> Iterator[Window]:
+def rolling_windows(reach: Reach, size: int, stride: int) -> Iterator[Window]:
     """Yield windows that score each position of a sequence once, except 0; the end of the text counts.
 
     All but the first and the last score `stride` positions. Each reads `size` ids, or all if there are fewer.
     """
-    end = min(size, length)
+    end = reach(size)
     yield Window(0, end, 1, end + 1)
-    while end < length:
-        first = end + 1
-        end = min(end + stride, length)
+    while (following := reach(end + stride)) > end:
+        first, end = end + 1, following
         yield Window(end - size, end, first, end + 1)
 
 
@@ -100,15 +102,15 @@ class Predictions:
 
 def score_texts(
     model: Model[A],
-    texts: Iterable[tuple[Key, Sequence[int]]],
+    texts: Iterable[tuple[Key, Iterable[Sequence[int]]]],
     scheme: Scheme,
     room: int,
     word_starts: Mask | None = None,
 ) -> Iterator[tuple[Key, Predictions]]:
     """Yield the key of each text with its predictions, in order, one window at a time and at least one.
 
-    A batch has at most `room` positions, or a single window. `word_starts` of shape (vocabulary,) is true
-    for tokens that begin a word.
+    The ids of a text come in blocks, which are read when they are needed. A batch has at most `room`
+    positions, or a single window. `word_starts` of shape (vocabulary,) is true for tokens that begin a word.
 
     Raises:
         ValueError: the window exceeds the model's context.
@@ -138,18 +140,18 @@ class _Job(NamedTuple, Generic[Key]):
         return self.window.first - 1 - self.window.start
 
 
-def _jobs(texts: Iterable[tuple[Key, Sequence[int]]], scheme: Scheme) -> Iterator[_Job[Key]]:
+def _jobs(texts: Iterable[tuple[Key, Iterable[Sequence[int]]]], scheme: Scheme) -> Iterator[_Job[Key]]:
     prefix = [] if scheme.bos_id is None else [scheme.bos_id]
-    for key, ids in texts:
-        sequence = [*prefix, *ids]
-        windows = scheme.windows(len(sequence), scheme.window, scheme.stride)
+    for key, blocks in texts:
+        sequence = IdBlocks(chain([prefix], blocks))
         window = None
-        for window in windows:
+        for window in scheme.windows(sequence.reach, scheme.window, scheme.stride):
+            sequence.forget(window.start)
             yield _Job(
                 key,
                 window,
-                sequence[window.start : window.end],
-                sequence[window.first : window.last],
+                sequence.between(window.start, window.end),
+                sequence.between(window.first, window.last),
                 window.first - len(prefix),
             )
         if window is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,7 +16,9 @@ from gpt2cli.scoring.predictions import (
     rolling_windows,
 )
 from gpt2cli.scoring.rows import Summary, exponential, in_unit
+from gpt2cli.scoring.scored_text import Text
 from gpt2cli.scoring.settings import ProtocolName, ScoringSettings, Unit
+from gpt2cli.scoring.streaming.id_blocks import Reach
 
 
 @dataclass(frozen=True)
@@ -30,36 +31,39 @@ class Protocol:
     windows: Windows
 
 
-def hf_windows(length: int, size: int, stride: int) -> Iterator[Window]:
+def hf_windows(reach: Reach, size: int, stride: int) -> Iterator[Window]:
     """Yield the windows of "Perplexity of fixed-length models" in the transformers documentation."""
-    scored = 0
-    for start in range(0, length, stride):
-        end = min(start + size, length)
+    start = scored = 0
+    while reach(start + 1) > start:
+        end = reach(start + size)
         yield Window(start, end, max(scored, start + 1), end)
-        if end == length:
+        if reach(end + 1) == end:
             break
-        scored = end
+        start, scored = start + stride, end
 
 
-def lm_eval_windows(length: int, size: int, stride: int) -> Iterator[Window]:
+def lm_eval_windows(reach: Reach, size: int, stride: int) -> Iterator[Window]:
     """Yield the windows of lm-evaluation-harness: get_rolling_token_windows with context_len=1."""
-    if length > 1:
-        yield from rolling_windows(length - 1, size, stride)
+    if reach(2) > 1:
+        yield from rolling_windows(lambda count: reach(count + 1) - 1, size, stride)
 
 
-def llama_cpp_windows(length: int, size: int, stride: int) -> Iterator[Window]:
+def llama_cpp_windows(reach: Reach, size: int, stride: int) -> Iterator[Window]:
     """Yield the chunks of llama-perplexity, which scores the second half of each.
 
     Raises:
         UsageError: the sequence does not fill two chunks.
     """
+    length = reach(2 * size)
     if length < 2 * size:
         raise UsageError(
             f"llama.cpp's protocol needs 2 chunks of {size:,} tokens, and the text has {length:,}.",
             "Use a longer text or a smaller `window`.",
         )
-    for start in range(0, length - size + 1, size):
+    start = 0
+    while reach(start + size) == start + size:
         yield Window(start, start + size, start + size // 2 + 1, start + size)
+        start += size
 
 
 PROTOCOLS: dict[ProtocolName, Protocol] = {
@@ -101,7 +105,7 @@ class ProtocolTotals:
         self._words = 0
         self._bytes = 0
 
-    def add_text(self, content: str, predictions: Iterable[Predictions]) -> None:
+    def add_text(self, text: Text, predictions: Iterable[Predictions]) -> None:
         """Add a text and the windows that it was scored in."""
         end = 0
         for window in predictions:
@@ -114,8 +118,9 @@ class ProtocolTotals:
             if tokens:
                 self._weighted += nats * weight / tokens
                 self._weight += weight
-        self._words += len(re.split(r"\s+", content))
-        self._bytes += len(content.encode())
+        size = text.size()
+        self._words += size.gaps + 1
+        self._bytes += size.bytes
 
     def add_totals(self, other: ProtocolTotals) -> None:
         """Add all texts of other totals."""

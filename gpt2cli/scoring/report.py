@@ -12,6 +12,7 @@ from gpt2cli.scoring.protocols import ProtocolTotals
 from gpt2cli.scoring.rows import LineRow, TextRow, TokenRow, Totals, line_rows, text_row, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
 from gpt2cli.scoring.settings import By, ScoringSettings, Split
+from gpt2cli.scoring.streaming.streamed_text import Content, StreamedText
 from gpt2cli.scoring.text_scorer import Scoring, open_scoring
 from gpt2cli.scoring.words import WordRow, word_rows
 from gpt2cli.text.reading.newlines import Newlines
@@ -74,7 +75,7 @@ class Report:
         """Return the names of a record's values."""
         return [*self._places, *row_columns(ROW_TYPES[self.by], TEXT_COLUMNS.get(self.by, "text"))]
 
-    def records(self, sources: Iterable[tuple[str | None, str]]) -> Iterator[Record]:
+    def records(self, sources: Iterable[tuple[str | None, Content]]) -> Iterator[Record]:
         """Yield the records of named sources as they are scored.
 
         Raises:
@@ -82,11 +83,7 @@ class Report:
             InputError: a text is not Unicode.
             Error: the model produced NaN.
         """
-        texts = (
-            (name, text)
-            for name, content in sources
-            for text in split_texts(content, self.split, self.newlines)
-        )
+        texts = ((name, text) for name, content in sources for text in self._texts(content))
         if self.by == "document":
             yield from self._document_records(self.sums(texts))
             return
@@ -97,6 +94,13 @@ class Report:
                 yield {**place, **row_record(row, column)}
             if self.keeps_documents:
                 self._documents.append(Document(name, text, totals))
+
+    def _texts(self, content: Content) -> Iterable[Text]:
+        if isinstance(content, str):
+            return split_texts(content, self.split, self.newlines)
+        if self.split is None and self.by != "line" and self.scoring.scorer.tokenizer.keeps_every_byte:
+            return [StreamedText(content, self.newlines)]
+        return split_texts("".join(content), self.split, self.newlines)
 
     def extra(self) -> dict[str, Iterable[Record]]:
         """Return the records of the documents that were kept, where the rows are parts of these."""
@@ -121,7 +125,7 @@ class Report:
         if "protocol" in self.scoring.metadata:
             for name, text, windows in self.scoring.scorer.windows(texts):
                 protocol = self._new_sum()
-                protocol.add_text(text.content, windows)
+                protocol.add_text(text, windows)
                 yield Document(name, text, protocol)
             return
         for name, text, tokens in self.scoring.scorer.tokens(texts):

@@ -169,7 +169,14 @@ def line_rows(text: Text, tokens: Iterator[ScoredToken], unit: Unit) -> Iterator
 
 def text_row(text: Text, summary: Summary) -> TextRow:
     """Return the row of a whole text."""
-    return TextRow(*_span(text, 0, text.content, 0), **vars(summary))
+    size, line_ends = text.size(), len(text.crlf)
+    return TextRow(
+        text.start,
+        text.start + size.characters + line_ends,
+        text.byte_start,
+        text.byte_start + size.bytes + line_ends,
+        **vars(summary),
+    )
 
 
 def _span(text: Text, place: int, part: str, bytes_before: int) -> tuple[int, int, int, int]:

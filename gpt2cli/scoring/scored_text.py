@@ -8,8 +8,8 @@ import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
-from typing import NamedTuple
+from itertools import chain, repeat, tee
+from typing import ClassVar, NamedTuple
 
 from gpt2cli.scoring.predictions import Predictions
 from gpt2cli.scoring.settings import Split
@@ -17,7 +17,29 @@ from gpt2cli.text.reading.newlines import CRLF, Newlines, with_lf
 from gpt2cli.text.reading.separator import SEPARATOR
 from gpt2cli.text.tokenizer import Tokenizer
 
+_GAP = re.compile(r"\s+")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
+
+
+class Size(NamedTuple):
+    """The size of a text: its characters, its bytes of UTF-8, and the runs of white space in it."""
+
+    characters: int = 0
+    bytes: int = 0
+    gaps: int = 0
+    ends_in_gap: bool = False
+
+    def plus(self, part: str) -> Size:
+        """Return the size of a text that goes on with a part."""
+        if not part:
+            return self
+        gaps = len(_GAP.findall(part)) - (self.ends_in_gap and part[0].isspace())
+        return Size(
+            self.characters + len(part),
+            self.bytes + len(part.encode()),
+            self.gaps + gaps,
+            part[-1].isspace(),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +50,21 @@ class Text:
     UTF-8. `crlf` are the places in the content, in order, of each LF that is CR LF in the source.
     """
 
+    # Whether it comes in parts, and the content is empty.
+    is_streamed: ClassVar[bool] = False
     content: str
     number: int = 1
     start: int = 0
     byte_start: int = 0
     crlf: Sequence[int] = ()
+
+    def parts(self) -> Iterable[str]:
+        """Yield the content in parts, once."""
+        return [self.content]
+
+    def size(self) -> Size:
+        """Return the size of the content, all parts of which have been read."""
+        return Size().plus(self.content)
 
     def shift(self, place: int) -> int:
         """Return how many characters the source has beyond the content before a place in the content."""
@@ -133,7 +165,7 @@ _NONE = _Prediction(None, None, None, None)
 
 def scored_tokens(
     text: Text,
-    ids: Sequence[int],
+    ids: Iterable[int],
     windows: Iterable[Predictions],
     tokenizer: Tokenizer,
     special: bool = False,
@@ -146,9 +178,7 @@ def scored_tokens(
     """
     predictions = chain(_each(windows), repeat(_NONE))
     current = next(predictions)
-    for index, (token_id, place) in enumerate(
-        zip(ids, _places(text, ids, tokenizer, special), strict=True), 1
-    ):
+    for index, (token_id, place) in enumerate(_placed(text, ids, tokenizer, special), 1):
         following = next(predictions)
         data = place.data
         before, after = text.shift(place.start), text.shift(place.end)
@@ -179,14 +209,30 @@ class _Place(NamedTuple):
     byte_start: int
 
 
+def _placed(
+    text: Text, ids: Iterable[int], tokenizer: Tokenizer, special: bool
+) -> Iterator[tuple[int, _Place]]:
+    """Yield each id with the bytes of the token, and its place in the content in characters."""
+    if text.is_streamed:
+        ids, again = tee(ids)
+        yield from zip(ids, _counted(map(tokenizer.token_bytes, again)), strict=True)
+        return
+    ids = list(ids)
+    yield from zip(ids, _places(text, ids, tokenizer, special), strict=True)
+
+
 def _places(text: Text, ids: Sequence[int], tokenizer: Tokenizer, special: bool) -> Iterator[_Place]:
-    """Yield the bytes of each token, and its place in the content in characters."""
     pieces = list(_own_bytes(text.content.encode(), ids, tokenizer))
     if b"".join(pieces) != text.content.encode():
         places = tokenizer.places(text.content, special)
         if len(places) == len(ids):
             yield from _given(text.content, places)
             return
+    yield from _counted(pieces)
+
+
+def _counted(pieces: Iterable[bytes]) -> Iterator[_Place]:
+    """Yield the places of tokens whose bytes follow one another."""
     characters = position = 0
     for data in pieces:
         begun = sum(byte & 0xC0 != 0x80 for byte in data)

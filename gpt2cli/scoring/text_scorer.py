@@ -15,6 +15,8 @@ from gpt2cli.scoring.protocols import protocol_scheme
 from gpt2cli.scoring.rows import Summary, Totals
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens
 from gpt2cli.scoring.settings import ScoringSettings, Unit
+from gpt2cli.scoring.streaming.id_blocks import SharedBlocks
+from gpt2cli.scoring.streaming.streamed_text import StreamedText
 from gpt2cli.scoring.words import begins_word
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -27,7 +29,7 @@ RANKING = {"mean": "mean_surprisal", "total": "surprisal"}
 class _Item(Generic[Key]):
     key: Key
     text: Text
-    ids: Sequence[int]
+    blocks: SharedBlocks
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class TextScorer:
             yield (
                 item.key,
                 item.text,
-                scored_tokens(item.text, item.ids, windows, self.tokenizer, self.special),
+                scored_tokens(item.text, item.blocks.second(), windows, self.tokenizer, self.special),
             )
 
     def summaries(self, texts: Iterable[tuple[Key, Text]], unit: Unit) -> Iterator[tuple[Key, Summary]]:
@@ -84,11 +86,20 @@ class TextScorer:
         self, texts: Iterable[tuple[Key, Text]], words: bool
     ) -> Iterator[tuple[_Item[Key], Iterator[Predictions]]]:
         starts = begins_word(self.tokenizer, self.model.config.vocab_size) if words else None
-        items = (_Item(key, text, self.tokenizer.encode(text.content, self.special)) for key, text in texts)
-        keyed = ((item, item.ids) for item in items)
+        items = (_Item(key, text, SharedBlocks(self._blocks(text))) for key, text in texts)
+        keyed = ((item, item.blocks.first()) for item in items)
         scored = score_texts(self.model, keyed, self.scheme, self.room, starts)
         for item, group in groupby(scored, key=lambda pair: pair[0]):
             yield item, (predictions for _, predictions in group)
+
+    def _blocks(self, text: Text) -> Iterable[Sequence[int]]:
+        if not isinstance(text, StreamedText):
+            return [self.tokenizer.encode(text.content, self.special)]
+        # Only long texts need it.
+        from gpt2cli.text.stream_encoder import StreamEncoder
+
+        chunks = (part.encode() for part in text.parts())
+        return StreamEncoder(self.tokenizer, self.special).encode(chunks, "the text")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ _HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
 BYTE_OF_SYMBOL = {chr(byte): byte for byte in _VISIBLE} | {
     chr(256 + n): byte for n, byte in enumerate(_HIDDEN)
 }
-_SYMBOL_OF_BYTE = {byte: symbol for symbol, byte in BYTE_OF_SYMBOL.items()}
+SYMBOL_OF_BYTE = {byte: symbol for symbol, byte in BYTE_OF_SYMBOL.items()}
 
 # GPT-2's pattern (src/encoder.py in openai/gpt-2) for ASCII, where Python's \s would match more.
 _WORD = re.compile(
@@ -85,7 +85,7 @@ class BytePairs:
         words = _WORD.findall(text)
         if max(map(len, words), default=0) > _LONGEST_WORD or self._merges is None:
             return None
-        tokens = [token for word in words for token in self._merge_word(word.translate(_SYMBOL_OF_BYTE))]
+        tokens = [token for word in words for token in self._merge_word(word.translate(SYMBOL_OF_BYTE))]
         ids = [token_id for token_id in map(self.find_id, tokens) if token_id is not None]
         return ids if len(ids) == len(tokens) else None
 

@@ -117,8 +117,8 @@ def _spells_by_merging(library: tokenizers.Tokenizer, model: dict[str, Any], add
     The fast library assumes both.
     """
     vocabulary = model["vocab"]
-    made = [vocabulary["".join(merge)] for merge in model["merges"]]
-    if any(one >= other for one, other in pairwise(made)):
+    made = [vocabulary.get("".join(merge), -1) for merge in model["merges"]]
+    if any(one >= other for one, other in pairwise([-1, *made])):
         return False
     tokenize = library.model.tokenize
     return all(len(tokenize(token)) == 1 for token in vocabulary if token not in added)

@@ -15,11 +15,21 @@ def escaped(text: str) -> str:
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
-def replaced(text: str, kept: str = "\t\n") -> str:
-    """Return running text with U+FFFD in place of unprintable characters, except those in `kept`."""
+def visible(text: str, kept: str = "\t\n") -> str:
+    """Return running text with the characters that a terminal would obey or hide as `escaped` spells them.
+
+    Those in `kept` stay, and so does what the spelling of a language needs.
+    """
     if text.isprintable():
         return text
-    return "".join(char if char in kept or _is_safe(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(char if char in kept or _is_safe(char) else _escape(char) for char in text)
+
+
+def replaced(text: str) -> str:
+    """Return running text with U+FFFD in place of what neither a picture nor XML can hold."""
+    if text.isprintable():
+        return text
+    return "".join(char if char in "\t\n" or _is_safe(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _escape(character: str) -> str:

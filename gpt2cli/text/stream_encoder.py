@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from gpt2cli.errors import InputError
-from gpt2cli.text.text_blocks import cut_blocks, decode_utf8
+from gpt2cli.text.text_blocks import Block, cut_blocks, decode_utf8
 from gpt2cli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from gpt2cli.text.fast_encoder import FastEncoder
+    from gpt2cli.text.long_runs import LongRuns
 
 InvalidBytes = Literal["strict", "replace", "keep"]
 
@@ -20,6 +22,7 @@ InvalidBytes = Literal["strict", "replace", "keep"]
 FAST_FROM_BYTES = 512 << 10
 # Each call of `tokenizers` costs as much as this many bytes of text.
 _CALL_BYTES = 32
+_SHORT, _MOST_SHORT = 4, 1 << 16
 # The characters that stand for bytes that are not UTF-8.
 _INVALID = re.compile("([\udc80-\udcff])")
 
@@ -37,6 +40,10 @@ class StreamEncoder:
         self._invalid = invalid
         self._work = 0
         self._fast: FastEncoder | None = None
+        self._within_run = False
+        # Between bytes that are not text, the same few characters come again and again.
+        self._encode_short = lru_cache(_MOST_SHORT)(self._encode_text)
+        self._byte_id = cache(tokenizer.byte_id)
 
     def encode(self, chunks: Iterable[bytes], name: str) -> Iterator[array[int]]:
         """Yield the ids of a source as unsigned 32-bit integers; `name` is for messages.
@@ -48,42 +55,65 @@ class StreamEncoder:
         offset = 0
         for block in self._blocks(chunks):
             yield self._encode_block(block, name, offset)
-            offset += len(block)
+            offset += len(block.data)
 
-    def _blocks(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+    def _blocks(self, chunks: Iterable[bytes]) -> Iterable[Block]:
         if not self._tokenizer.cuttable:
-            return [b"".join(chunks)]
+            return [Block(b"".join(chunks), True)]
         # An added token in the text may contain both letters and punctuation.
-        return cut_blocks(chunks, between_words_only=self._special or self._tokenizer.has_own_tokens)
+        return cut_blocks(chunks, self._special or self._tokenizer.has_own_tokens, self._reads_runs)
 
-    def _encode_block(self, block: bytes, name: str, offset: int) -> array[int]:
-        if self._invalid == "keep":
-            return self._encode_with_invalid(block)
-        self._get_ready(len(block))
-        if self._invalid == "replace":
-            text = block.decode("utf-8", "replace")
-            return self._encode_text(text, text.encode())
-        return self._encode_text(decode_utf8(block, name, offset), block)
+    def _reads_runs(self) -> bool:
+        return self._long_runs is not None
 
-    def _encode_with_invalid(self, block: bytes) -> array[int]:
-        stretches = _INVALID.split(block.decode("utf-8", "surrogateescape"))
-        self._get_ready(len(block) + _CALL_BYTES * len(stretches))
+    @cached_property
+    def _long_runs(self) -> LongRuns | None:
+        return self._tokenizer.open_long_runs(self._encode_text, self._special)
+
+    def _encode_block(self, block: Block, name: str, offset: int) -> array[int]:
+        """Return the ids of a block, in which every second stretch is a byte that is not UTF-8."""
+        stretches = self._stretches(block.data, name, offset)
+        self._get_ready(len(block.data) + _CALL_BYTES * len(stretches))
+        if self._within_run or not block.is_whole:
+            return self._encode_long(stretches, block.is_whole)
         ids = array("I")
         for n, stretch in enumerate(stretches):
             if n % 2:
-                ids.append(self._tokenizer.byte_id(ord(stretch) - 0xDC00))
+                ids.append(self._byte_id(ord(stretch) - 0xDC00))
+            elif len(stretch) > _SHORT:
+                ids += self._encode_text(stretch)
             elif stretch:
-                ids += self._encode_text(stretch, stretch.encode())
+                ids += self._encode_short(stretch)
         return ids
+
+    def _encode_long(self, stretches: Sequence[str], is_whole: bool) -> array[int]:
+        """Return the ids of a block that begins or ends within a run; they may come with a later block."""
+        assert self._long_runs is not None
+        ids = array("I")
+        for n, stretch in enumerate(stretches):
+            if n % 2:
+                ids += self._long_runs.finish()
+                ids.append(self._byte_id(ord(stretch) - 0xDC00))
+            else:
+                ids += self._long_runs.push(stretch)
+        self._within_run = not is_whole
+        return ids + self._long_runs.finish() if is_whole else ids
+
+    def _stretches(self, data: bytes, name: str, offset: int) -> Sequence[str]:
+        if self._invalid == "keep":
+            return _INVALID.split(data.decode("utf-8", "surrogateescape"))
+        return [
+            data.decode("utf-8", "replace") if self._invalid == "replace" else decode_utf8(data, name, offset)
+        ]
 
     def _get_ready(self, work: int) -> None:
         if self._work <= FAST_FROM_BYTES < self._work + work:
             self._fast = self._tokenizer.open_fast_encoder(self._special)
         self._work += work
 
-    def _encode_text(self, text: str, data: bytes) -> array[int]:
+    def _encode_text(self, text: str) -> array[int]:
         if self._fast:
-            return self._fast.encode(text, data)
+            return self._fast.encode(text, text.encode())
         return array("I", self._tokenizer.encode(text, self._special))
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from io import BufferedReader, BytesIO
+from typing import NamedTuple
 
 from gpt2cli.errors import InputError
 
 CHUNK_BYTES = 1 << 20
+LONGEST_RUN = 1 << 18
 
 # GPT-2's pattern joins white space to what follows it, never to what precedes it.
 _CUT_IN_TEXT = re.compile(r"(?<=\S)(?=[ \n])")
@@ -30,22 +32,38 @@ def read_chunks(stream: BufferedReader | BytesIO, size: int = CHUNK_BYTES) -> It
         yield chunk
 
 
-def cut_blocks(chunks: Iterable[bytes], between_words_only: bool = False) -> Iterator[bytes]:
+class Block(NamedTuple):
+    """Bytes of a text, and whether its ids do not depend on what follows."""
+
+    data: bytes
+    is_whole: bool
+
+
+def cut_blocks(
+    chunks: Iterable[bytes], between_words_only: bool = False, cuts_runs: Callable[[], bool] | None = None
+) -> Iterator[Block]:
     """Yield the same bytes in blocks whose concatenated ids are the ids of the whole.
 
     A block ends between a non-space and a space. If there is no such place and `between_words_only` is
-    false, it ends between ASCII letters, digits and punctuation. A run without either place stays whole.
+    false, it ends between ASCII letters, digits and punctuation. A run without either place stays whole,
+    unless it is long and `cuts_runs` says that it need not: then its blocks end between any characters.
     """
     pending = bytearray()
+    is_whole = True
     for chunk in chunks:
         start = max(len(pending) - _CONTEXT_BYTES, 0)
         pending += chunk
         cut = _last_cut(pending, start, between_words_only)
+        if not cut and cuts_runs and len(pending) > LONGEST_RUN and cuts_runs():
+            cut = len(pending) - _begun_character(pending)
+            is_whole = False
+        elif cut:
+            is_whole = True
         if cut:
-            yield bytes(memoryview(pending)[:cut])
+            yield Block(bytes(memoryview(pending)[:cut]), is_whole)
             del pending[:cut]
-    if pending:
-        yield bytes(pending)
+    if pending or not is_whole:
+        yield Block(bytes(pending), True)
 
 
 def text_parts(text: str, length: int) -> Iterator[str]:
@@ -73,6 +91,21 @@ def decode_utf8(data: bytes, name: str, offset: int = 0) -> str:
         ) from error
 
 
+def decode_parts(chunks: Iterable[bytes], name: str) -> Iterator[str]:
+    """Yield the text of the bytes of a source, in parts; `name` is for messages.
+
+    Raises:
+        InputError: they are not UTF-8; earlier parts have been yielded.
+    """
+    offset, held = 0, b""
+    for chunk in chunks:
+        data = held + chunk
+        end = len(data) - _begun_character(data)
+        yield decode_utf8(data[:end], name, offset)
+        offset, held = offset + end, data[end:]
+    yield decode_utf8(held, name, offset)
+
+
 def require_unicode(text: str) -> None:
     """Check that a text can be encoded.
 
@@ -83,6 +116,16 @@ def require_unicode(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(f"Character {error.start} of the text is a lone surrogate.") from error
+
+
+def _begun_character(data: bytes | bytearray) -> int:
+    """Return how many bytes at the end are the beginning of a character in UTF-8."""
+    for count in range(1, min(4, len(data) + 1)):
+        lead = data[-count]
+        if lead >= 0xC0:
+            size = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return count if count < size else 0
+    return 0
 
 
 def _last_cut(data: bytearray, start: int, between_words_only: bool) -> int:

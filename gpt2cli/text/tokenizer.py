@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ from gpt2cli.text.byte_pairs import BytePairs
 from gpt2cli.text.stored.library import (
     adding_no_space,
     adds_space,
+    has_long_runs,
     is_cuttable,
     leading_ids,
+    with_decoder,
 )
 from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     import tokenizers
 
     from gpt2cli.text.fast_encoder import FastEncoder
+    from gpt2cli.text.long_runs import LongRuns
 
 # The library's time and memory grow faster than the length of the text in one call.
 _PART_LENGTH = 16_384
@@ -37,9 +41,8 @@ class Tokenizer:
     """A tokenizer; `bos_id` and `eos_id` are None if the model has no such token.
 
     `end_ids` are all that end a text, `eos_id` among them. `notes` are for the user: how the ids were chosen
-    where the model's files contradict each other. `spelling` is how its tokens spell text.
-
-    The library does what `byte_pairs` cannot. It may be given as a function that opens it.
+    where the model's files contradict each other. `spelling` is how its tokens spell text. The library, or a
+    function that opens it, does what `byte_pairs` cannot.
     """
 
     def __init__(
@@ -75,6 +78,11 @@ class Tokenizer:
     def cuttable(self) -> bool:
         """Return whether a text has the ids of its parts when it is cut between a non-space and a space."""
         return self.spelling.byte_symbols and is_cuttable(self._library)
+
+    @cached_property
+    def keeps_every_byte(self) -> bool:
+        """Return whether the bytes of a text's tokens are those of the text, whatever follows it."""
+        return self.cuttable and has_long_runs(self._library)
 
     @cached_property
     def has_own_tokens(self) -> bool:
@@ -113,8 +121,7 @@ class Tokenizer:
         ids = byte_pairs.encode(text, special) if byte_pairs else None
         if ids is None:
             ids = self._encode_by_library(text, special, continues)
-        largest = max(ids, default=0)
-        if largest >= self._model_size:
+        if (largest := max(ids, default=0)) >= self._model_size:
             raise CheckpointError(
                 f"The tokenizer produced id {largest}, but the model has only {self._model_size} tokens.",
                 "Its tokenizer files and config.json do not belong together.",
@@ -135,12 +142,25 @@ class Tokenizer:
 
     def open_fast_encoder(self, special: bool = False) -> FastEncoder | None:
         """Return an encoder that starts more slowly but is much faster than `encode`, if there is one."""
-        if not self.cuttable or self._missing or max(self._library.get_vocab().values()) >= self._model_size:
+        if not self._reads_all:
             return None
         from gpt2cli.text.fast_encoder import FastEncoder, fast_description
 
         description = fast_description(self._library, special)
-        return FastEncoder(description, lambda text: self.encode(text, special)) if description else None
+        try:
+            return FastEncoder(description, lambda text: self.encode(text, special)) if description else None
+        # The fast library takes fewer vocabularies, and raises nothing more specific.
+        except RuntimeError:
+            return None
+
+    def open_long_runs(self, encode: Callable[[str], array[int]], special: bool) -> LongRuns | None:
+        """Return an encoder of text without a place to cut, if there is one; `encode` is for short parts."""
+        if not self._reads_all or not self.keeps_every_byte:
+            return None
+        from gpt2cli.text.long_runs import LongRuns
+
+        added = {token.content: key for key, token in self._added.items() if special or not token.special}
+        return LongRuns(self._library, encode, added)
 
     def byte_id(self, byte: int) -> int:
         """Return the id of a byte as a token.
@@ -211,12 +231,7 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """Return this tokenizer as a tokenizer.json, whichever files it was read from."""
-        import tokenizers
-
-        library = tokenizers.Tokenizer.from_str(self._library.to_str())
-        if library.decoder is None and self.spelling.byte_symbols:
-            library.decoder = tokenizers.decoders.ByteLevel()
-        return library.to_str()
+        return with_decoder(self._library).to_str() if self.spelling.byte_symbols else self._library.to_str()
 
     @cached_property
     def _library(self) -> tokenizers.Tokenizer:
@@ -236,6 +251,12 @@ class Tokenizer:
         if self._byte_pairs_length > _BYTE_PAIRS_LENGTH:
             self._byte_pairs = None
         return self._byte_pairs
+
+    @cached_property
+    def _reads_all(self) -> bool:
+        """Return whether every text can be cut into blocks and has ids, all of which the model has."""
+        ids = self._library.get_vocab().values()
+        return self.cuttable and not self._missing and max(ids) < self._model_size
 
     @cached_property
     def _byte_ids(self) -> dict[int, int]:
@@ -268,7 +289,12 @@ class Tokenizer:
     def _library_ids(self, text: str) -> list[int]:
         if not self._spells_all:
             return checked_ids(self._library, text)
-        return list(self._library.encode(text, add_special_tokens=False).ids)
+        try:
+            return list(self._library.encode(text, add_special_tokens=False).ids)
+        # The library raises nothing more specific.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"The model's tokenizer cannot encode this text: {reason}.") from error
 
     def _spell(self, token_id: int) -> bytes:
         byte_pairs = self._byte_pairs_for(_ID_LENGTH)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import FAMILIES
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2Config
@@ -167,3 +168,44 @@ def test_every_name_of_a_known_model_means_it_alone() -> None:
             assert known_model(name.upper()) is model
     assert known_model("gpt3") is None
     assert not any(is_closed(name) for model in KNOWN_MODELS for name in (model.name, *model.aliases))
+
+
+ODD_VALUES: list[Any] = [
+    *(1 << 31, 1 << 32, 1 << 63, 1 << 64, 10**30, 10_001, 0, -1, 0.5, 1e300, 1e-300, float("nan")),
+    *(float("inf"), "", "9" * 4000, [], {}, [10**30], [[["global"], 1 << 40]], [["x"]], None, True, False),
+    *({"rope_type": "llama3", "factor": 1e300}, {"rope_type": []}, {"rope_type": "x" * 999}),
+]
+MORE_KEYS = (
+    "sliding_window",
+    "use_sliding_window",
+    "head_dim",
+    "rope_scaling",
+    "attention_layers",
+    "layer_types",
+)
+
+
+def config_or_refusal(values: dict[str, Any]) -> ModelConfig | str:
+    try:
+        return ModelConfig.from_dict(values)
+    except CheckpointError as error:
+        return error.message
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_odd_value_is_refused_in_a_line_before_anything_is_built_from_it(family: str) -> None:
+    values = FAMILIES[family].config(**FAMILIES[family].settings).to_dict()
+    parts = [(values, key) for key in (*values, *MORE_KEYS)]
+    parts += [(part, key) for part in values.values() if isinstance(part, dict) for key in part]
+    for part, key in parts:
+        kept = dict(part)
+        for value in ODD_VALUES:
+            part[key] = value
+            config = config_or_refusal(values)
+            if isinstance(config, str):
+                assert len(config) < 400
+                assert config.isprintable()
+            else:
+                assert max(config.n_layer, len(config.windows)) <= 10_000
+        part.clear()
+        part.update(kept)

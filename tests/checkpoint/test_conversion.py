@@ -26,11 +26,14 @@ from transformers import GPT2LMHeadModel
 from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion import convert
+from gpt2cli.checkpoint.formats import kept_sums
+from gpt2cli.checkpoint.formats.kept_sums import checksums
 from gpt2cli.checkpoint.gguf import quantized
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import conversion_place, converted_files
 from gpt2cli.hub.model_files import ModelFiles, find_model
+from gpt2cli.hub.verification import verify_model
 from gpt2cli.ops.operations import Storage, StoredTensor
 
 TYPES: dict[Storage, torch.dtype] = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -89,7 +92,7 @@ def table_of(numbers: Tensor, folder: Path) -> tuple[Weights, Path, ModelConfig]
 
 
 def only_file(assets: Path) -> Path:
-    (path,) = assets.iterdir()
+    (path,) = assets.glob("*.safetensors")
     return path
 
 
@@ -380,6 +383,8 @@ CONVERT = """
 import sys
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.conversion import convert
+from gpt2cli.checkpoint.formats import kept_sums
+from gpt2cli.checkpoint.formats.kept_sums import checksums
 from gpt2cli.checkpoint.weights import load_weights
 from gpt2cli.hub.converted_files import conversion_place
 from gpt2cli.hub.model_files import find_model
@@ -556,3 +561,91 @@ def test_without_kernels_torch_computes_in_16_bits(
     settings = json.loads(result.stdout)["settings"]
     assert (settings["backend"], settings["dtype"]) == ("torch", "bfloat16")
     assert not assets.exists()
+
+
+def spoil(path: Path, begin: int, data: bytes) -> None:
+    """Write other bytes into a file, and put its time back."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def data_start(path: Path) -> int:
+    with path.open("rb") as file:
+        return 8 + int.from_bytes(file.read(8), "little")
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("what", ["zeroed", "a bit", "the last bit"])
+def test_kept_numbers_that_have_changed_are_made_again(
+    checkpoint: Path, assets: Path, storage: Storage, what: str
+) -> None:
+    before = load(checkpoint, storage)
+    kept = only_file(assets)
+    whole = kept.read_bytes()
+    start = data_start(kept)
+    begin = {"zeroed": start, "a bit": (start + len(whole)) // 2, "the last bit": len(whole) - 1}[what]
+    spoil(kept, begin, bytes(len(whole) - start) if what == "zeroed" else bytes([whole[begin] ^ 128]))
+    (problem,) = [check.problem for check in verify_model(found(checkpoint)) if check.kind == "checksum"]
+    assert problem == "its numbers are not those that were written"
+    assert_same(load(checkpoint, storage), before)
+    assert kept.read_bytes() == whole
+    assert not any(check.problem for check in verify_model(found(checkpoint)))
+
+
+def test_kept_numbers_are_compared_only_if_the_file_may_have_changed(
+    checkpoint: Path, assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+
+    def counted(arrays: Any) -> str:
+        compared.append(len(arrays))
+        return checksums(arrays)
+
+    monkeypatch.setattr(kept_sums, "checksums", counted)
+    for _ in range(2):
+        load(checkpoint, "bfloat16")
+    assert compared == []
+    kept = only_file(assets)
+    spoil(kept, 0, kept.read_bytes()[:1])
+    for _ in range(2):
+        load(checkpoint, "bfloat16")
+    assert len(compared) == 1
+
+
+def test_without_kernels_kept_numbers_have_checksums_too(
+    checkpoint: Path, without_kernels: dict[str, str]
+) -> None:
+    code = (
+        "import numpy as np; from gpt2cli.checkpoint.formats.kept_sums import checksums\n"
+        "array = np.arange(1000, dtype=np.float32); one = checksums({'a': array})\n"
+        "array[500] += 1; assert one != checksums({'a': array})"
+    )
+    subprocess.run([sys.executable, "-c", code], env=os.environ | without_kernels, check=True)
+
+
+@pytest.mark.parametrize("pickled", [False, True], ids=["safetensors", "pickle"])
+def test_a_change_of_any_matrix_is_seen_though_size_and_time_are_the_same(
+    checkpoint: Path, assets: Path, pickled: bool
+) -> None:
+    path = checkpoint / "model.safetensors"
+    tensors = load_file(path)
+    if pickled:
+        path.unlink()
+        path = checkpoint / "pytorch_model.bin"
+
+    def save(changed: dict[str, Tensor]) -> None:
+        if pickled:
+            torch.save(changed, path)
+        else:
+            save_file(changed, path)
+        os.utime(path, ns=(1, 1))
+
+    save(tensors)
+    sources = {conversion_place([path]).source}
+    for name in tensors:
+        save({**tensors, name: tensors[name] + 1})
+        sources.add(conversion_place([path]).source)
+    assert len(sources) == len(tensors) + 1

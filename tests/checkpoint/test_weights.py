@@ -16,9 +16,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gpt2cli.checkpoint import weights as weights_of_files
 from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.formats import safetensors as tensor_file
@@ -247,6 +249,23 @@ def test_a_size_that_differs_is_named_instead_of_the_weights(
     )
 
 
+def test_more_layers_than_the_file_can_hold_are_never_described(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = []
+
+    def counted(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+        described.append(config.n_layer)
+        return expected_shapes(config)
+
+    monkeypatch.setattr(weights_of_files, "expected_shapes", counted)
+    tensors = random_tensors()
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match="n_layer is 10000 there and 2 in the weights"):
+        load_weights([path], replace(CONFIG, n_layer=10_000))
+    assert described == [len(tensors) + 1]
+
+
 def test_weights_of_another_architecture_are_recognized(path: Path) -> None:
     tensors = {f"model.layers.{number}.mlp.up.weight": torch.zeros(2, 2) for number in range(30)}
     assert refusal(path, tensors | {"model.norm.weight": torch.zeros(2)}) == (
@@ -318,21 +337,27 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         (b"\xff\xff", "its header is not JSON"),
         (b"[" * 100_000, "its header is not JSON"),
         (b"[]", "its header is not a JSON object"),
-        (b'{"x": 3}', "its header does not describe x"),
-        (b'{"x": {}}', "its header does not describe x"),
+        (b'{"x": 3}', "its header does not describe 'x'"),
+        (b'{"x": {}}', "its header does not describe 'x'"),
         *(
             (json.dumps({"x": ENTRY | change}).encode(), complaint)
             for change, complaint in (
-                ({"dtype": ["F32"]}, "its header does not describe x"),
-                ({"shape": "2"}, "its header does not describe x"),
-                ({"shape": [-2]}, "its header does not describe x"),
-                ({"data_offsets": [0]}, "its header does not describe x"),
-                ({"data_offsets": [8, 0]}, "its header does not describe x"),
-                ({"data_offsets": [-8, 0]}, "its header does not describe x"),
-                ({"shape": [3]}, r"x has 8 bytes, but is declared as \[3\] F32"),
-                ({"shape": [2, 0, 10**30], "data_offsets": [0, 0]}, "x cannot have the shape"),
+                ({"dtype": ["F32"]}, "its header does not describe 'x'"),
+                ({"shape": "2"}, "its header does not describe 'x'"),
+                ({"shape": [-2]}, "its header does not describe 'x'"),
+                ({"data_offsets": [0]}, "its header does not describe 'x'"),
+                ({"data_offsets": [8, 0]}, "its header does not describe 'x'"),
+                ({"data_offsets": [-8, 0]}, "its header does not describe 'x'"),
+                ({"shape": [3]}, r"'x' has 8 bytes, but is declared as \[3\] F32"),
+                ({"shape": [2, 0, 2**62], "data_offsets": [0, 0]}, "it has 8 bytes after its tensors"),
                 ({"shape": [1] * 99 + [2]}, "x cannot have the shape"),
-                ({"dtype": "I8", "shape": [10**30]}, "x cannot have the shape"),
+                (
+                    {"dtype": "I8", "shape": [2**60]},
+                    r"'x' has 8 bytes, but is declared as \[1152921504606846976\]",
+                ),
+                ({"dtype": "I8", "shape": [10**30]}, "its header does not describe 'x'"),
+                ({"dtype": "Q8"}, "its header does not describe 'x'"),
+                ({"shape": [1] * 10_000}, r"'x' has 8 bytes, but is declared as \[1, 1, .{,80} F32\."),
             )
         ),
     ],
@@ -342,6 +367,35 @@ def test_a_damaged_header_is_explained(path: Path, header: bytes, complaint: str
     with pytest.raises(CheckpointError, match=complaint) as caught:
         read_safetensors(path)
     assert str(path) in caught.value.message
+
+
+HALF = {**ENTRY, "shape": [1], "data_offsets": [0, 4]}
+REPEATED = json.dumps(ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("header", "complaint"),
+    [
+        (json.dumps({"x": HALF}), "it has 4 bytes after its tensors"),
+        (json.dumps({"x": HALF | {"data_offsets": [4, 8]}}), "'x' begins at byte [0-9]+, not where"),
+        (json.dumps({"x": ENTRY, "y": HALF}), "'x' begins at byte"),
+        (json.dumps({"x": ENTRY, "y": HALF | {"data_offsets": [4, 8]}}), "'y' begins at byte"),
+        (json.dumps({"x": ENTRY, "y": HALF | {"data_offsets": [8, 12]}}), "it has only"),
+        (json.dumps({"x": ENTRY, "__metadata__": {"a": 1}}), "its header has __metadata__ other than texts"),
+        (f'{{"x": {REPEATED}, "x": {REPEATED}}}', "its header is not JSON"),
+        (f'{{"x": {{"dtype": "F32", {REPEATED[1:]}}}', "its header is not JSON"),
+        (f'{{"x": {REPEATED[:-1]}, "y": NaN}}}}', "its header is not JSON"),
+        (f'{{"\\ud800": {REPEATED}}}', "its header is not JSON"),
+    ],
+)
+def test_what_the_formats_reference_refuses_is_refused(path: Path, header: str, complaint: str) -> None:
+    raw_file(path, header.encode(), bytes(8))
+    with pytest.raises(CheckpointError, match=complaint):
+        read_safetensors(path)
+    # It keeps the last tensor of a name that is repeated.
+    if not header.startswith(f'{{"x": {REPEATED}, "x"'):
+        with pytest.raises(SafetensorError), safe_open(path, "np"):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -355,15 +409,19 @@ def test_what_is_no_safetensors_file_is_cut_off(path: Path, content: bytes) -> N
 
 @given(position=st.integers(0, 300), byte=st.integers(0, 255))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_changed_byte_gives_tensors_or_a_checkpoint_error(path: Path, position: int, byte: int) -> None:
+def test_what_is_read_after_a_byte_has_changed_the_reference_reads_too(
+    path: Path, position: int, byte: int
+) -> None:
     save_file({"x": torch.zeros(2, 3), "y": torch.zeros(4, dtype=torch.bfloat16)}, path)
     content = bytearray(path.read_bytes())
     content[position % len(content)] = byte
     path.write_bytes(content)
     try:
-        read_safetensors(path)
+        tensors = read_safetensors(path)
     except CheckpointError:
         return
+    with safe_open(path, "np") as reference:
+        assert set(reference.keys()) == tensors.keys()
 
 
 def test_an_empty_file_of_tensors_is_read(path: Path) -> None:

@@ -19,7 +19,7 @@ from terminal import Terminal, start
 pytestmark = pytest.mark.slow
 
 ENDLESS = ["-n", "100000000", "--overflow", "slide", "--ignore-eos"]
-ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,36 @@ def test_a_signal_leaves_nothing_of_an_output_file(
     assert errors == b""
 
 
+STRUCK = """
+import os, signal, sys
+
+class Strike:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == os.environ["STRIKE_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Strike)
+from gpt2cli.__main__ import main
+sys.argv[0] = "gpt2"
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["gc", "typer", "gpt2cli.cli.commands.generate", "numpy", "numpy.linalg"])
+def test_ctrl_c_during_any_import_dies_quietly(
+    checkpoint: Path, environment: dict[str, str], module: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STRUCK, "generate", "hello", "-m", str(checkpoint), "-n", "2"],
+        env=environment | {"STRIKE_AT": module},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
 @pytest.mark.slow
 def test_timeout_leaves_nothing_of_an_output_file(
     checkpoint: Path, environment: dict[str, str], folder: Path
@@ -127,7 +157,7 @@ def test_a_signal_that_comes_twice_leaves_nothing(
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_shows_the_cursor_that_a_spinner_hid(
     environment: dict[str, str], number: signal.Signals
 ) -> None:
@@ -198,7 +228,7 @@ def test_a_signal_ends_the_style_of_a_terminal(environment: dict[str, str], numb
     os.close(reader)
     os.close(writer)
     assert (process.returncode, errors) == (-number, b"")
-    assert shown.rstrip(b"\n").endswith(b"\x1b[0m")
+    assert shown.rstrip(b"\r\n").endswith(b"\x1b[0m")
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from checkpoints import save_model_folder
 from conftest import COMMAND, Gpt2
 from terminal import ESCAPE, Terminal, show, start
 
-from gpt2cli.text.printable import replaced
+from gpt2cli.text.printable import visible
 
 pytestmark = pytest.mark.slow
 
@@ -178,7 +178,7 @@ def test_a_terminal_shows_the_text_of_a_pipe_but_for_line_breaks_and_controls(
     shown = show(arguments, environment | {"NO_COLOR": "1"}, columns)
     assert "\x1b" not in shown
     assert "".join(shown.split()).startswith("helloyou")
-    assert "".join(shown.split()) == "".join(replaced(piped).split())
+    assert "".join(shown.split()) == "".join(visible(piped).split())
 
 
 @pytest.mark.slow

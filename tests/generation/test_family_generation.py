@@ -24,6 +24,7 @@ from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
 from gpt2cli.scoring.predictions import Scheme, rolling_windows, score_texts
+from gpt2cli.scoring.streaming.id_blocks import reach_of
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,7 @@ def test_a_long_text_is_scored_in_windows_as_transformers_would(
     folder, reference = checkpoint(family)
     sequence = [0, *np.random.default_rng(2).integers(1, 320, 130).tolist()]
     expected: list[float] = []
-    for window in rolling_windows(len(sequence), 32, 12):
+    for window in rolling_windows(reach_of(len(sequence)), 32, 12):
         read = following(reference, sequence[window.start : window.end]).astype(np.float64)
         table = read - np.log(np.exp(read).sum(-1, keepdims=True))
         expected += [

@@ -197,7 +197,6 @@ def test_the_bundled_merges_serve_for_known_models_alone(cache: Path) -> None:
         ("", "Use stories, "),
         ("./nowhere", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."),
         ("a/b/c", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."),
-        ("acme/tiny@../../x", "Use a folder"),
         ("model.safetensors", "Use a folder"),
     ],
 )
@@ -205,6 +204,63 @@ def test_a_name_that_means_nothing_has_a_hint(name: str, hint: str) -> None:
     with pytest.raises(HubError) as raised:
         find_model(name)
     assert raised.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("name", ["gpt2", REPO])
+@pytest.mark.parametrize(
+    "revision",
+    ["/any/folder", "../../../f", "..", ".", "a/../b", "a/", "/a", "a//b", "-x", "a b", "\x1b[2J", "a" * 300],
+)
+def test_a_revision_is_no_path(cache: Path, name: str, revision: str) -> None:
+    with pytest.raises(HubError, match="cannot be the name of a revision") as raised:
+        find_model(f"{name}@{revision}")
+    assert raised.value.message.isprintable()
+
+
+@pytest.mark.parametrize("target", ["../../../evil", "{absolute}", "..", ".", "", "0" * 39])
+def test_a_ref_leads_to_a_commit_and_nowhere_else(
+    cache: Path, checkpoint: Path, tmp_path: Path, target: str
+) -> None:
+    shutil.copytree(checkpoint, tmp_path / "evil")
+    (cache / "models--acme--tiny" / "refs" / "v7").write_text(target.format(absolute=tmp_path / "evil"))
+    assert find_model(f"{REPO}@v7") is None
+
+
+@pytest.mark.parametrize("revision", ["refs/pr/1", "v1.0", "feature_x/y-2", "v1.0+cu12", "2024"])
+def test_branches_and_tags_of_usual_names_are_found(cache: Path, revision: str) -> None:
+    named, _ = commits(cache)
+    path = cache / "models--acme--tiny" / "refs" / revision
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(named)
+    files = find_model(f"{REPO}@{revision}")
+    assert files is not None
+    assert files.revision == named
+
+
+@pytest.mark.parametrize(
+    "shards",
+    [
+        *([True], [None], [3], [["a"]], [{"a": 1}], [""], ["/etc/passwd"], ["../model.safetensors"]),
+        *([], ["a\nb.safetensors"], ["x.txt"], ["a/b.safetensors"], ["a" * 999 + ".safetensors"]),
+    ],
+)
+def test_an_index_names_files_beside_it(checkpoint: Path, tmp_path: Path, shards: list[object]) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {f"x{number}": name for number, name in enumerate(shards)}}))
+    with pytest.raises(CheckpointError) as raised:
+        find_model(str(folder))
+    assert raised.value.message == f"The weights index {index} is damaged."
+
+
+def test_of_many_missing_shards_a_few_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    names = {f"x{number}": f"model-{number}.safetensors" for number in range(5000)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(HubError, match="and 4,996 more"):
+        find_model(str(folder))
 
 
 @pytest.mark.parametrize(

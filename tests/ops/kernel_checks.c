@@ -143,14 +143,51 @@ void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias, 
     free(panels), free(weight), free(scales), free(totals), free(bias), free(x), free(out);
 }
 
+void try_exact(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns)
+{
+    ptrdiff_t padded = (depth + INT8_QUAD - 1) / INT8_QUAD * INT8_QUAD;
+    ptrdiff_t all = (columns + INT8_PANEL_COLUMNS - 1) / INT8_PANEL_COLUMNS * INT8_PANEL_COLUMNS;
+    uint8_t *panels = exactly((size_t)(padded * all));
+    float *weight = floats(depth * columns), *scales = exactly((size_t)all * 4), *totals = exactly((size_t)all * 4);
+    uint16_t *halves = exactly((size_t)(depth * columns) * sizeof *halves);
+    float *x = floats(rows * depth), *out = exactly((size_t)(rows * columns) * 4);
+    for (ptrdiff_t i = 0; i < rows * depth; i++)
+        x[i] = i % depth ? (float)(int)(x[i] * 8.0f) : 16256.0f; /* the largest, so that the step is 1 */
+    for (ptrdiff_t i = 0; i < depth * columns; i++) {
+        /* The first row has the largest; -1, 0 and 1 are alike in all types but for their names. */
+        weight[i] = i < columns ? 127.0f : (float)(int)(weight[i] * 2.0f);
+        uint32_t bits;
+        memcpy(&bits, &weight[i], sizeof bits);
+        uint16_t in_f16 = i < columns ? 0x57f0 : weight[i] == 0.0f ? 0 : weight[i] > 0.0f ? 0x3c00 : 0xbc00;
+        halves[i] = dtype == DTYPE_F16 ? in_f16 : (uint16_t)(bits >> 16);
+    }
+    pack_int8(weight, columns, 1, depth, columns, panels, scales, totals);
+    struct product floating = {x, dtype == DTYPE_F32 ? (void *)weight : (void *)halves, dtype, 0, NULL, NULL, NULL, out,
+                               rows, depth, columns, ACTIVATION_NONE, NULL};
+    struct product whole = floating;
+    whole.weight = panels, whole.dtype = DTYPE_F32, whole.scales = scales;
+    for (int is_int8 = 0; is_int8 < 2; is_int8++) {
+        if (is_int8 ? kernels->linear_int8(&whole) : kernels->linear(&floating))
+            abort();
+        for (ptrdiff_t row = 0; row < rows; row++)
+            for (ptrdiff_t column = 0; column < columns; column++) {
+                double sum = 0.0;
+                for (ptrdiff_t i = 0; i < depth; i++)
+                    sum += (double)x[row * depth + i] * weight[i * columns + column];
+                check(is_int8 ? "an exact sum in int8" : "an exact sum", out[row * columns + column], sum, 0.0);
+            }
+    }
+    free(panels), free(weight), free(scales), free(totals), free(halves), free(x), free(out);
+}
+
 void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t window)
 {
-    enum { BATCH = 2, HEADS = 3 };
-    ptrdiff_t kv_heads = (window + time) % 2 ? 1 : HEADS, group = HEADS / kv_heads;
+    enum { BATCH = 2 };
+    ptrdiff_t heads = (time + width) % 5 ? 3 : 1, kv_heads = (window + time) % 2 ? 1 : heads, group = heads / kv_heads;
     struct attention_shape s = {
-        BATCH, HEADS, kv_heads, time, seen, width, window, {HEADS * time * width, time * width, width},
-        {kv_heads * seen * width, seen * width, width}, {time * HEADS * width, width, HEADS * width}};
-    ptrdiff_t news = BATCH * HEADS * time * width, olds = BATCH * kv_heads * seen * width;
+        BATCH, heads, kv_heads, time, seen, width, window, {heads * time * width, time * width, width},
+        {kv_heads * seen * width, seen * width, width}, {time * heads * width, width, heads * width}};
+    ptrdiff_t news = BATCH * heads * time * width, olds = BATCH * kv_heads * seen * width;
     float *queries = floats(news), *keys = floats(olds), *values = floats(olds), *out = exactly((size_t)news * 4);
     double *weights = exactly((size_t)seen * sizeof *weights);
     /* The new keys and values, side by side (batch, time, 2, kv_heads, width), go behind those in the cache. */
@@ -168,7 +205,7 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t wi
     }
     if (kernels->attention(queries, keys, values, 0.25f, out, &s))
         abort();
-    for (ptrdiff_t task = 0; task < BATCH * HEADS * time; task++) {
+    for (ptrdiff_t task = 0; task < BATCH * heads * time; task++) {
         ptrdiff_t head = task / time, query = task % time, count = seen - time + query + 1;
         ptrdiff_t kv_head = head / group, begin = window && count > window ? count - window : 0;
         const float *q = queries + task * width;
@@ -180,7 +217,8 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t wi
                 score += 0.25 * q[i] * k[key * width + i];
             total += weights[key] = exp(score);
         }
-        const float *to = out + head / HEADS * s.out_stride[0] + head % HEADS * s.out_stride[1] + query * s.out_stride[2];
+        const float *to = out + head / heads * s.out_stride[0];
+        to += head % heads * s.out_stride[1] + query * s.out_stride[2];
         for (ptrdiff_t i = 0; i < width; i++) {
             double mean = 0.0;
             for (ptrdiff_t key = begin; key < count; key++)
@@ -332,4 +370,20 @@ void try_empty(void)
     kernels->layer_norm(&(struct norm){one, one, one, 1.0f, one, 0, 1});
     kernels->rms_norm(&(struct norm){one, one, NULL, 1.0f, one, 0, 1});
     check("what no kernel was given", one[0], 1.0, 0.0);
+}
+
+void try_checksum(ptrdiff_t size)
+{
+    uint8_t *data = malloc((size_t)size + 1);
+    uint64_t *sums = calloc((size_t)checksum_blocks((size_t)size) + 1, sizeof *sums);
+    if (!data || !sums)
+        abort();
+    memset(data, 7, (size_t)size + 1);
+    uint64_t sum = checksum(data, (size_t)size, sums);
+    if (size)
+        data[size - 1] ^= 128;
+    if (size && checksum(data, (size_t)size, sums) == sum)
+        abort();
+    free(data);
+    free(sums);
 }

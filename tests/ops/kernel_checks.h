@@ -16,6 +16,8 @@ void *exactly(size_t bytes);
 
 void try_products(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns);
 void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias, int in_8_bits);
+/* Whole numbers whose sums are exact in any order, and so the same for every instruction set. */
+void try_exact(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns);
 void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t window);
 void try_rotate(ptrdiff_t time, ptrdiff_t heads, ptrdiff_t width, ptrdiff_t pairs, int neighbours);
 void try_layer_norm(ptrdiff_t rows, ptrdiff_t width);
@@ -23,5 +25,6 @@ void try_epilogue(ptrdiff_t count);
 void try_statistics(ptrdiff_t rows, ptrdiff_t count, int has_starts);
 void try_special_numbers(void);
 void try_empty(void);
+void try_checksum(ptrdiff_t size);
 
 #endif

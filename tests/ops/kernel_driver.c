@@ -9,6 +9,33 @@
 #include "kernel_checks.h"
 #include "pool.h"
 
+/* What the shapes of real models, and of the smallest possible ones, have at their extremes. */
+static void try_extremes(void)
+{
+    /* One of each; GPT-2's vocabulary, an odd number; a wide inner layer; the deepest that int8 takes. */
+    static const ptrdiff_t shapes[][3] = {{1, 1, 1}, {2, 1, 50257}, {1, 3, 50257}, {3, 1600, 1}, {1, 6400, 33},
+                                          {1, 65535, 2}, {2, 65536, 1}, {13, 1, 1}, {90, 1, 2}, {90, 2, 1}};
+    for (int i = 0; i < COUNT(shapes); i++) {
+        const ptrdiff_t *s = shapes[i];
+        try_products((enum dtype)(i % 3), s[0], s[1], s[2]);
+        try_int8(s[0], s[1], s[2], i & 1, i & 2);
+        try_exact((enum dtype)(i % 3), s[0], s[1], s[2]);
+    }
+    static const ptrdiff_t rows[] = {1, 2, 5, 6, 12, 30, 90}, depths[] = {1, 4, 31, 128, 1025};
+    for (int r = 0; r < COUNT(rows); r++)
+        for (int d = 0; d < COUNT(depths); d++)
+            try_exact((enum dtype)((r + d) % 3), rows[r], depths[d], 33);
+    static const ptrdiff_t widths[] = {1, 2, 3, 80, 96, 128, 255, 256};
+    for (int w = 0; w < COUNT(widths); w++) {
+        try_attention(1, 1, widths[w], 0), try_attention(1, 1025, widths[w], 1), try_attention(33, 40, widths[w], 2);
+        try_attention(1, 300, widths[w], 299);
+        if (widths[w] > 1)
+            try_rotate(1, 1, widths[w], widths[w] / 2, w & 1);
+    }
+    try_layer_norm(1, 1), try_layer_norm(1, 25600), try_epilogue(1);
+    try_statistics(1, 1, 1), try_statistics(2, 50257, 0);
+}
+
 static void try_all(int all)
 {
     static const ptrdiff_t depths[] = {1, 3, 15, 16, 17, 31, 33, 97, 384, 385, 777, 1024};
@@ -36,6 +63,8 @@ static void try_all(int all)
     try_epilogue(8 * 4096 + 7);
     for (int d = 0; d < COUNT(depths); d++)
         try_statistics(d == 10 ? 40 : 3, depths[d], d & 1);
+    for (ptrdiff_t size = 0; size < (all ? 200 : 3); size++)
+        try_checksum(size), try_checksum((1 << 20) + size);
     try_special_numbers();
     try_empty();
 }
@@ -70,7 +99,7 @@ static void *call_often(void *seed)
 
 int main(int count, char **arguments)
 {
-    static const char *const names[] = {"generic", "avx2", "avx512", "amx"};
+    static const char *const names[] = {"generic", "avx2", "avxvnni", "avx512", "amx"};
     static const int threads[] = {1, 3, 8};
     int all = count > 1 && !strcmp(arguments[1], "all"), seeds[] = {0, 3, 5};
     pthread_t callers[COUNT(seeds)];
@@ -85,6 +114,8 @@ int main(int count, char **arguments)
         for (int t = 0; kernels && t < COUNT(threads); t++) {
             pool_set_threads(threads[t]);
             try_all(all);
+            if (all && threads[t] == 3)
+                try_extremes();
         }
         if (kernels)
             printf("%s ", kernels->name);

@@ -8,7 +8,7 @@ import kernel_arrays as own
 import numpy as np
 import pytest
 import references
-from kernel_arrays import INSTRUCTION_SETS, UNIT, Array, assert_within, random, running
+from kernel_arrays import INT8_INSTRUCTION_SETS, UNIT, Array, assert_within, random, running
 from references import INT8_QMAX, INT15_QMAX, rounded
 
 MAX_DEPTH = 1 << 16
@@ -16,7 +16,7 @@ DEPTHS = (1, 2, 3, 4, 5, 15, 16, 17, 97, 193, 1024)
 COLUMNS = (1, 31, 32, 33, 64, 100)
 
 
-@pytest.fixture(params=INSTRUCTION_SETS)
+@pytest.fixture(params=INT8_INSTRUCTION_SETS)
 def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
     with running(request.param):
         yield request.param

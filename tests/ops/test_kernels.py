@@ -640,3 +640,19 @@ def test_no_rows_no_columns_and_no_time_are_no_work() -> None:
     assert own.activated(random(0), "silu").shape == (0,)
     for shape in ((0, 2, 3, 4), (2, 2, 0, 4)):
         assert own.attention(random(*shape), random(*shape), random(*shape)).shape == shape
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 1000, (1 << 20) + 3])
+def test_a_checksum_changes_with_every_bit_and_with_no_number_of_threads(size: int) -> None:
+    data = np.random.default_rng(size).integers(0, 256, size, np.uint8)
+    sums = {own.kernels.checksum(data)}
+    own.kernels.set_threads(1)
+    assert own.kernels.checksum(data) in sums
+    own.kernels.set_threads(2)
+    bits = [(place, bit) for place in {0, size // 2, size - 1} if size for bit in range(8)]
+    for place, bit in bits:
+        data[place] ^= 1 << bit
+        sums.add(own.kernels.checksum(data))
+        data[place] ^= 1 << bit
+    assert len(sums) == 1 + len(bits)
+    assert len({own.kernels.checksum(np.zeros(length, np.uint8)) for length in range(100)}) == 100

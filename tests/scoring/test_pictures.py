@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from random import Random
 from xml.etree import ElementTree
 
 import pytest
@@ -170,6 +171,36 @@ def test_every_part_of_such_a_text_has_an_image(text: str) -> None:
     for parts in ([Part(text, 1.0)], [Part(character, 1.0) for character in text]):
         with Image.open(io.BytesIO(png_image(parts, TITLE))) as image:
             assert image.format == "PNG"
+
+
+# What fonts lack, join, reorder or give no width.
+PIECES = [
+    *("a", " ", "\t", "\r\n", "\n", "\r", "\0", "\x1b[31m", "\xad", "\ufeff", "\u200b", "\u200c", "\u200d"),
+    *(
+        JOINED,
+        "🏳\ufe0f\u200d🌈",
+        "e\u0301",
+        "日本",
+        "שלום",
+        "क्षि",
+        "\u2029",
+        "\u202e",
+        "\ufffe",
+        "\U0010ffff",
+    ),
+]
+
+
+def test_texts_of_what_is_hard_to_draw_have_pictures() -> None:
+    draw = Random(1)
+    for _ in range(150):
+        text = "".join(draw.choices(PIECES, k=draw.randint(1, 30)))
+        size = draw.randint(1, 3)
+        parts = [Part(text[place : place + size], 3.0, "3 bits") for place in range(0, len(text), size)]
+        with Image.open(io.BytesIO(png_image(parts, TITLE))) as image:
+            assert image.format == "PNG"
+        ElementTree.fromstring(svg_drawing(parts, TITLE))
+        TextOfPre().feed(html_page(parts, TITLE).decode())
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from gpt2cli.model.model import Model
 from gpt2cli.scoring.predictions import Scheme, score_texts
 from gpt2cli.scoring.protocols import PROTOCOLS, ProtocolTotals
 from gpt2cli.scoring.rows import Summary
+from gpt2cli.scoring.scored_text import Text
 from gpt2cli.scoring.settings import ProtocolName
 
 CONTEXT = 48
@@ -45,7 +46,8 @@ def summary(
     rules = PROTOCOLS[name]
     scheme = Scheme(EOT if rules.bos else None, window, stride, rules.windows)
     totals = ProtocolTotals(name)
-    totals.add_text(content, (part for _, part in score_texts(model, [(None, ids)], scheme, 3 * window)))
+    scored = score_texts(model, [(None, [ids])], scheme, 3 * window)
+    totals.add_text(Text(content), (part for _, part in scored))
     return totals.summary("nats")
 
 
@@ -175,8 +177,8 @@ def test_sums_of_texts_are_those_of_one_long_count(model: Model[Any]) -> None:
     for seed in range(3):
         part = ProtocolTotals("hf")
         scheme = Scheme(None, CONTEXT, 24, PROTOCOLS["hf"].windows)
-        scored = score_texts(model, [(None, ids_of(80, seed))], scheme, CONTEXT)
-        part.add_text("x", (windows for _, windows in scored))
+        scored = score_texts(model, [(None, [ids_of(80, seed)])], scheme, CONTEXT)
+        part.add_text(Text("x"), (windows for _, windows in scored))
         parts.append(part.summary("nats"))
         whole.add_totals(part)
     total = whole.summary("nats")

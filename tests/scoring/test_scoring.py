@@ -20,6 +20,7 @@ from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.scoring.predictions import Scheme, rolling_windows, score_texts
 from gpt2cli.scoring.scored_text import ScoredToken, Text
+from gpt2cli.scoring.streaming.id_blocks import reach_of
 from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.scoring.words import corrected_logprob, word_rows
 from gpt2cli.text.loading import load_tokenizer
@@ -57,7 +58,7 @@ def scored(
 ) -> dict[str, list[float]]:
     """Return the numbers of the tokens that were scored, and of the end, in order."""
     found: dict[str, list[float]] = {"logprobs": [], "entropies": [], "ranks": [], "word_starts": []}
-    for _, part in score_texts(model, [(None, ids)], scheme, room, word_starts):
+    for _, part in score_texts(model, [(None, [ids])], scheme, room, word_starts):
         for name, values in found.items():
             values += getattr(part, name).tolist()
     return found
@@ -103,7 +104,7 @@ def test_entropy_rank_and_word_starts_are_those_of_the_whole_distribution(
 @pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 16, 17, 40])
 def test_windows_score_every_position_once_with_the_context_that_they_promise(length: int, size: int) -> None:
     for stride in range(1, size + 1):
-        windows = list(rolling_windows(length, size, stride))
+        windows = list(rolling_windows(reach_of(length), size, stride))
         positions = [place for window in windows for place in range(window.first, window.last)]
         assert positions == list(range(1, length + 1))
         for window in windows:
@@ -121,7 +122,7 @@ def test_a_long_text_is_scored_in_windows_as_transformers_would(
     ids = random_ids(130)
     sequence = [BOS, *ids]
     expected: list[float] = []
-    for window in rolling_windows(len(sequence), 32, 12):
+    for window in rolling_windows(reach_of(len(sequence)), 32, 12):
         table = reference_logprobs(checkpoint[1], sequence[window.start : window.end])
         expected += [
             float(table[position - 1 - window.start, sequence[position]])
@@ -145,7 +146,7 @@ def test_short_texts_in_a_batch_are_scored_as_alone(model: Model[Any]) -> None:
     texts = [random_ids(count, seed) for seed, count in enumerate((3, 40, 1, 0, 7, 7, 90, 2))]
     scheme = Scheme(BOS, CONTEXT, 24)
     together: dict[int, list[float]] = {}
-    for key, part in score_texts(model, enumerate(texts), scheme, 10 * CONTEXT):
+    for key, part in score_texts(model, enumerate([ids] for ids in texts), scheme, 10 * CONTEXT):
         together.setdefault(key, []).extend(part.logprobs[~np.isnan(part.logprobs)].tolist())
     assert list(together) == list(range(len(texts)))
     for key, ids in enumerate(texts):
@@ -154,7 +155,8 @@ def test_short_texts_in_a_batch_are_scored_as_alone(model: Model[Any]) -> None:
 
 def test_without_bos_the_first_token_is_not_scored(model: Model[Any]) -> None:
     ids = random_ids(10)
-    (part,) = [part for _, part in score_texts(model, [(None, ids)], Scheme(None, CONTEXT, CONTEXT), CONTEXT)]
+    scheme = Scheme(None, CONTEXT, CONTEXT)
+    (part,) = [part for _, part in score_texts(model, [(None, [ids])], scheme, CONTEXT)]
     assert part.first == 1
     assert len(part.logprobs) == len(ids)
     with_first_as_context = scored(model, ids[1:], Scheme(ids[0], CONTEXT, CONTEXT))["logprobs"]
@@ -166,7 +168,7 @@ def test_without_bos_the_first_token_is_not_scored(model: Model[Any]) -> None:
 def test_a_text_of_no_token_or_one_has_predictions_too(
     model: Model[Any], bos: int | None, count: int
 ) -> None:
-    parts = list(score_texts(model, [("key", random_ids(count))], Scheme(bos, CONTEXT, 1), CONTEXT))
+    parts = list(score_texts(model, [("key", [random_ids(count)])], Scheme(bos, CONTEXT, 1), CONTEXT))
     assert [key for key, _ in parts] == ["key"]
     logprobs = parts[0][1].logprobs
     assert np.count_nonzero(~np.isnan(logprobs)) == (count if bos is not None else 0)
@@ -178,7 +180,7 @@ def test_nothing_is_computed_before_it_is_asked_for(model: Model[Any]) -> None:
     def texts() -> Any:
         for number in range(9):
             asked.append(number)
-            yield number, random_ids(CONTEXT - 1)
+            yield number, [random_ids(CONTEXT - 1)]
 
     stream = score_texts(model, texts(), Scheme(BOS, CONTEXT, CONTEXT), CONTEXT)
     assert next(stream)[0] == 0

@@ -20,7 +20,9 @@ DENSE_TEXTS = st.lists(
 
 
 def cut(data: bytes, chunk_size: int, between_words_only: bool = False) -> Iterator[bytes]:
-    return cut_blocks(read_chunks(BytesIO(data), chunk_size), between_words_only)
+    blocks = list(cut_blocks(read_chunks(BytesIO(data), chunk_size), between_words_only))
+    assert all(block.is_whole for block in blocks)
+    return iter([block.data for block in blocks])
 
 
 def ids_of_blocks(blocks: Iterator[bytes]) -> list[int]:

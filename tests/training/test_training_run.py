@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,55 @@ def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(tmp_path: Path)
     folder = begin(tmp_path / "run")
     folder.state.write_bytes(folder.state.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="is damaged"):
+        TrainingRun(folder)
+
+
+def test_whatever_byte_of_a_run_has_changed_a_line_names_the_file_or_the_run_goes_on(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "run", replace(RUN, steps=2, evaluate_every=1, optimizer="adamw"))
+    assert len(list(TrainingRun(folder))) == 5
+    rng = random.Random(1)
+    for path in (folder.options, folder.log, folder.state, folder.train, folder.valid, folder.frozen):
+        whole = path.read_bytes()
+        # Many parts of the headers, and some of the numbers.
+        places = [*range(0, min(len(whole), 600), 29), *(rng.randrange(len(whole)) for _ in range(5))]
+        contents = [b""]
+        for place in places:
+            spoiled = bytearray(whole)
+            spoiled[place] ^= 1 << rng.randrange(8)
+            contents.append(bytes(spoiled))
+        refusals = [error for content in contents if (error := refusal(folder, path, content))]
+        path.write_bytes(whole)
+        for error in refusals:
+            assert str(path) in error.message
+            assert str(folder.last) in error.hint
+            assert "\n" not in str(error)
+        # Of a damaged log, the other records stay, and what many bits of a token file make are other ids.
+        least = {folder.log: 0, folder.train: 5, folder.valid: 5, folder.frozen: 1}.get(
+            path, len(contents) - 3
+        )
+        assert len(refusals) >= least, path
+    assert refusal(folder, folder.state, folder.state.read_bytes()) is None
+
+
+def refusal(folder: RunFolder, path: Path, content: bytes) -> CheckpointError | None:
+    """Return the error of a run one of whose files has another content, or None if it can be resumed."""
+    path.write_bytes(content)
+    try:
+        run = TrainingRun(folder)
+    except CheckpointError as error:
+        return error
+    if path == folder.log:
+        list(run)
+    return None
+
+
+@pytest.mark.parametrize(
+    "options", ["[]", "3", "{", "null", '{"settings": 3}', '{"settings": {}, "threads": "x"}', "[" * 9999]
+)
+def test_options_of_another_form_are_damaged(tmp_path: Path, options: str) -> None:
+    folder = begin(tmp_path / "run")
+    folder.options.write_text(options)
+    with pytest.raises(CheckpointError, match=r"options\.json is damaged"):
         TrainingRun(folder)
 
 

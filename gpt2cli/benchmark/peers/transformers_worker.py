@@ -93,6 +93,7 @@ def _score(model: Any, checkpoint: str, context: int) -> float:
 
     from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS
     from gpt2cli.scoring.predictions import rolling_windows
+    from gpt2cli.scoring.streaming.id_blocks import reach_of
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     ids = tokenizer(HELD_OUT.read_text("utf-8"))["input_ids"][: SCORED_CONTEXTS * context]
@@ -100,7 +101,7 @@ def _score(model: Any, checkpoint: str, context: int) -> float:
     start = time.perf_counter()
     total = 0.0
     with torch.no_grad():
-        for window in rolling_windows(len(ids), context, max(1, context // 2)):
+        for window in rolling_windows(reach_of(len(ids)), context, max(1, context // 2)):
             last = min(window.last, len(ids))
             logits = model(row[None, window.start : window.end]).logits[0]
             logprobs = logits[window.first - 1 - window.start : last - 1 - window.start].log_softmax(-1)

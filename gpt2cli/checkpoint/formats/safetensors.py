@@ -14,6 +14,7 @@ import numpy as np
 
 from gpt2cli.checkpoint.formats.safetensors_header import LENGTH_BYTES, METADATA, damaged, read_header
 from gpt2cli.checkpoint.whole_file import whole_file
+from gpt2cli.ops.mapped_files import watch_mapping
 from gpt2cli.ops.operations import StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -74,13 +75,11 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     Raises:
         CheckpointError: the file is unreadable, damaged or cut short.
     """
-    header, start, size = read_header(path)
-    needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if needed > size:
-        raise damaged(path, f"it has only {size:,} of {needed:,} bytes")
+    header, start, _ = read_header(path)
     file = OpenFile(path)
     # PyTorch wants a writable map. A private one never changes the file.
     mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
+    watch_mapping(path, mapped)
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]

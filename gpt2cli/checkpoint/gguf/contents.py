@@ -13,7 +13,7 @@ from gpt2cli.checkpoint.gguf.header import GgufHeader, TensorEntry, damaged_gguf
 from gpt2cli.checkpoint.gguf.rotary import FACTORS
 from gpt2cli.checkpoint.gguf.tokenizer.stored_tokenizer import tokenizer_json
 from gpt2cli.checkpoint.roles import HEAD
-from gpt2cli.checkpoint.weights import expected_shapes
+from gpt2cli.checkpoint.weights import bounded_layers, expected_shapes
 
 LISTED_PROBLEMS = 5
 
@@ -39,7 +39,7 @@ def read_contents(path: Path) -> GgufContents:
 
 
 def _named(header: GgufHeader, config: ModelConfig) -> dict[str, TensorEntry]:
-    expected = expected_shapes(config)
+    expected = expected_shapes(bounded_layers(config, len(header.tensors)))
     names = {gguf_name(name): name for name in (*expected, HEAD)}
     found = {names[name]: entry for name, entry in header.tensors.items() if name in names}
     if HEAD not in expected:

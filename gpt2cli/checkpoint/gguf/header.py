@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from gpt2cli.checkpoint.gguf.tensor_types import BY_CODE, TensorType, type_name
 from gpt2cli.errors import CheckpointError
+from gpt2cli.ops.mapped_files import watch_mapping
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -124,6 +125,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
             beginning = file.read(8)
             _require_gguf(path, beginning)
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            watch_mapping(path, data)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}.") from error
     reader = _Reader(path, data, len(beginning))

@@ -15,6 +15,7 @@ from gpt2cli.checkpoint.gguf.families import is_transposed, order_in_file
 from gpt2cli.checkpoint.gguf.header import TensorEntry, damaged_gguf
 from gpt2cli.checkpoint.gguf.quantized import PackedTensor
 from gpt2cli.errors import CheckpointError
+from gpt2cli.ops.mapped_files import watch_mapping
 from gpt2cli.ops.operations import StoredTensor
 
 
@@ -30,6 +31,7 @@ def map_tensors(
         file = OpenFile(path)
         # PyTorch wants a writable map. A private one never changes the file.
         mapped = mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_COPY)
+        watch_mapping(path, mapped)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}.") from error
     if max((entry.end for entry in tensors.values()), default=0) > len(mapped):

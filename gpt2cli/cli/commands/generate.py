@@ -71,7 +71,7 @@ def generate(
     watch.lap("encode")
     echoed = (text or "") if prompt.echo else ""
     as_list = named == "json" and completion.num_samples > 1
-    with open_output(output.output, as_list=as_list) as write:
+    with open_output(output.output, as_list=as_list, raw=True) as write:
         if json:
             report = run.report(completion.report() | {"unconditional": prompt.unconditional})
             logprobs = completion.logprobs is not None
@@ -80,7 +80,7 @@ def generate(
         else:
             to_stdout = output.output is None
             styled = to_stdout and wants_color(output.color)
-            wraps = to_stdout and stdout_is_terminal()
+            wraps = to_stdout and stdout_is_terminal() and not output.raw
             texts = TextCompletionWriter(write, completion.num_samples, echoed, styled, wraps)
             _write(run, texts, messages, watch)
 
@@ -92,13 +92,9 @@ def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watc
     watch.lap("prefill")
     for batch in run.batches():
         start = time.perf_counter()
-        try:
-            for piece in batch:
-                writer.add(piece)
-                watch.lap("sampling")
-        except KeyboardInterrupt:
-            writer.interrupt()
-            raise
+        for piece in batch:
+            writer.add(piece)
+            watch.lap("sampling")
         timing = Timing(run.loaded.seconds, prefill_seconds, time.perf_counter() - start)
         writer.end_batch(batch.completions, timing)
         if messages.verbose:

@@ -76,7 +76,7 @@ def next_tokens(
     row_type, column = (Candidate, "text") if settings.candidates else (NextToken, "token")
     records = [row_record(row, column) for row in continuations.rows()]
     print_timing(messages, loaded, start)
-    if output.output is None and not json and stdout_is_terminal():
+    if output.output is None and not json and not output.raw and stdout_is_terminal():
         from gpt2cli.cli.output.terminal.probability_bars import print_bars
 
         print_bars(records, output.color)
@@ -87,7 +87,7 @@ def next_tokens(
         "unit": settings.unit,
         "bos": continuations.starts_with_bos,
     }
-    with open_output(output.output) as write:
+    with open_output(output.output, raw=output.raw) as write:
         table = RowOutput("json" if json else row_format(named), write)
         table.write_rows(metadata, row_columns(row_type, column), records)
 

@@ -36,6 +36,7 @@ def rank(
     ] = None,
     json: options.Json = False,
     output: options.Output = None,
+    raw: options.Raw = False,
     model: options.ModelOptions,
     settings: ScoringOptions,
     compute: options.ComputeOptions,
@@ -70,7 +71,7 @@ def rank(
     scoring = open_scoring(loaded, settings)
     ranked = scoring.ranked(((line, line.text) for line in lines), by)[:best]
     print_timing(messages, loaded, start)
-    with open_output(output) as write:
+    with open_output(output, raw=raw) as write:
         if json or named not in (None, "text"):
             records = (
                 {"place": place, **_place(line, bool(files)), **vars(summary)}

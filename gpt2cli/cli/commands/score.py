@@ -69,8 +69,9 @@ def score(
     notes = settings.notes(messages.note, loaded.tokenizer, rows if sources else None)
     scoring = open_scoring(loaded, settings)
     start = time.perf_counter()
-    with open_output(target) as write:
-        table = RowOutput(output_format.kind(named), write, output_format.aligns(target))
+    aligned = output_format.aligns(target) and not output.raw
+    with open_output(target, raw=output.raw or aligned or selection.view) as write:
+        table = RowOutput(output_format.kind(named), write, aligned)
         if condition:
             for block in checked_blocks(names, notes):
                 for line in passing(scoring, ((line, line.text) for line in block), condition):

@@ -18,7 +18,7 @@ from gpt2cli.cli.options.tokenize import (
     TokenizerOptions,
     check_form,
 )
-from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.messages import Messages, print_message
 from gpt2cli.cli.output.progress.bytes import byte_progress
 from gpt2cli.errors import InputError
 
@@ -35,6 +35,7 @@ def tokenize(
     encoding: EncodingOptions,
     tokenizer: TokenizerOptions,
     color: options.Color = "auto",
+    raw: options.Raw = False,
     verbosity: options.QuietOptions,
 ) -> None:
     r"""Print the token ids of text, one line per file.
@@ -64,7 +65,7 @@ def tokenize(
     # A progress bar would overwrite output on the same terminal.
     silent = verbosity.quiet or (output is None and sys.stdout is not None and sys.stdout.isatty())
     with (
-        form.open_writer(opened, len(sources), output, named, color) as writer,
+        form.open_writer(opened, len(sources), output, named, color, raw) as writer,
         byte_progress(Messages(silent), source.size(sources)) as watched,
     ):
 
@@ -93,7 +94,7 @@ def _write_each(
             writer.end(error)
             if all_or_nothing or len(sources) == 1:
                 raise
-            Messages().note(f"Error: {error}")
+            print_message(f"Error: {error}")
             failed = True
         else:
             writer.end()

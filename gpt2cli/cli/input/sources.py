@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from gpt2cli.cli.input.text import STDIN, argument_text, read_text, source_name
-from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.input.text import STDIN, argument_text, read_content, source_name
+from gpt2cli.cli.output.messages import print_message
 from gpt2cli.errors import InputError
 
 if TYPE_CHECKING:
+    from gpt2cli.scoring.streaming.streamed_text import Content
     from gpt2cli.text.reading.notes import TextNotes
 
 
@@ -29,8 +30,8 @@ class Sources:
         self._files = files or [STDIN]
         self._only = None if self.are_several else self._read_only(text)
 
-    def __iter__(self) -> Iterator[tuple[str | None, str]]:
-        """Yield names and texts; only files have names."""
+    def __iter__(self) -> Iterator[tuple[str | None, Content]]:
+        """Yield names and texts, long ones in parts; only files have names."""
         if self._only is not None:
             yield self._files[0] if self.are_files else None, self._only
             return
@@ -39,25 +40,29 @@ class Sources:
             if content is not None:
                 yield file, content
 
-    def checked(self, notes: TextNotes) -> Iterator[tuple[str | None, str]]:
+    def checked(self, notes: TextNotes) -> Iterator[tuple[str | None, Content]]:
         """Yield names and texts, each after the notes on it."""
         for name, text in self:
-            notes.check(text, "the text" if name is None else source_name(name))
-            yield name, text
+            title = "the text" if name is None else source_name(name)
+            if isinstance(text, str):
+                notes.check(text, title)
+                yield name, text
+            else:
+                yield name, notes.checked(text, title)
 
-    def _try_to_read(self, file: str) -> str | None:
+    def _try_to_read(self, file: str) -> Content | None:
         try:
-            return read_text(file)
+            return read_content(file)
         except InputError as error:
-            Messages().note(f"Error: {error}")
+            print_message(f"Error: {error}")
             self.failed = True
             return None
 
-    def _read_only(self, text: str | None) -> str:
+    def _read_only(self, text: str | None) -> Content:
         if text is not None:
             return argument_text(text, "--text")
         try:
-            return read_text(self._files[0])
+            return read_content(self._files[0])
         except InputError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise InputError(error.message, "To pass text itself, use --text.") from error

@@ -8,6 +8,7 @@ import sys
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,8 @@ from gpt2cli.errors import InputError, UsageError
 from gpt2cli.text.text_blocks import CHUNK_BYTES, decode_utf8
 
 STDIN = "-"
+# Longer texts are read while they are used.
+LONG_TEXT_BYTES = 4 << 20
 STDIN_CLOSED = "standard input is closed."
 STDIN_IGNORED = "note: stdin ignored because a PROMPT was given; use - to read it"
 
@@ -60,6 +63,24 @@ def read_text(source: str) -> str:
         InputError: it cannot be read, or is not UTF-8.
     """
     return decode_utf8(read_bytes(source), source_name(source))
+
+
+def read_content(source: str) -> str | Iterator[str]:
+    """Return the text of a file, or of standard input for `-`; a long one in parts, as they arrive.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8; in a later part of a long text, once that is read.
+    """
+    chunks = source_chunks(source)
+    begun: list[bytes] = []
+    while sum(map(len, begun)) <= LONG_TEXT_BYTES:
+        chunk = next(chunks, None)
+        if chunk is None:
+            return decode_utf8(b"".join(begun), source_name(source))
+        begun.append(chunk)
+    from gpt2cli.text.text_blocks import decode_parts
+
+    return decode_parts(chain(begun, chunks), source_name(source))
 
 
 def argument_text(text: str, name: str) -> str:

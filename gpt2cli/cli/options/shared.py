@@ -111,6 +111,7 @@ Output = Annotated[
         help="Write FILE in the format it names.",
     ),
 ]
+Raw = Annotated[bool, flag("--raw", rich_help_panel=OUTPUT, help="Print on a terminal as into a pipe.")]
 Special = Annotated[bool, flag("--special", help=SPECIAL_HELP)]
 Debug = Annotated[
     bool,
@@ -155,10 +156,11 @@ class ComputeOptions(Compute):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OutputOptions:
-    """Where the output goes, and whether it is colored."""
+    """Where the output goes, and what a terminal gets: colors, and a layout without control characters."""
 
     output: Output = None
     color: Color = "auto"
+    raw: Raw = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)

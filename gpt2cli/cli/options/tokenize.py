@@ -190,6 +190,7 @@ class FormOptions:
         output: Path | None,
         named: FileFormat | None,
         color: str,
+        raw: bool = False,
     ) -> Iterator[TokenWriter]:
         """Open the writer of ids to a file, whose name may ask for a format, or to standard output."""
         from tempfile import SpooledTemporaryFile
@@ -201,7 +202,8 @@ class FormOptions:
             with atomic_file(output) as file:
                 yield writers.BinaryIds(TokenFile(file, self.file_format, tokenizer.id_limit))
             return
-        with open_output(output, as_list=named == "json" and source_count > 1) as write:
+        as_list = named == "json" and source_count > 1
+        with open_output(output, as_list=as_list, raw=raw or self.view) as write:
             if self.decode:
                 yield writers.DecodedText(write, tokenizer)
             elif self.count:

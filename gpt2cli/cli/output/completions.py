@@ -24,9 +24,6 @@ class CompletionWriter(Protocol):
     def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
         """Accept the completed samples of a batch."""
 
-    def interrupt(self) -> None:
-        """End the output early but cleanly."""
-
 
 class TextCompletionWriter:
     """Write samples in order, each with a final newline, streaming the first unfinished one.
@@ -62,11 +59,6 @@ class TextCompletionWriter:
 
     def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
         """Do nothing, because every piece has been written."""
-
-    def interrupt(self) -> None:
-        """End the current line."""
-        if self._current < self._samples:
-            self._print("\n")
 
     def _begin_next(self) -> None:
         self._current += 1
@@ -120,9 +112,6 @@ class JsonCompletionWriter:
         """Write one object for each sample of the batch."""
         for sample, completion in completions.items():
             self._write(json_line(self._object(sample, completion, timing)))
-
-    def interrupt(self) -> None:
-        """Omit incomplete samples."""
 
     def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
         tokens = completion.tokens

@@ -36,12 +36,8 @@ class Messages(Reporter):
 
     def note(self, text: str) -> None:
         """Print one line, unless quiet."""
-        if not self.quiet and sys.stderr is not None:
-            if "`" in text:
-                from gpt2cli.cli.spelling import spell
-
-                text = spell(text)
-            print(text, file=sys.stderr, flush=True)
+        if not self.quiet:
+            print_message(text)
 
     def detail(self, text: str) -> None:
         """Print one line, if verbose."""
@@ -81,8 +77,11 @@ class Messages(Reporter):
         with ExitStack() as shown, cursor_shown_if_killed(drawn_on):
 
             def show() -> None:
+                from rich.text import Text
+
                 drawn_on.append(stderr_console(self.color))
-                shown.enter_context(drawn_on[0].status(text))
+                # Brackets in a name are no markup.
+                shown.enter_context(drawn_on[0].status(Text(printable(text))))
 
             timer = Timer(SPINNER_DELAY, show)
             timer.start()
@@ -91,6 +90,26 @@ class Messages(Reporter):
             finally:
                 timer.cancel()
                 timer.join()
+
+
+def print_message(text: str) -> None:
+    """Print one line on stderr, with parameters spelled as options, and escapes for what is not printable."""
+    if sys.stderr is None:
+        return
+    if "`" in text:
+        from gpt2cli.cli.spelling import spell
+
+        text = spell(text)
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, in which no name or value from elsewhere can act on a terminal."""
+    if text.isprintable():
+        return text
+    from gpt2cli.text.printable import escaped
+
+    return escaped(text)
 
 
 def stderr_console(color: str = "auto") -> Console:

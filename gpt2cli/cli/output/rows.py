@@ -6,7 +6,6 @@ pandas and R read them without options and tables of several models can be joine
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from itertools import chain
 from typing import Literal, Protocol
 
 from gpt2cli.cli.output.record import Record, round_record, spell
-from gpt2cli.cli.output.streams import Write, json_line
+from gpt2cli.cli.output.streams import Write, json_line, json_text
 
 Format = Literal["tsv", "csv", "json", "jsonl"]
 FORMATS: tuple[Format, ...] = ("tsv", "csv", "json", "jsonl")
@@ -134,5 +133,5 @@ class JsonRowWriter:
         lists = {name: [round_record(record) for record in records] for name, records in extra.items()}
         self._write(b"\n]")
         for name, records in lists.items():
-            self._write(f", {json.dumps(name)}: ".encode() + json.dumps(records, ensure_ascii=False).encode())
+            self._write(f", {json_text(name)}: {json_text(records)}".encode())
         self._write(b"}\n")

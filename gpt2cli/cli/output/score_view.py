@@ -10,6 +10,7 @@ from gpt2cli.scoring.rows import TokenRow, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
 from gpt2cli.scoring.settings import Split, Unit
 from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, legend, lines_of, parts_of, shade
+from gpt2cli.scoring.streaming.streamed_text import Content
 from gpt2cli.scoring.text_scorer import Scoring
 from gpt2cli.scoring.words import WordRow, word_rows
 from gpt2cli.text.reading.newlines import Newlines, with_lf
@@ -25,7 +26,7 @@ class View:
     """The tokens or words of sources to shade, and the scoring to use."""
 
     scoring: Scoring
-    sources: Iterable[tuple[str | None, str]]
+    sources: Iterable[tuple[str | None, Content]]
     words: bool
     split: Split | None
     newlines: Newlines | None = None
@@ -92,9 +93,10 @@ def terminal_legend(shaded: bool) -> Iterator[bytes]:
         yield f"{text.rstrip()}\n".encode()
 
 
-def _texts(content: str, view: View) -> Iterator[Text]:
+def _texts(content: Content, view: View) -> Iterator[Text]:
+    whole = content if isinstance(content, str) else "".join(content)
     # A picture shows the places in the text that is scored, not those in its file.
-    whole = with_lf(content) if view.newlines == "lf" else content
+    whole = with_lf(whole) if view.newlines == "lf" else whole
     return split_texts(whole, view.split)
 
 

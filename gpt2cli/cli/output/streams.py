@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from stat import S_IMODE
 from typing import IO, Any
 
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import InputError
 
+LONGEST_BEGINNING = 200
+
 Write = Callable[[bytes], object]
+
+# What JSON may hold as it is, and a terminal would obey or hide.
+_UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 
 
 def write_stdout(data: bytes) -> None:
@@ -29,9 +37,17 @@ def write_stdout(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def json_line(value: Mapping[str, Any]) -> bytes:
-    """Return one object as a line of JSON in UTF-8, without ASCII escapes."""
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
+def json_text(value: Any) -> str:
+    """Return a value as JSON in one line, with escapes only for what a terminal would obey or hide."""
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return re.sub(_UNSAFE_IN_JSON, lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def json_line(value: Any) -> bytes:
+    """Return a value as a line of JSON in UTF-8."""
+    return json_text(value).encode("utf-8", errors="replace") + b"\n"
 
 
 @contextmanager
@@ -57,6 +73,8 @@ def json_list(write: Write) -> Iterator[Write]:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that appears only if the block succeeds; a device is written directly.
 
+    A file there is replaced by one with its owner and permissions, and a symbolic link stays one.
+
     Raises:
         OSError: the folder is not writable or the disk is full.
     """
@@ -65,11 +83,19 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         with path.open("wb") as file:
             yield file
         return
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    # The name of the file may be as long as names can be.
+    beginning = os.fsdecode(os.fsencode(target.name)[:LONGEST_BEGINNING])
+    aside = target.with_name(f".{beginning}.{os.getpid()}.tmp")
     try:
-        with removed_unless_renamed(path.with_name(f".{path.name}.{os.getpid()}.tmp")) as aside:
+        with removed_unless_renamed(aside):
             with aside.open("wb") as file:
+                if target.exists():
+                    _take_after(file, target)
                 yield file
-            aside.replace(path)
+            aside.replace(target)
     except OSError as error:
         # Users know the file by this name alone. An error without a name comes from a write.
         if error.filename in (None, str(aside)) and not isinstance(error, BrokenPipeError):
@@ -77,29 +103,45 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def _take_after(file: IO[bytes], target: Path) -> None:
+    """Give a file the owner, as far as this user may, and the permissions of another."""
+    status = target.stat()
+    with suppress(PermissionError):
+        os.fchown(file.fileno(), status.st_uid, status.st_gid)
+    os.fchmod(file.fileno(), S_IMODE(status.st_mode))
+
+
 @contextmanager
-def open_stdout() -> Iterator[Write]:
-    """Yield a function that writes bytes to stdout; a terminal is left without style, even by a signal."""
+def open_stdout(raw: bool = False) -> Iterator[Write]:
+    """Yield a function that writes bytes to stdout.
+
+    A terminal is left without style, even by a signal. Unless `raw` is true, it gets escapes in place of what
+    it would obey or hide; a writer that uses styles sees to that itself.
+    """
     if not stdout_is_terminal():
         yield write_stdout
         return
     from gpt2cli.cli.output.terminal.reset import plain_if_cut_off
+    from gpt2cli.cli.output.terminal.spelled_controls import spelled_controls
 
-    with plain_if_cut_off(write_stdout) as write:
-        yield write
+    with (
+        plain_if_cut_off(write_stdout) as write,
+        nullcontext(write) if raw else spelled_controls(write) as safe,
+    ):
+        yield safe
 
 
 @contextmanager
-def open_output(path: Path | None, *, as_list: bool = False) -> Iterator[Write]:
+def open_output(path: Path | None, *, as_list: bool = False, raw: bool = False) -> Iterator[Write]:
     """Yield a function that writes bytes to a file, which appears when complete, or to stdout.
 
-    With `as_list`, the lines of JSON that are written become one list.
+    With `as_list`, the lines of JSON that are written become one list. `raw` is that of `open_stdout`.
 
     Raises:
         OSError: writing failed.
     """
     with (
-        open_stdout() if path is None else _opened(path) as write,
+        open_stdout(raw) if path is None else _opened(path) as write,
         json_list(write) if as_list else nullcontext(write) as opened,
     ):
         yield opened

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gpt2cli.cli.output.streams import stdout_is_terminal, write_stdout
+from gpt2cli.text.printable import visible
+
+# As Python decodes them.
+BYTES = "".join(map(chr, range(0xDC80, 0xDD00)))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int | None = None) -> None:
@@ -20,7 +24,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int
     if stdout_is_terminal():
         from gpt2cli.cli.output.terminal.aligned_table import table_lines
 
-        shown = "".join(f"{line}\n" for line in table_lines(lines, words or len(header)))
+        printed = table_lines(lines, words or len(header))
     else:
-        shown = "".join("\t".join(line) + "\n" for line in lines)
-    write_stdout(shown.encode("utf-8", "surrogateescape"))
+        # Bytes of a path that are not UTF-8 stay, so that scripts find it.
+        printed = ("\t".join(visible(cell, BYTES) for cell in line) for line in lines)
+    write_stdout("".join(f"{line}\n" for line in printed).encode("utf-8", "surrogateescape"))

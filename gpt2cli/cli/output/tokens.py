@@ -6,11 +6,10 @@ import os
 from array import array
 from collections.abc import Callable
 from functools import cache
-from json import dumps
 from typing import IO
 
 from gpt2cli.cli.input.text import source_name
-from gpt2cli.cli.output.streams import Write, json_line
+from gpt2cli.cli.output.streams import Write, json_line, json_text
 from gpt2cli.errors import Error, InputError
 from gpt2cli.text.token_files import DecimalText, TokenFile
 from gpt2cli.text.tokenizer import Tokenizer
@@ -182,13 +181,13 @@ def _json_pieces(tokenizer: Tokenizer) -> Callable[[int], str]:
 
     def piece(token_id: int) -> str:
         text = tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace")
-        return dumps(text, ensure_ascii=False)
+        return json_text(text)
 
     return cache(piece)
 
 
 def _json_text(value: str | None) -> bytes:
-    return dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    return json_text(value).encode("utf-8", "replace")
 
 
 def _count_line(name: str | None, count: int) -> bytes:

@@ -1,24 +1,27 @@
-"""The Hub's client, silenced: it lists and fetches files, and each of its errors becomes one sentence."""
+"""The Hub's client, silenced: each of its errors becomes one sentence."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from gpt2cli.errors import Error, HubError
 from gpt2cli.hub import cache as hub_cache
 from gpt2cli.hub.network.failures import explain
+from gpt2cli.hub.network.listing import Listing, request_listing
+from gpt2cli.hub.network.transfer import Transfer
 from gpt2cli.hub.reporter import Progress
 
 if TYPE_CHECKING:
     from huggingface_hub import HFCacheInfo
+
+# Receives one line that the user should read.
+Note: TypeAlias = Callable[[str], None]
 
 # The client reads these only once, on import.
 QUIET = {
@@ -33,42 +36,21 @@ OWN_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 OTHER_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The files of one revision of a repository, with their sizes in bytes."""
-
-    repo: str
-    revision: str
-    commit: str
-    files: Mapping[str, int]
-
-    @property
-    def snapshot(self) -> Path:
-        """The cache folder where the files are, or will be."""
-        return hub_cache.repo_folder(self.repo) / "snapshots" / self.commit
-
-
-def list_repository(repo: str, revision: str) -> Listing:
+def list_repository(repo: str, revision: str, note: Note) -> Listing:
     """Return the files that the Hub lists for a revision.
 
     Raises:
         HubError: the revision does not exist, or the Hub cannot list it; the message says why.
     """
     with _one_sentence(repo, revision):
-        from huggingface_hub import HfApi, constants
-
-        info = HfApi().model_info(
-            repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
-        )
-        files = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-        return Listing(repo, revision, str(info.sha), files)
+        return request_listing(repo, revision, note)
 
 
 def absent_files(listing: Listing, names: Collection[str], force: bool) -> dict[str, int]:
     """Return the named files that must be downloaded, with their sizes in bytes."""
     snapshot = hub_cache.find_snapshot(listing.repo, listing.commit)
     here = [name for name in names if snapshot and not force and (snapshot / name).is_file()]
-    return {name: listing.files[name] for name in names if name not in here}
+    return {name: listing.files[name].size or 0 for name in names if name not in here}
 
 
 def require_space(listing: Listing, names: Collection[str], force: bool) -> None:
@@ -88,15 +70,17 @@ def require_space(listing: Listing, names: Collection[str], force: bool) -> None
         )
 
 
-def fetch_files(listing: Listing, names: Collection[str], force: bool, progress: Progress) -> None:
-    """Download files into the cache and check each against its hash.
+def fetch_files(
+    listing: Listing, names: Collection[str], force: bool, progress: Progress, note: Note
+) -> None:
+    """Download files into the cache and check each against its hash, or else its size and form.
 
     Raises:
         HubError: a file cannot be fetched; the message says why.
     """
     with _one_sentence(listing.repo, listing.revision):
-        for name, size in absent_files(listing, names, force).items():
-            _fetch_file(listing, name, size, force, progress)
+        for name in absent_files(listing, names, force):
+            Transfer(listing, name, progress, note).run(force)
 
 
 def publish(listing: Listing) -> None:
@@ -115,61 +99,6 @@ def scan_cache(folder: Path) -> HFCacheInfo:
         from huggingface_hub import scan_cache_dir
 
         return scan_cache_dir(folder)
-
-
-def _fetch_file(listing: Listing, name: str, size: int, force: bool, progress: Progress) -> None:
-    from huggingface_hub import hf_hub_download
-
-    options: dict[str, Any] = {}
-    # Not every release can report the progress of a single file.
-    if "tqdm_class" in inspect.signature(hf_hub_download).parameters:
-        options["tqdm_class"] = _progress_bar(name, size, progress)
-    progress(name, 0, size)
-    # By commit, because a branch that points to an incomplete snapshot would hide the complete one before it.
-    fetched = hf_hub_download(listing.repo, name, revision=listing.commit, force_download=force, **options)
-    progress(name, size, size)
-    _require_hash(listing, Path(fetched))
-
-
-def _progress_bar(name: str, size: int, progress: Progress) -> type:
-    """Return a class that the client uses like tqdm, which reports the progress of one file."""
-
-    class Bar:
-        def __init__(self, *_: Any, initial: int = 0, total: int | None = None, **__: Any) -> None:
-            self.n = initial
-            self.total = total
-
-        def update(self, count: float | None = 1) -> None:
-            self.n += int(count or 0)
-            progress(name, min(self.n, size), size)
-
-        def __enter__(self) -> Bar:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def ignore(self, *_: Any, **__: Any) -> None:
-            pass
-
-        # If `update_transfer` exists, the client does not make a second bar for the network.
-        update_transfer = set_transfer_postfix_str = set_postfix_str = refresh = close = ignore
-
-    return Bar
-
-
-def _require_hash(listing: Listing, path: Path) -> None:
-    # The client only compares sizes.
-    expected = hub_cache.expected_hash(path)
-    if expected and not hub_cache.matches_hash(path, expected):
-        blob = hub_cache.blob_of(path)
-        path.unlink()
-        if blob:
-            blob.unlink()
-        raise HubError(
-            f"{path.name} of {listing.repo} arrived damaged: its hash differs from the Hub's.",
-            f"Try again: gpt2 download {listing.repo}.",
-        )
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from gpt2cli.errors import HubError
 from gpt2cli.hub import cache as hub_cache
+from gpt2cli.hub.network.requests import TOO_MANY, requested_wait
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -35,12 +37,12 @@ def explain(error: Exception, repo: str, revision: str) -> HubError:
             return _explain_response(response, repo, revision)
         if explained := _explain_failure(cause, repo):
             return explained
-    return HubError(f"Fetching {repo} failed: {_first_line(error)}.")
+    return HubError(f"Fetching {repo} failed: {_without_login(_first_line(error))[:LONGEST_REASON]}.")
 
 
 def _explain_connection(cause: BaseException) -> HubError | None:
     """Explain what keeps a connection to the Hub from being made, if it has a particular reason."""
-    kinds = _kinds(cause)
+    kinds = class_names(cause)
     if "SSLCertVerificationError" in kinds:
         return _explain_certificate(cause)
     if "SSLError" in kinds:
@@ -49,7 +51,7 @@ def _explain_connection(cause: BaseException) -> HubError | None:
         status = str(cause).split(" ", 1)[0]
         return _explain_proxy(int(status) if status.isdigit() else 0, str(cause))
     if "UnsupportedProtocol" in kinds:
-        return HubError(f"HF_ENDPOINT is {_host()}, which is no web address.", "It begins with https://.")
+        return HubError(f"HF_ENDPOINT is {host()}, which is no web address.", "It begins with https://.")
     if kinds & {"ImportError", "ValueError"} and "proxy" in str(cause).lower():
         socks = " A SOCKS proxy needs the package socksio." if "ImportError" in kinds else ""
         return HubError(
@@ -69,7 +71,7 @@ def _explain_certificate(cause: BaseException) -> HubError:
         hint = "Check the clock of this machine."
     if code in WRONG_HOST:
         hint = "A login page of this network may answer in its place; check HF_ENDPOINT too."
-    return HubError(f"The certificate of {_host()} is not trusted: {reason}.", hint)
+    return HubError(f"The certificate of {host()} is not trusted: {reason}.", hint)
 
 
 def _explain_tls(cause: BaseException) -> HubError:
@@ -79,7 +81,7 @@ def _explain_tls(cause: BaseException) -> HubError:
         file = os.environ.get("SSL_CERT_FILE")
         return HubError(f"SSL_CERT_FILE is {file}, which cannot be read: {reason}.", "It takes a PEM file.")
     return HubError(
-        f"{_host()} cannot be reached by TLS: {reason}.",
+        f"{host()} cannot be reached by TLS: {reason}.",
         "Check HTTPS_PROXY, HF_ENDPOINT, and what else stands between here and the Hub.",
     )
 
@@ -91,7 +93,7 @@ def _explain_proxy(status: int, reason: str) -> HubError:
             "Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT.",
         )
     return HubError(
-        f"The proxy{_of_proxy()} refuses to connect to {_host()}: {_printable(reason)}.",
+        f"The proxy{_of_proxy()} refuses to connect to {host()}: {_printable(reason)}.",
         "Ask who runs it, or set HF_ENDPOINT to a mirror that it allows.",
     )
 
@@ -119,8 +121,10 @@ def _explain_response(response: Any, repo: str, revision: str) -> HubError:
             f"There is no model {repo} on the Hub, or it is private.",
             "Check the name. Private models need HF_TOKEN.",
         )
-    if status == 429:
-        return HubError("The Hub received too many requests from here.", "Wait, or set HF_TOKEN.")
+    if status == TOO_MANY:
+        wait = requested_wait(response)
+        told = f", and asks to wait for {wait:,} s" if wait else ""
+        return HubError(f"The Hub received too many requests from here{told}.", "Wait, or set HF_TOKEN.")
     if status >= 500:
         return HubError(f"The Hub is unavailable (status {status}).", "Try again later.")
     return HubError(f"The Hub refused to send {repo} (status {status}).")
@@ -131,25 +135,25 @@ def _explain_refusal(repo: str, reason: str) -> HubError:
     if reason:
         return HubError(f"The Hub refuses access to {repo}: {_printable(reason)}.", "Check HF_TOKEN.")
     return HubError(
-        f"Access to {_host()} is forbidden (status 403), and not by the Hub.",
+        f"Access to {host()} is forbidden (status 403), and not by the Hub.",
         "A proxy or a filter of this network may block it: ask who runs it, or set HF_ENDPOINT to a mirror.",
     )
 
 
 def _explain_failure(cause: BaseException, repo: str) -> HubError | None:
-    kinds = _kinds(cause)
+    kinds = class_names(cause)
     number = getattr(cause, "errno", None)
-    host = _host()
+    where = host()
     if kinds & {"TimeoutException", "TimeoutError"}:
         return HubError(
-            f"{host} did not answer in time.", "Try again, or raise HF_HUB_DOWNLOAD_TIMEOUT (in seconds)."
+            f"{where} did not answer in time.", "Try again, or raise HF_HUB_DOWNLOAD_TIMEOUT (in seconds)."
         )
-    if kinds & {"RemoteProtocolError", "ReadError"} or "Consistency check" in str(cause):
+    if kinds & {"RemoteProtocolError", "ReadError"}:
         return HubError(f"The connection dropped while {repo} was being fetched.", "Try again.")
     if kinds & {"TransportError", "ConnectionError"}:
         through = f" and the proxy{_of_proxy()}" if _of_proxy() else ""
         return HubError(
-            f"{host} cannot be reached.", f"Check the network{through}. Downloaded models work without it."
+            f"{where} cannot be reached.", f"Check the network{through}. Downloaded models work without it."
         )
     if number in FULL:
         return HubError(f"The disk of {hub_cache.cache_folder()} is full.", "Free some space and try again.")
@@ -157,18 +161,19 @@ def _explain_failure(cause: BaseException, repo: str) -> HubError | None:
         return HubError(
             f"The cache {hub_cache.cache_folder()} cannot be written.", "Set HF_HOME to another folder."
         )
-    if kinds & {"FileMetadataError", "JSONDecodeError"}:
+    if kinds & {"LocalProtocolError", "UnicodeEncodeError"}:
+        # The reason would show the token.
+        return HubError("The request cannot be sent.", "Check HF_TOKEN for characters that no token has.")
+    if "JSONDecodeError" in kinds:
         if str(getattr(cause, "doc", "")).lstrip().startswith("<"):
-            return HubError(
-                f"{host} answered with a web page.",
-                "A login page or a filter of this network may have sent it: open the address in a browser.",
-            )
-        return HubError(f"{host} does not respond like the Hub.", "Check HF_ENDPOINT and the network.")
+            return web_page()
+        return HubError(f"{where} does not respond like the Hub.", "Check HF_ENDPOINT and the network.")
     return None
 
 
-def _host() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+def host() -> str:
+    """Return the address of the Hub or its mirror, without a login in it."""
+    return _without_login(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
 
 
 def _of_proxy() -> str:
@@ -176,15 +181,31 @@ def _of_proxy() -> str:
     from urllib.parse import urlsplit
     from urllib.request import getproxies, proxy_bypass
 
-    host = urlsplit(_host())
+    hub = urlsplit(host())
     proxies = getproxies()
-    proxy = proxies.get(host.scheme) or proxies.get("all")
-    if not proxy or (host.hostname and proxy_bypass(host.hostname)):
+    proxy = proxies.get(hub.scheme) or proxies.get("all")
+    if not proxy or (hub.hostname and proxy_bypass(hub.hostname)):
         return ""
-    return f" {_printable(proxy.rpartition('@')[2].removeprefix('http://'))}"
+    return f" {_printable(_without_login(proxy).rpartition('@')[2].removeprefix('http://'))}"
 
 
-def _kinds(cause: BaseException) -> set[str]:
+def web_page() -> HubError:
+    """Return the error for a page in place of what was asked for."""
+    return HubError(
+        f"{host()} answered with a web page.",
+        "A login page or a filter of this network may have sent it: open the address in a browser.",
+    )
+
+
+def unlike_the_hub(problem: str) -> HubError:
+    """Return the error for an answer that the Hub would not give."""
+    return HubError(
+        f"{host()} does not respond like the Hub: {problem}.", "Check HF_ENDPOINT and the network."
+    )
+
+
+def class_names(cause: BaseException) -> set[str]:
+    """Return the names of an error's classes; the classes differ between releases of the client."""
     return {kind.__name__ for kind in type(cause).__mro__}
 
 
@@ -193,6 +214,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def _without_login(text: str) -> str:
+    """Return a text whose addresses have lost their user names and passwords."""
+    return re.sub(r"//\S*@", "//", text)
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,6 +16,8 @@ const struct kernels *kernels_named(const char *name)
         return kernels_amx();
     if (avx512 && (!name || !strcmp(name, "avx512")))
         return &kernels_avx512;
+    if (avx2 && (!name || !strcmp(name, "avxvnni")) && kernels_avxvnni())
+        return kernels_avxvnni();
     if (avx2 && (!name || !strcmp(name, "avx2")))
         return &kernels_avx2;
 #endif

@@ -106,8 +106,9 @@ extern const struct kernels kernels_generic;
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const struct kernels kernels_avx2, kernels_avx512;
 
-/* Returns NULL where the processor, the system or the compiler lacks AMX. Needs AVX-512. */
-const struct kernels *kernels_amx(void);
+/* Return NULL where the processor, the system or the compiler lacks AMX, which needs AVX-512, or AVX-VNNI, which needs
+   AVX2. */
+const struct kernels *kernels_amx(void), *kernels_avxvnni(void);
 #endif
 
 /* Returns the kernels of that name, or the fastest for NULL; NULL if this processor cannot run them. */
@@ -124,5 +125,9 @@ void rotate(const struct rotation *rotation);
    sum of the rounded column. */
 void pack_int8(const float *weight, ptrdiff_t depth_stride, ptrdiff_t column_stride, ptrdiff_t depth, ptrdiff_t columns,
                uint8_t *panels, float *scales, float *totals);
+
+/* Returns a checksum of some bytes. `sums` has room for one number for each of their blocks. */
+uint64_t checksum(const void *data, size_t size, uint64_t *sums);
+ptrdiff_t checksum_blocks(size_t size);
 
 #endif

@@ -71,6 +71,8 @@ static PyMethodDef methods[] = {
     FAST(rotate, "queries, keys, cosines, sines, neighbours"),
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
     FAST(rms_norm, "x, weight, epsilon, out"),
+    FAST(checksum, "bytes"),
+    FAST(watch_mapping, "mapped, message"),
     FAST(token_statistics, "logits, targets, word_starts, out"),
     {"set_threads", py_set_threads, METH_O, "set_threads(count) -> count"},
     {"threads", py_threads, METH_NOARGS, "threads() -> count"},
@@ -98,7 +100,8 @@ PyMODINIT_FUNC PyInit_kernels(void)
     keep_freed_memory();
     kernels = kernels_named(NULL);
     PyObject *module = PyModule_Create(&definition);
-    if (module && (PyModule_AddIntMacro(module, INT8_PANEL_COLUMNS) || PyModule_AddIntMacro(module, INT8_QUAD))) {
+    if (module && (PyModule_AddIntMacro(module, INT8_PANEL_COLUMNS) || PyModule_AddIntMacro(module, INT8_QUAD) ||
+                   PyModule_AddIntMacro(module, INT8_MAX_DEPTH))) {
         Py_DECREF(module);
         return NULL;
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # The other end of documents for GPT-2, in texts made for gpt-2-simple. Hardly any tokenizer has it.
 START_OF_TEXT = "<|startoftext|>"
+# What is looked for may begin in one part of a text and end in the next.
+LONGEST_NOTED = 100
 
 
 class TextNotes:
@@ -40,6 +42,14 @@ class TextNotes:
         self._note = note
         self._crlf = crlf
         self._separated = separated
+
+    def checked(self, parts: Iterable[str], name: str) -> Iterator[str]:
+        """Yield the parts of a text, each after the notes on it that were not given yet."""
+        before = ""
+        for part in parts:
+            self.check(before + part, name)
+            before = part[-LONGEST_NOTED:]
+            yield part
 
     def check(self, text: str, name: str) -> None:
         """Give the notes on a text that were not given yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import takewhile
 from operator import add
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from gpt2cli.checkpoint.companions.tokenizer_config import FLAGS, AddedToken, TokenizerConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError
-from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
+from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, SYMBOL_OF_BYTE
+from gpt2cli.text.stored.hazards import panics_caught, require_harmless, require_prefixes, without_dropout
 from gpt2cli.text.stored.spelling import steps
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ BUNDLED_MERGES = Path(__file__).parents[2] / "data" / "gpt2" / "merges.txt"
 TOKENIZER_JSON = "tokenizer.json"
 GPT1_UNKNOWN, GPT1_WORD_END = "<unk>", "</w>"
 ENDS = ("bos_token", "eos_token")
+LONGEST_REASON = 200
 
 
 def bundled_library() -> tokenizers.Tokenizer:
@@ -56,19 +58,28 @@ def read_library(files: ModelFiles, told: TokenizerConfig, id_limit: int) -> tok
             f"{files.name} has no tokenizer.", "It needs tokenizer.json, or vocab.json and merges.txt."
         )
     try:
-        if TOKENIZER_JSON in paths:
-            return _with_tokens(_from_json(paths[TOKENIZER_JSON], told), told, id_limit)
-        library = _from_vocabulary(paths["vocab.json"], paths["merges.txt"], told)
-        return _with_ends(_with_tokens(library, told, id_limit), told)
+        with panics_caught():
+            library = _opened(paths, told, id_limit)
+            require_harmless(library)
+            return library
     # The library raises nothing more specific.
     except Exception as error:
         where = next(iter(paths.values())).parent
-        raise CheckpointError(f"The tokenizer files in {where} cannot be read: {error}.") from error
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise CheckpointError(f"The tokenizer files in {where} cannot be read: {reason}.") from error
+
+
+def _opened(paths: Mapping[str, Path], told: TokenizerConfig, id_limit: int) -> tokenizers.Tokenizer:
+    if TOKENIZER_JSON in paths:
+        return _with_tokens(without_dropout(_from_json(paths[TOKENIZER_JSON], told)), told, id_limit)
+    library = _from_vocabulary(paths["vocab.json"], paths["merges.txt"], told)
+    return _with_ends(_with_tokens(library, told, id_limit), told)
 
 
 def _from_json(path: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
     import tokenizers
 
+    require_prefixes(path.read_bytes())
     library = tokenizers.Tokenizer.from_file(str(path))
     splitter = library.pre_tokenizer
     if told.prefix_space is not None and isinstance(splitter, tokenizers.pre_tokenizers.ByteLevel):
@@ -181,6 +192,34 @@ def is_cuttable(library: tokenizers.Tokenizer) -> bool:
             for token in library.get_added_tokens_decoder().values()
         )
     )
+
+
+def has_long_runs(library: tokenizers.Tokenizer) -> bool:
+    """Return whether pretokens are read by merging alone, and added tokens split text wherever they stand."""
+    model = library.model
+    return not (model.continuing_subword_prefix or model.end_of_word_suffix) and not any(
+        token.lstrip or token.single_word for token in library.get_added_tokens_decoder().values()
+    )
+
+
+def pretoken_places(library: tokenizers.Tokenizer, text: str) -> list[tuple[int, int]]:
+    """Return where the pretokens of a text stand, in characters: the start and the end."""
+    return [place for _, place in library.pre_tokenizer.pre_tokenize_str(text)]
+
+
+def pretoken_ids(library: tokenizers.Tokenizer, data: bytes) -> list[int]:
+    """Return the ids of bytes, which may be a part of a character, as one pretoken."""
+    symbols = data.decode("latin-1").translate(SYMBOL_OF_BYTE)
+    return [token.id for token in library.model.tokenize(symbols)]
+
+
+def with_decoder(library: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Return a copy of a tokenizer of bytes that decodes ids too."""
+    import tokenizers
+
+    copy = tokenizers.Tokenizer.from_str(library.to_str())
+    copy.decoder = copy.decoder or tokenizers.decoders.ByteLevel()
+    return copy
 
 
 def leading_ids(library: tokenizers.Tokenizer) -> list[int]:

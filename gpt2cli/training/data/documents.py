@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gpt2cli.errors import InputError
+from gpt2cli.ops.mapped_files import watch_mapping
 from gpt2cli.text.reading.separator import SEPARATOR
 
 Ids: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -94,12 +95,16 @@ def read_token_file(path: Path) -> Ids:
             if size % dtype.itemsize:
                 raise InputError(f"{path} is cut off: {size:,} bytes are not a multiple of {dtype.itemsize}.")
             ids = np.memmap(path, dtype, mode="r")
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}.") from error
-    except (ValueError, EOFError) as error:
+    # numpy reads the header as Python, which fails in many ways.
+    except Exception as error:
         raise InputError(f"{path} is not a .npy file of integers.") from error
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or not ids.size:
         raise InputError(f"{path} is not one row of token ids.", "Give a one-dimensional array of integers.")
+    watch_mapping(path, ids)
     return ids
 
 

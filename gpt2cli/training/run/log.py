@@ -28,11 +28,11 @@ class TrainingLog:
             file.write(line)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all complete records."""
+        """Return all complete records, without any that are damaged."""
         if not self._path.is_file():
             return []
         lines = self._path.read_bytes().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith(b"}\n")]
+        return [record for line in lines if line.endswith(b"}\n") and (record := _parsed(line))]
 
     def keep_until(self, step: int, evaluated_step: int) -> None:
         """Drop the steps after a step and the evaluations after an evaluated one, which will be repeated."""
@@ -41,3 +41,15 @@ class TrainingLog:
             for record in records:
                 if record["step"] <= (evaluated_step if "valid_loss" in record else step):
                     file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the record in a line, or None; a run goes on without it."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return None
+    losses = [record[name] for name in ("loss", "valid_loss") if name in record]
+    return record if losses and all(type(loss) in (int, float) for loss in losses) else None

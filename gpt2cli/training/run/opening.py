@@ -57,7 +57,7 @@ def _fill_folder(
 ) -> None:
     """Leave a run in the folder that can be opened."""
     if request.resume:
-        request.require_same(folder.load_options()["request"])
+        request.require_same(folder.load_options().get("request", {}))
         return
     request.require_sense()
     folder.require_vacant(request.force)

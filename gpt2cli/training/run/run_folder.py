@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,11 +18,14 @@ from gpt2cli.checkpoint.companions.tokenizer_config import TOKENIZER_CONFIG
 from gpt2cli.checkpoint.saving import WEIGHTS_FILE
 from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.errors import CheckpointError, InputError, UsageError
-from gpt2cli.training.data.documents import Ids
+from gpt2cli.training.data.documents import Ids, read_token_file
 from gpt2cli.training.run.model_card import is_unedited
 
 # What any tool needs beside config.json and the weights; the last is that of a parent that has one.
 COMPANIONS = ("tokenizer.json", TOKENIZER_CONFIG, GENERATION_CONFIG)
+
+
+CHECKSUM = "checksum"
 
 
 class RunFolder:
@@ -107,10 +111,7 @@ class RunFolder:
         Raises:
             CheckpointError: they are missing or damaged.
         """
-        try:
-            return np.load(self.train, mmap_mode="r"), np.load(self.valid, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise CheckpointError(f"The token files in {self.resume} are damaged.") from error
+        return self._load_ids(self.train), self._load_ids(self.valid)
 
     def save_options(self, options: Mapping[str, Any]) -> None:
         """Keep the options of the run.
@@ -118,8 +119,9 @@ class RunFolder:
         Raises:
             OSError: the disk is full.
         """
+        kept = {**options, CHECKSUM: _checksum(options)}
         with whole_file(self.options) as file:
-            file.write((json.dumps(options, indent=2) + "\n").encode())
+            file.write((json.dumps(kept, indent=2) + "\n").encode())
 
     def load_options(self) -> dict[str, Any]:
         """Return what `save_options` kept.
@@ -129,9 +131,21 @@ class RunFolder:
         """
         try:
             options: dict[str, Any] = json.loads(self.options.read_bytes())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self.options} is damaged.", "Start anew with `force`.") from error
+            # Earlier versions kept none.
+            told = options.pop(CHECKSUM, None)
+            is_sound = told in (None, _checksum(options)) and isinstance(options.get("request", {}), dict)
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise self.damaged(self.options) from error
+        if not is_sound or not isinstance(options.get("threads"), int | None):
+            raise self.damaged(self.options)
         return options
+
+    def damaged(self, path: Path) -> CheckpointError:
+        """Return the error for a damaged file that a run needs to be resumed."""
+        return CheckpointError(
+            f"{path} is damaged, so the run cannot be resumed.",
+            f"Its models in {self.path} and {self.last} can be used, and trained on as `parent`.",
+        )
 
     def set_best_aside(self) -> None:
         """Keep the best weights in another file, before others take their place.
@@ -167,6 +181,16 @@ class RunFolder:
         if not os.access(nearest, os.W_OK):
             raise InputError(f"{self.path} cannot be written.", "Name another folder with `output`.")
 
+    def _load_ids(self, path: Path) -> Ids:
+        try:
+            ids = read_token_file(path)
+            # Another byte may have become part of an id, which no model has then.
+            if ids.dtype not in (np.uint16, np.uint32):
+                raise self.damaged(path)
+        except InputError as error:
+            raise self.damaged(path) from error
+        return ids
+
     def _make(self) -> None:
         try:
             self.resume.mkdir(parents=True, exist_ok=True)
@@ -191,3 +215,7 @@ class RunFolder:
         ):
             with suppress(OSError):
                 path.unlink()
+
+
+def _checksum(options: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(options, sort_keys=True).encode()):08x}"

@@ -6,17 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gpt2cli.checkpoint.formats.kept_sums import checksums
 from gpt2cli.checkpoint.formats.safetensors import read_safetensors, write_safetensors
+from gpt2cli.checkpoint.formats.safetensors_header import read_metadata
 from gpt2cli.errors import CheckpointError
 from gpt2cli.training.step.trainer import Trainer
 
 WEIGHT, OPTIMIZER = "weight:", "optimizer:"
+# The keys of the notes in the file's header.
+PROGRESS, SUMS = "progress", "checksums"
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass
@@ -42,7 +48,8 @@ def save_state(path: Path, trainer: Trainer, progress: Progress) -> None:
     """
     tensors = {WEIGHT + name: weight for name, weight in trainer.trainable.items()}
     tensors |= {OPTIMIZER + name: value for name, value in trainer.optimizers.state().items()}
-    write_safetensors(path, to_arrays(tensors), {"progress": json.dumps(asdict(progress))})
+    arrays, text = to_arrays(tensors), json.dumps(asdict(progress))
+    write_safetensors(path, arrays, {PROGRESS: text, SUMS: _sums(arrays, text)})
 
 
 def restore_state(path: Path, trainer: Trainer) -> Progress:
@@ -51,20 +58,30 @@ def restore_state(path: Path, trainer: Trainer) -> Progress:
     Raises:
         CheckpointError: the file is damaged, or belongs to another model.
     """
-    progress = Progress(**json.loads(_metadata(path).get("progress", "{}")))
+    notes = read_metadata(path)
+    text = notes.get(PROGRESS, "{}")
     tensors = read_tensors(path)
+    # Earlier versions kept none.
+    if notes.get(SUMS, sums := _sums(to_arrays(tensors), text)) != sums:
+        raise CheckpointError(f"{path} is damaged: its numbers are not those that were written.")
+    try:
+        progress = Progress(**json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: it does not tell how far the run had come.") from error
     with torch.no_grad():
         for name, weight in trainer.trainable.items():
             if WEIGHT + name not in tensors or tensors[WEIGHT + name].shape != weight.shape:
                 raise CheckpointError(f"{path} belongs to another model: {name} does not fit.")
             weight.copy_(tensors[WEIGHT + name])
-    trainer.optimizers.restore(
-        {
-            name.removeprefix(OPTIMIZER): tensor.to(trainer.device)
-            for name, tensor in tensors.items()
-            if name.startswith(OPTIMIZER)
-        }
-    )
+    remembered = {
+        name.removeprefix(OPTIMIZER): tensor.to(trainer.device)
+        for name, tensor in tensors.items()
+        if name.startswith(OPTIMIZER)
+    }
+    try:
+        trainer.optimizers.restore(remembered)
+    except (LookupError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: its optimizers are of other weights.") from error
     trainer.step = progress.step
     return progress
 
@@ -78,16 +95,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {name: torch.from_numpy(stored.array).clone() for name, stored in read_safetensors(path).items()}
 
 
-def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     """Return tensors on any device as arrays."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "np") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged.", "Start the run anew with `force`.") from error
+def _sums(arrays: Mapping[str, Array], progress: str) -> str:
+    return checksums({**arrays, PROGRESS: np.frombuffer(progress.encode(), np.uint8)})

@@ -17,7 +17,7 @@ from gpt2cli.checkpoint.formats.safetensors import write_safetensors
 from gpt2cli.checkpoint.saving import save_description, save_model, save_weights
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.checkpoint.whole_file import whole_file
-from gpt2cli.errors import Error
+from gpt2cli.errors import CheckpointError, Error, UsageError
 from gpt2cli.hub.checkpoint_files import tokenizer_in
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.loading import load_tokenizer
@@ -90,7 +90,10 @@ class TrainingRun:
         self.folder = folder
         self.ranks = ranks or Ranks()
         self._options = folder.load_options()
-        self.settings = TrainingSettings(**self._options["settings"])
+        try:
+            self.settings = TrainingSettings(**self._options["settings"])
+        except (KeyError, TypeError, UsageError) as error:
+            raise folder.damaged(folder.options) from error
         self.config = ModelConfig.from_json(folder.config)
         self.outcome: Outcome | None = None
         self.tokenizer = load_tokenizer(
@@ -98,8 +101,14 @@ class TrainingRun:
             self.config,
         )
         self._train, self._valid = folder.load_ids()
-        self._trainer = _open_trainer(folder, self.config, self.settings, self.ranks, device, compiled)
-        self.progress = restore_state(folder.state, self._trainer)
+        for path, ids in ((folder.train, self._train), (folder.valid, self._valid)):
+            if ids.max() >= self.config.vocab_size:
+                raise folder.damaged(path)
+        try:
+            self._trainer = _open_trainer(folder, self.config, self.settings, self.ranks, device, compiled)
+            self.progress = restore_state(folder.state, self._trainer)
+        except CheckpointError as error:
+            raise CheckpointError(error.message, folder.damaged(folder.state).hint) from error
         self.pace = Pace(self.progress.seconds)
         self._log = TrainingLog(folder.log)
         self._stop_wanted = False
@@ -270,9 +279,13 @@ def _open_trainer(
     compiled: bool,
 ) -> Trainer:
     frozen = read_tensors(folder.frozen)
+    expected = expected_shapes(config)
+    for name, shape in expected.items():
+        if settings.freezes(name) and (name not in frozen or frozen[name].shape != shape):
+            raise folder.damaged(folder.frozen)
     weights = {
         name: (frozen[name] if settings.freezes(name) else torch.zeros(shape)).to(device)
-        for name, shape in expected_shapes(config).items()
+        for name, shape in expected.items()
     }
     return Trainer(config, weights, settings, ranks, compiled)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.messages import Messages, print_message
 from gpt2cli.cli.output.table import print_table
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.removal import Removal, remove
@@ -37,7 +37,7 @@ def _ask(removals: Sequence[Removal]) -> None:
     if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         raise UsageError("There is no terminal to ask on.", "Use --yes to remove without being asked.")
     for removal in removals:
-        print(f"{removal.path} ({removal.size:,} bytes)", file=sys.stderr)
+        print_message(f"{removal.path} ({removal.size:,} bytes)")
     print("Remove this? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpt2cli.cli.output.units import size_text
 from gpt2cli.hub.reporter import Progress, Reporter
+from gpt2cli.text.printable import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +24,8 @@ def bars(console: Console) -> Iterator[Progress]:
     with (
         cursor_shown_if_killed([console]),
         rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
+            # Brackets in a name are no markup.
+            rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(),
             rich_progress.DownloadColumn(),
             rich_progress.TransferSpeedColumn(),
@@ -35,7 +37,7 @@ def bars(console: Console) -> Iterator[Progress]:
 
         def update(file: str, done: int, size: int) -> None:
             if file not in tasks:
-                tasks[file] = shown.add_task(file, total=size)
+                tasks[file] = shown.add_task(escaped(file), total=size)
             shown.update(tasks[file], completed=done)
 
         yield update

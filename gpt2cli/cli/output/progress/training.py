@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.output.messages import Messages, stderr_console
-from gpt2cli.text.printable import replaced
+from gpt2cli.text.printable import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -67,7 +67,7 @@ class TrainingDisplay:
             f"held out, step {record.step:,}: loss {record.valid_loss:.4f}  "
             f"perplexity {record.perplexity:,.2f}  {record.bits_per_byte:.4f} bits/byte{best}"
         )
-        for line in replaced(record.sample).splitlines():
+        for line in visible(record.sample).splitlines():
             self._print(f"  | {line}")
 
     def _print(self, line: str) -> None:
@@ -156,7 +156,7 @@ def show_end(run: TrainingRun, messages: Messages) -> None:
     if best.step not in (0, best.best_step) and not run.holds_newest:
         messages.note(f"{quote(str(run.folder.last))} holds the newest weights, after {step}")
     if run.outcome != "interrupted":
-        messages.note(f"Try it: gpt2 generate -m {folder} {quote(replaced(run.opening_words) or '...')}")
+        messages.note(f"Try it: gpt2 generate -m {folder} {quote(visible(run.opening_words) or '...')}")
 
 
 def sparkline(values: list[float]) -> str:

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from gpt2cli.cli.output.streams import Write
 
 SHOW_CURSOR, PLAIN = b"\x1b[?25h", b"\x1b[0m"
+# A terminal that Ctrl-S has stopped must not keep the process from ending.
+PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
 def cursor_shown_if_killed(consoles: Sequence[Console]) -> Iterator[None]:
-    """Show the cursor if SIGTERM or SIGHUP ends the process; rich hides it on these consoles on stderr."""
+    """Show the cursor if a signal ends the process; rich hides it on these consoles on stderr."""
 
     def show() -> None:
         if not all(console.is_dumb_terminal for console in consoles):
-            _write_at_once(2, SHOW_CURSOR + b"\n")
+            _write_soon(2, SHOW_CURSOR + b"\n")
 
     with undone_if_killed(show):
         yield
@@ -32,28 +34,24 @@ def cursor_shown_if_killed(consoles: Sequence[Console]) -> Iterator[None]:
 
 @contextmanager
 def plain_if_cut_off(write: Write) -> Iterator[Write]:
-    """Yield a function that writes to a terminal on stdout, which gets plain if a signal ends the block."""
-    styled = False
+    """Yield a function that writes to a terminal on stdout; a signal leaves it plain and on a new line."""
+    styled = within_line = False
 
     def watched(data: bytes) -> None:
-        nonlocal styled
+        nonlocal styled, within_line
         styled = styled or b"\x1b" in data
+        within_line = True
         write(data)
+        within_line = not data.endswith(b"\n")
 
     def reset() -> None:
-        if styled:
-            _write_at_once(1, PLAIN)
+        _write_soon(1, PLAIN * styled + b"\n" * within_line)
 
     with undone_if_killed(reset):
-        try:
-            yield watched
-        except KeyboardInterrupt:
-            reset()
-            raise
+        yield watched
 
 
-def _write_at_once(descriptor: int, codes: bytes) -> None:
-    # A terminal that Ctrl-S has stopped must not keep the process from ending.
-    _, ready, _ = select.select([], [descriptor], [], 0)
+def _write_soon(descriptor: int, data: bytes) -> None:
+    _, ready, _ = select.select([], [descriptor], [], PATIENCE_SECONDS)
     if ready:
-        os.write(descriptor, codes)
+        os.write(descriptor, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpt2cli.text.cells import character_width, may_break
-from gpt2cli.text.printable import replaced
+from gpt2cli.text.printable import visible
 
 # A word this close to the edge is held back until it ends, because shown text cannot be moved.
 MARGIN = 16
@@ -39,7 +39,7 @@ class WordWrap:
     def push(self, text: str, style: str = "") -> str:
         """Return the text that can be shown now; an escape sequence styles this piece."""
         self._word += style
-        for character in replaced(text, f"{BLANKS}\n"):
+        for character in visible(text, f"{BLANKS}\n"):
             if character == "\n":
                 self._end_line()
             elif character in BLANKS:

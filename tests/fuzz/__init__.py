@@ -1,0 +1,1 @@
+"""The search for faults: hostile files, command lines, signals, networks and disks, tried at random."""

@@ -1,0 +1,1 @@
+"""Files that are damaged or hostile, read in the process that searches."""

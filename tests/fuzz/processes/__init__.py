@@ -1,0 +1,1 @@
+"""Commands as processes: their arguments, streams, signals, networks and disks."""

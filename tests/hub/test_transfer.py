@@ -1,0 +1,336 @@
+"""What a server may send in place of a model: the transfer of files, against a hostile hub on loopback."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from checkpoints import save_model_folder
+from filelock import FileLock
+from huggingface_hub import constants
+from loopback_hub import LARGE, LoopbackHub, etag
+
+from gpt2cli.errors import CheckpointError, HubError
+from gpt2cli.hub.cache import blob_of
+from gpt2cli.hub.model_files import fetch_model, find_model
+from gpt2cli.hub.network import transfer
+from gpt2cli.hub.reporter import Reporter
+from gpt2cli.hub.verification import verify_model
+
+REPO = "acme/tiny"
+WEIGHTS = "model.safetensors"
+
+Listing = dict[str, Any]
+
+
+class Notes(Reporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("transfer")
+    save_model_folder(folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def hub(checkpoint: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    with LoopbackHub() as hub:
+        hub.add(REPO, checkpoint)
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        # The client reads it only once.
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        yield hub
+        # Its connections are to this hub.
+        huggingface_hub.close_session()
+
+
+def refusal() -> str:
+    """Return the message of a download that fails."""
+    with pytest.raises((HubError, CheckpointError)) as caught:
+        fetch_model(REPO)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    return caught.value.message
+
+
+def without(key: str) -> Callable[[Listing], Listing]:
+    """Return a change that takes a key from each file of a listing."""
+
+    def alter(info: Listing) -> Listing:
+        return info | {"siblings": [{**file, key: None} for file in info["siblings"]]}
+
+    return alter
+
+
+def without_hashes(info: Listing) -> Listing:
+    return without("lfs")(without("blobId")(info))
+
+
+def sent(hub: LoopbackHub, name: str) -> list[str | None]:
+    """Return the range of each request for the content of a file."""
+    return [
+        request.headers.get("range")
+        for request in hub.requests
+        if request.path.startswith("/cdn/" if name.endswith(LARGE) else f"/{REPO}/resolve")
+        and request.path.endswith(name)
+        and request.method == "GET"
+    ]
+
+
+HOSTILE_TAGS = ['W/"abc"', '"9b2c-17"', "../../../../evil", "/abs/path", "..", "", "zz", "a" * 10_000]
+
+
+@pytest.mark.parametrize("tag", HOSTILE_TAGS)
+def test_a_tag_of_any_form_neither_names_a_file_nor_hides_damage(
+    hub: LoopbackHub, home: Path, tmp_path: Path, tag: str
+) -> None:
+    hub.tag = lambda name: tag
+    hub.corrupt(f"/cdn/{REPO}")
+    assert refusal().startswith(f"{WEIGHTS} of {REPO} arrived damaged: its hash differs")
+    assert find_model(REPO) is None
+    hub.faults.clear()
+    files = fetch_model(REPO)
+    assert [check.kind for check in verify_model(files) if check.problem or check.kind == "form"] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("tag", HOSTILE_TAGS)
+def test_without_any_hash_sizes_and_forms_are_checked(
+    hub: LoopbackHub, home: Path, tmp_path: Path, tag: str
+) -> None:
+    hub.alter, hub.tag = without_hashes, lambda name: tag
+    hub.corrupt(f"/cdn/{REPO}")
+    assert refusal().startswith(f"{WEIGHTS} of {REPO} arrived damaged: ")
+    assert not [path for path in home.rglob("*model.safetensors*") if path.is_file()]
+    hub.faults.clear()
+    files = fetch_model(REPO)
+    assert {check.kind for check in verify_model(files)} == {"form"}
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_file_without_a_listed_hash_is_compared_with_the_one_its_address_names(hub: LoopbackHub) -> None:
+    hub.alter = without_hashes
+    hub.corrupt(f"/{REPO}/resolve")
+    assert refusal().startswith("config.json of acme/tiny arrived damaged: its hash differs")
+    hub.faults.clear()
+    files = fetch_model(REPO)
+    assert blob_of(files.weights[0]) is not None
+    assert {check.kind for check in verify_model(files)} == {"sha256", "git-sha1"}
+
+
+@pytest.mark.parametrize(
+    "commit", ["../../evil", "/abs", "..", "", "A" * 40, "0" * 39, "0" * 10_000, None, 7, []]
+)
+def test_a_commit_that_is_no_hash_is_refused(hub: LoopbackHub, home: Path, commit: object) -> None:
+    hub.alter = lambda info: info | {"sha": commit}
+    assert refusal().startswith(f"{hub.url} does not respond like the Hub: ")
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        [],
+        None,
+        "text",
+        {},
+        {"sha": "0" * 40},
+        {"sha": "0" * 40, "siblings": {"a": 1}},
+        {"sha": "0" * 40, "siblings": [{"size": 3}]},
+        {"sha": "0" * 40, "siblings": [{"rfilename": [], "size": 3}]},
+        {"sha": "0" * 40, "siblings": [{"rfilename": "config.json", "lfs": "x"}]},
+        {"sha": "0" * 40, "siblings": None},
+    ],
+)
+def test_a_listing_of_another_form_is_refused(hub: LoopbackHub, home: Path, listing: object) -> None:
+    hub.alter = lambda info: listing
+    assert refusal().startswith(f"{hub.url} does not respond like the Hub: ")
+    assert not home.exists()
+
+
+def test_names_that_lead_elsewhere_are_not_fetched(hub: LoopbackHub, home: Path) -> None:
+    evil = ["../../evil/model.safetensors", "/abs/config.json", "model-1-of-../../2.safetensors", "..", ""]
+    hub.alter = lambda info: (
+        info | {"siblings": [*info["siblings"], *({"rfilename": name, "size": 1} for name in evil)]}
+    )
+    fetch_model(REPO)
+    assert not [path for path in hub.paths if "evil" in path or "abs" in path or ".." in path]
+
+
+@pytest.mark.parametrize("size", [-1, "3", 1.5, None])
+def test_a_size_that_is_not_known_is_not_needed(hub: LoopbackHub, size: object) -> None:
+    hub.alter = lambda info: info | {"siblings": [{**file, "size": size} for file in info["siblings"]]}
+    assert not any(check.problem for check in verify_model(fetch_model(REPO)))
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_body_of_another_size_is_damaged(hub: LoopbackHub, home: Path, checkpoint: Path, off: int) -> None:
+    hub.declared_sizes["config.json"] = (checkpoint / "config.json").stat().st_size + off
+    hub.alter = without_hashes
+    hub.tag = lambda name: ""
+    assert refusal().startswith("config.json of acme/tiny arrived damaged: it ")
+    assert not [path for path in home.rglob("*") if path.is_file() and "config" in path.name]
+
+
+def test_a_download_goes_on_where_the_connection_was_reset(hub: LoopbackHub) -> None:
+    for _ in range(3):
+        hub.cut(f"/cdn/{REPO}", after=7000)
+    notes = Notes()
+    files = fetch_model(REPO, reporter=notes)
+    assert sent(hub, WEIGHTS) == [None, "bytes=7000-", "bytes=14000-", "bytes=21000-"]
+    assert not any(check.problem for check in verify_model(files))
+    assert notes.lines == []
+
+
+def test_a_download_goes_on_where_an_earlier_one_ended(
+    hub: LoopbackHub, home: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PAUSES", ())
+    hub.cut(f"/cdn/{REPO}", after=9000)
+    assert "connection dropped" in refusal()
+    fetch_model(REPO)
+    assert sent(hub, WEIGHTS) == [None, "bytes=9000-"]
+    assert not list(home.rglob("*.incomplete"))
+
+
+@pytest.mark.parametrize("beginning", [b"other content", b"x" * 1_000_000], ids=["short", "long"])
+def test_a_beginning_from_elsewhere_is_fetched_again(
+    hub: LoopbackHub, home: Path, checkpoint: Path, beginning: bytes
+) -> None:
+    blobs = home / "hub" / "models--acme--tiny" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{etag(checkpoint / WEIGHTS)}.incomplete").write_bytes(beginning)
+    assert not any(check.problem for check in verify_model(fetch_model(REPO)))
+    assert sent(hub, WEIGHTS)[-1] is None
+
+
+def test_a_server_without_ranges_sends_all_again(hub: LoopbackHub, home: Path, checkpoint: Path) -> None:
+    hub.ranges = False
+    hub.cut(f"/cdn/{REPO}", after=7000)
+    assert not any(check.problem for check in verify_model(fetch_model(REPO)))
+    assert sent(hub, WEIGHTS) == [None, "bytes=7000-"]
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the list in which each wait leaves its seconds, which are not waited."""
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    return waited
+
+
+def test_a_long_wait_is_refused_and_a_short_one_is_announced(hub: LoopbackHub, waits: list[float]) -> None:
+    hub.throttle("/api/", "999999")
+    assert refusal() == "The Hub received too many requests from here, and asks to wait for 999,999 s."
+    for where in ("/api/", "/config.json"):
+        hub.throttle(where, "30")
+    notes = Notes()
+    fetch_model(REPO, reporter=notes)
+    assert notes.lines == ["Waiting 30 s, as the Hub asks to after too many requests"] * 2
+    assert waits == [30, 30]
+    assert [path for path in hub.paths if path.startswith("/api/")] == hub.paths[:1] * 3
+
+
+def test_a_hub_that_refuses_again_is_not_asked_a_third_time(hub: LoopbackHub, waits: list[float]) -> None:
+    hub.throttle("/api/", "1", times=9)
+    assert refusal() == "The Hub received too many requests from here, and asks to wait for 1 s."
+    assert (len(hub.paths), waits) == (2, [1])
+
+
+def test_a_file_that_another_process_fetches_is_waited_for_with_a_note(
+    hub: LoopbackHub, home: Path, checkpoint: Path
+) -> None:
+    name = f"{etag(checkpoint / WEIGHTS)}.lock"
+    lock = FileLock(home / "hub" / ".locks" / "models--acme--tiny" / name)
+    Path(lock.lock_file).parent.mkdir(parents=True)
+    noted = threading.Event()
+
+    class Noted(Notes):
+        def note(self, text: str) -> None:
+            super().note(text)
+            noted.set()
+
+    notes = Noted()
+    with lock:
+        thread = threading.Thread(target=fetch_model, args=(REPO,), kwargs={"reporter": notes})
+        thread.start()
+        assert noted.wait(30)
+        assert sent(hub, WEIGHTS) == []
+    thread.join()
+    assert notes.lines == [f"Waiting for another process, which fetches {WEIGHTS}"]
+    assert find_model(REPO) is not None
+
+
+@pytest.mark.parametrize("where", ["/config.json", f"/cdn/{REPO}"])
+def test_a_server_that_never_answers_is_left(
+    hub: LoopbackHub, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    hub.hang(where)
+    assert refusal() == f"{hub.url} did not answer in time."
+
+
+def test_a_body_that_stops_is_asked_for_again_with_a_note(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    hub.stall(f"/cdn/{REPO}", after=4000)
+    notes = Notes()
+    fetch_model(REPO, reporter=notes)
+    size = (checkpoint / WEIGHTS).stat().st_size
+    assert notes.lines == [
+        f"{hub.url} is silent: waiting for the rest of {WEIGHTS}, after 4,000 of {size:,} bytes"
+    ]
+    assert sent(hub, WEIGHTS) == [None, "bytes=4000-"]
+
+
+def test_a_login_in_an_address_is_never_shown(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
+) -> None:
+    address = f"http://user:secret@127.0.0.1:{hub.port}"
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    hub.alter = lambda info: []
+    assert "secret" not in refusal()
+    hub.show_page("/api/")
+    assert refusal() == f"{hub.url} answered with a web page."
+    monkeypatch.setattr(constants, "ENDPOINT", "http://user:secret@127.0.0.1:9")
+    assert "secret" not in refusal()
+    monkeypatch.setattr(constants, "ENDPOINT", "ftp://user:secret@host")
+    assert "secret" not in refusal()
+    monkeypatch.setattr(constants, "ENDPOINT", "http://user:secret@[bad")
+    assert "secret" not in refusal()
+
+
+def test_a_token_that_cannot_be_sent_is_not_shown(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_sécret")
+    assert refusal() == "The request cannot be sent."
+
+
+def test_a_listing_without_end_is_left(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt2cli.hub.network.listing.LONGEST_LISTING", 100)
+    assert "longer than 100 bytes" in refusal()
+
+
+def test_a_listing_nested_without_end_is_left(hub: LoopbackHub) -> None:
+    hub.show_page("/api/")
+    hub.faults[-1].page = b"[" * 200_000
+    assert "does not respond like the Hub" in refusal()
