@@ -40,7 +40,7 @@ def threads_are_chosen() -> bool:
 def threads_from_environment() -> int | None:
     """Return the number of threads set in the environment, or None."""
     values = (os.environ.get(name, "") for name in THREAD_VARIABLES)
-    return next((int(value) for value in values if value.isdigit() and int(value) > 0), None)
+    return next((int(value) for value in values if value.isdecimal() and int(value) > 0), None)
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def _quota_v1(folder: Path) -> Iterator[float]:
 
 def _ratio(quota: str = "", period: str = "") -> Iterator[float]:
     # Without a limit, version 2 has "max" and version 1 has -1.
-    if quota.isdigit() and period.isdigit() and int(period):
+    if quota.isdecimal() and period.isdecimal() and int(period):
         yield int(quota) / int(period)
 
 
