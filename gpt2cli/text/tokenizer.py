@@ -11,14 +11,7 @@ from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.text.byte_pairs import BytePairs
-from gpt2cli.text.stored.library import (
-    adding_no_space,
-    adds_space,
-    has_long_runs,
-    is_cuttable,
-    leading_ids,
-    with_decoder,
-)
+from gpt2cli.text.stored.library import adding_no_space, adds_space, has_long_runs, is_cuttable, leading_ids
 from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
 from gpt2cli.text.stored.unknown import checked_ids, first_unknown
@@ -231,6 +224,9 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """Return this tokenizer as a tokenizer.json, whichever files it was read from."""
+        # Only saving needs it.
+        from gpt2cli.text.stored.library import with_decoder
+
         return with_decoder(self._library).to_str() if self.spelling.byte_symbols else self._library.to_str()
 
     @cached_property

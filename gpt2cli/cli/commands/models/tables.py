@@ -1,8 +1,8 @@
-"""What `gpt2 models` prints: tables, or JSON with one object per line."""
+"""What `gpt2 models` prints: tables, or one JSON value."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gpt2cli.cli.output.streams import json_line, write_stdout
@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 def print_models(records: Sequence[Record], json: bool) -> None:
     """Print a list of models."""
     if json:
-        _print_json(records)
+        write_stdout(json_line(records))
         return
     rows = [
         (
@@ -35,7 +35,7 @@ def print_models(records: Sequence[Record], json: bool) -> None:
 def print_facts(record: Record, json: bool) -> None:
     """Print the facts of one model."""
     if json:
-        _print_json([record])
+        write_stdout(json_line(record))
     else:
         print_table(("FACT", "VALUE"), list(_fact_rows(record)))
 
@@ -43,18 +43,13 @@ def print_facts(record: Record, json: bool) -> None:
 def print_checks(records: Sequence[Record], json: bool) -> None:
     """Print the checks of files."""
     if json:
-        _print_json(records)
+        write_stdout(json_line(records))
         return
     rows = [
         (record["model"], record["file"], str(record["bytes"]), record["check"], record["problem"] or "ok")
         for record in records
     ]
     print_table(("MODEL", "FILE", "BYTES", "CHECK", "RESULT"), rows)
-
-
-def _print_json(records: Iterable[Record]) -> None:
-    for record in records:
-        write_stdout(json_line(record))
 
 
 def _fact_rows(facts: Record) -> Iterator[tuple[str, str]]:
