@@ -111,6 +111,16 @@ Output = Annotated[
         help="Write FILE in the format it names.",
     ),
 ]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        metavar="FILE",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+        help="Write the JSON to FILE too, for `replay`.",
+    ),
+]
 Special = Annotated[bool, flag("--special", help=SPECIAL_HELP)]
 Debug = Annotated[
     bool,

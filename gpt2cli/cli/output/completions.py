@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gpt2cli.cli.output.streams import Write, json_line, terminal_columns
+from gpt2cli.cli.output.file_formats import EXTENSIONS
+from gpt2cli.cli.output.streams import (
+    Write,
+    json_line,
+    open_output,
+    stdout_is_terminal,
+    terminal_columns,
+    wants_color,
+)
 from gpt2cli.generation.completion import Completion, Piece, Timing
 
 if TYPE_CHECKING:
+    from gpt2cli.cli.options.shared import OutputOptions
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
@@ -140,3 +151,55 @@ class JsonCompletionWriter:
             "mean_logprob": completion.mean_logprob,
             "logprobs": completion.logprobs_table() if tokens and self._logprobs else None,
         }
+
+
+class CompletionWriters:
+    """Write completions in several ways at once."""
+
+    def __init__(self, writers: Sequence[CompletionWriter]) -> None:
+        self._writers = writers
+
+    def add(self, piece: Piece) -> None:
+        """Pass the next piece to each writer."""
+        for writer in self._writers:
+            writer.add(piece)
+
+    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+        """Pass the completed samples of a batch to each writer."""
+        for writer in self._writers:
+            writer.end_batch(completions, timing)
+
+    def interrupt(self) -> None:
+        """End the output of each writer."""
+        for writer in self._writers:
+            writer.interrupt()
+
+
+@contextmanager
+def open_completions(
+    output: OutputOptions,
+    record: Path | None,
+    json_writer: Callable[[Write], CompletionWriter],
+    *,
+    json: bool,
+    samples: int,
+    echoed: str,
+) -> Iterator[CompletionWriter]:
+    """Yield a writer of samples as JSON or text, which writes JSON into the file `record` besides.
+
+    `json_writer` makes a writer of JSON; `echoed` starts each text.
+    """
+    with ExitStack() as opened:
+
+        def opening(path: Path | None) -> Write:
+            as_list = samples > 1 and path is not None and path.suffix.lower() in EXTENSIONS["json"]
+            return opened.enter_context(open_output(path, as_list=as_list))
+
+        if json:
+            writer = json_writer(opening(output.output))
+        else:
+            to_stdout = output.output is None
+            styled = to_stdout and wants_color(output.color)
+            wraps = to_stdout and stdout_is_terminal()
+            writer = TextCompletionWriter(opening(output.output), samples, echoed, styled, wraps)
+        yield CompletionWriters([writer, *([] if record is None else [json_writer(opening(record))])])
