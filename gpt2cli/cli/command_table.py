@@ -20,6 +20,8 @@ COMMANDS = {
     "rank": "rank",
     "tokenize": "tokenize",
     "replay": "replay",
+    "compress": "compress",
+    "decompress": "decompress",
     "train": "train",
     "export": "export",
     "download": "download",
@@ -29,7 +31,7 @@ COMMANDS = {
     "help": "show_help",
 }
 # The folder of a command's module, where it has one.
-FOLDERS = {"replay": "inspection"}
+FOLDERS = dict.fromkeys(("replay", "compress", "decompress"), "inspection")
 
 
 class Command(TyperCommand):

@@ -123,12 +123,13 @@ def replay(loaded: LoadedModel, record: SampleRecord) -> Replay:
         OSError: a file of the model cannot be read.
     """
     told = record.values["settings"].get("kernels")
-    choose_instruction_set(None)
-    if loaded.model.ops.name == "compiled" and isinstance(told, str):
-        choose_instruction_set(told)
-    run = Continuation(loaded, record.values["prompt"], record.settings())
-    sample = run.sample(record.values["index"] - 1)
-    return _compared(record, run, sample)
+    try:
+        if loaded.model.ops.name == "compiled" and isinstance(told, str):
+            choose_instruction_set(told)
+        run = Continuation(loaded, record.values["prompt"], record.settings())
+        return _compared(record, run, run.sample(record.values["index"] - 1))
+    finally:
+        choose_instruction_set(None)
 
 
 def _values(content: str, name: str) -> Iterator[tuple[Any, str]]:
