@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gpt2cli.cli.input.text import argument_bytes, bytes_to_read, raw_chunks
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.options.inspection.compression import CompressionOptions
 from gpt2cli.cli.options.groups import takes_groups
+from gpt2cli.cli.options.inspection.compression import CompressionOptions
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.errors import UsageError
 

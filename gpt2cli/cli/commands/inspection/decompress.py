@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gpt2cli.cli.input.text import bytes_to_read, raw_chunks, source_name
 from gpt2cli.cli.options import shared as options
-from gpt2cli.cli.options.inspection.compression import CompressionOptions
 from gpt2cli.cli.options.groups import takes_groups
+from gpt2cli.cli.options.inspection.compression import CompressionOptions
 from gpt2cli.cli.output.streams import open_output
 
 # A read of this many is a good second's work.
