@@ -14,6 +14,7 @@ Unit = Literal["bits", "nats"]
 ProtocolName = Literal["hf", "lm-eval", "llama.cpp"]
 By = Literal["token", "word", "line", "document"]
 Split = Literal["line", "endoftext"]
+Correction = Literal["pimentel-meister", "wordsprobability", "minicons"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -25,6 +26,7 @@ class ScoringSettings:
     the stride, by default the model's context and half of the window. `batch_size` is how many windows fill
     one batch, by default 1 on a CPU and 8 elsewhere. `protocol` measures perplexity exactly as another tool
     does, and sets its own defaults. `by` is what gets a row: tokens by default, documents under a protocol.
+    `correction` is how `surprisal_corrected` of a word moves white space from before the word to behind it.
     `special` parses special tokens in the text. `newlines` keeps CR LF, or reads it as LF; None keeps it.
 
     Raises:
@@ -38,11 +40,13 @@ class ScoringSettings:
     batch_size: int | None = None
     protocol: ProtocolName | None = None
     by: By | None = None
+    correction: Correction = "pimentel-meister"
     special: bool = False
     newlines: Newlines | None = None
 
     def __post_init__(self) -> None:
         require_choice("unit", self.unit, get_args(Unit))
+        require_choice("correction", self.correction, get_args(Correction))
         if self.protocol is not None:
             require_choice("protocol", self.protocol, get_args(ProtocolName))
         if self.by is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from gpt2cli.errors import UsageError
 from gpt2cli.model.loading import LoadedModel
@@ -14,8 +14,8 @@ from gpt2cli.scoring.predictions import Predictions, Scheme, require_bos, score_
 from gpt2cli.scoring.protocols import protocol_scheme
 from gpt2cli.scoring.rows import Summary, Totals
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens
-from gpt2cli.scoring.settings import ScoringSettings, Unit
-from gpt2cli.scoring.words import begins_word
+from gpt2cli.scoring.settings import Correction, ScoringSettings, Unit
+from gpt2cli.scoring.words import word_starts
 from gpt2cli.text.tokenizer import Tokenizer
 
 Key = TypeVar("Key")
@@ -43,6 +43,7 @@ class TextScorer:
     scheme: Scheme
     room: int
     special: bool = False
+    correction: Correction = "pimentel-meister"
 
     def windows(self, texts: Iterable[tuple[Key, Text]]) -> Iterator[tuple[Key, Text, Iterator[Predictions]]]:
         """Yield the windows of each text.
@@ -83,7 +84,8 @@ class TextScorer:
     def _score(
         self, texts: Iterable[tuple[Key, Text]], words: bool
     ) -> Iterator[tuple[_Item[Key], Iterator[Predictions]]]:
-        starts = begins_word(self.tokenizer, self.model.config.vocab_size) if words else None
+        vocab_size = self.model.config.vocab_size
+        starts = word_starts(self.tokenizer, vocab_size, self.correction) if words else None
         items = (_Item(key, text, self.tokenizer.encode(text.content, self.special)) for key, text in texts)
         keyed = ((item, item.ids) for item in items)
         scored = score_texts(self.model, keyed, self.scheme, self.room, starts)
@@ -144,8 +146,9 @@ def open_scoring(loaded: LoadedModel, settings: ScoringSettings) -> Scoring:
         "window": scheme.window,
         "stride": scheme.stride,
         **({"protocol": settings.protocol} if settings.protocol else {}),
+        **({"correction": settings.correction} if settings.correction != get_args(Correction)[0] else {}),
     }
-    scorer = TextScorer(model, loaded.tokenizer, scheme, room, settings.special)
+    scorer = TextScorer(model, loaded.tokenizer, scheme, room, settings.special, settings.correction)
     return Scoring(scorer, settings.unit, metadata)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpt2cli.scoring.predictions import Mask
+from gpt2cli.scoring.predictions import Mask, WordStarts
 from gpt2cli.scoring.rows import NATS_PER
 from gpt2cli.scoring.scored_text import ScoredToken
-from gpt2cli.scoring.settings import Unit
+from gpt2cli.scoring.settings import Correction, Unit
 from gpt2cli.text.tokenizer import Tokenizer
 
 
@@ -44,6 +44,24 @@ def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
     for token_id in tokenizer.end_ids:
         starts[token_id] = True
     return np.array(starts, dtype=np.bool_)
+
+
+def word_starts(tokenizer: Tokenizer, vocab_size: int, correction: Correction) -> WordStarts:
+    """Return which tokens a correction takes for the beginning of a word.
+
+    To Pimentel and Meister, it is all with white space first, and the end of the text. Their own
+    wordsprobability counts a space alone as white space, and the end of the text on both sides where a text
+    begins. minicons counts a space alone and no end, and corrects no text's beginning.
+    """
+    if correction == "pimentel-meister" or tokenizer.spelling.word_end is not None:
+        return WordStarts(begins_word(tokenizer, vocab_size).astype(np.float32))
+    spaces = [tokenizer.token_bytes(token_id)[:1] == b" " for token_id in range(vocab_size)]
+    weights, first = np.array(spaces, np.float32), np.zeros(vocab_size, np.float32)
+    if correction == "wordsprobability":
+        first = weights.copy()
+        if tokenizer.eos_id is not None:
+            weights[tokenizer.eos_id], first[tokenizer.eos_id] = 1.0, -1.0
+    return WordStarts(weights, first)
 
 
 def word_rows(tokens: Iterable[ScoredToken], unit: Unit) -> Iterator[WordRow]:

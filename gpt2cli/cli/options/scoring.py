@@ -76,6 +76,10 @@ class ProtocolOptions(ScoringSettings):
         ),
     ]
     batch_size: BatchSize
+    correction: Annotated[
+        Literal["pimentel-meister", "wordsprobability", "minicons"],
+        _scoring("--correction", metavar="NAME", help="White space of words: see docs/score.md."),
+    ]
 
     def notes(self, note: Callable[[str], None], tokenizer: Tokenizer, rows: RowOptions | None) -> TextNotes:
         """Return what notes the texts of rows deserve; None stands for lines, which are their own texts."""
