@@ -14,7 +14,7 @@ from gpt2cli.scoring.predictions import Predictions, Scheme, require_bos, score_
 from gpt2cli.scoring.protocols import protocol_scheme
 from gpt2cli.scoring.rows import Summary, Totals
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens
-from gpt2cli.scoring.settings import Correction, ScoringSettings, Unit
+from gpt2cli.scoring.settings import Correction, Punctuation, ScoringSettings, Unit
 from gpt2cli.scoring.words import word_starts
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -100,6 +100,7 @@ class Scoring:
     scorer: TextScorer
     unit: Unit
     metadata: dict[str, Any]
+    punctuation: Punctuation = "attached"
 
     def summaries(self, texts: Iterable[tuple[Key, str]]) -> Iterator[tuple[Key, Summary]]:
         """Yield the sums of each text, in order.
@@ -147,9 +148,10 @@ def open_scoring(loaded: LoadedModel, settings: ScoringSettings) -> Scoring:
         "stride": scheme.stride,
         **({"protocol": settings.protocol} if settings.protocol else {}),
         **({"correction": settings.correction} if settings.correction != get_args(Correction)[0] else {}),
+        **({"punctuation": settings.punctuation} if settings.punctuation == "apart" else {}),
     }
     scorer = TextScorer(model, loaded.tokenizer, scheme, room, settings.special, settings.correction)
-    return Scoring(scorer, settings.unit, metadata)
+    return Scoring(scorer, settings.unit, metadata, settings.punctuation)
 
 
 def _scheme(loaded: LoadedModel, settings: ScoringSettings) -> Scheme:

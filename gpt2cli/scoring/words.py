@@ -6,15 +6,16 @@ GPT-2 includes the space before a word, so only the next token shows where a wor
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gpt2cli.scoring.predictions import Mask, WordStarts
 from gpt2cli.scoring.rows import NATS_PER
 from gpt2cli.scoring.scored_text import ScoredToken
-from gpt2cli.scoring.settings import Correction, Unit
+from gpt2cli.scoring.settings import Correction, Punctuation, Unit
 from gpt2cli.text.tokenizer import Tokenizer
 
 
@@ -64,10 +65,15 @@ def word_starts(tokenizer: Tokenizer, vocab_size: int, correction: Correction) -
     return WordStarts(weights, first)
 
 
-def word_rows(tokens: Iterable[ScoredToken], unit: Unit) -> Iterator[WordRow]:
-    """Yield a row for each word."""
-    for index, word in enumerate(_words(tokens), 1):
-        yield _word_row(index, word, unit)
+def word_rows(
+    tokens: Iterable[ScoredToken], unit: Unit, punctuation: Punctuation = "attached"
+) -> Iterator[WordRow]:
+    """Yield a row for each word; a run of punctuation may be a word apart."""
+    apart = punctuation == "apart"
+    for index, word in enumerate(_words(tokens, apart), 1):
+        row = _word_row(index, word, unit)
+        # A correction is for words that white space separates.
+        yield replace(row, surprisal_corrected=None) if apart else row
 
 
 def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
@@ -83,17 +89,26 @@ def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
     return logprob + after - before
 
 
-def _words(tokens: Iterable[ScoredToken]) -> Iterator[list[ScoredToken]]:
+def _words(tokens: Iterable[ScoredToken], apart: bool = False) -> Iterator[list[ScoredToken]]:
     word: list[ScoredToken] = []
     complete = False
     for token in tokens:
-        if complete and (token.data[:1].isspace() or word[-1].data[-1:].isspace()):
+        is_cut = token.data[:1].isspace() or (word and word[-1].data[-1:].isspace())
+        if apart and word and not is_cut:
+            is_cut = is_punctuation(token.data) != is_punctuation(word[-1].data)
+        if complete and is_cut:
             yield word
             word, complete = [], False
         word.append(token)
         complete = complete or bool(token.data.strip())
     if complete:
         yield word
+
+
+def is_punctuation(data: bytes) -> bool:
+    """Return whether a token is punctuation or symbols alone, as `.` and `"` are, but not `'s`."""
+    text = data.decode("utf-8", "replace").strip()
+    return bool(text) and all(unicodedata.category(character)[0] in "PS" for character in text)
 
 
 def _word_row(index: int, word: Sequence[ScoredToken], unit: Unit) -> WordRow:

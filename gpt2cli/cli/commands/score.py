@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
 import typer
 
 from gpt2cli.cli.input.lines import checked_blocks
-from gpt2cli.cli.input.text import read_text, source_name
 from gpt2cli.cli.options import rows as choose
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import ProtocolOptions
+from gpt2cli.cli.options.studies.items import SeveralModels, StudyOptions
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output
 from gpt2cli.cli.output.timing import print_timing
-
-if TYPE_CHECKING:
-    from gpt2cli.cli.output.messages import Messages
-    from gpt2cli.scoring.pairs.sentences import Sentence
-    from gpt2cli.scoring.text_scorer import Scoring
-    from gpt2cli.text.reading.notes import TextNotes
+from gpt2cli.cli.studies.pairs import read_pairs, write_pairs
 
 
 @takes_groups
@@ -30,10 +24,11 @@ def score(
     source: choose.SourceOptions,
     rows: choose.RowOptions,
     output: options.OutputOptions,
-    model: options.ModelOptions,
+    models: SeveralModels,
     output_format: choose.OutputFormat,
     selection: choose.SelectionOptions,
     settings: ProtocolOptions,
+    study: StudyOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
 ) -> None:
@@ -52,16 +47,27 @@ def score(
     """
     target = output.output
     named = choose.check_conflicts(source, rows, output_format, selection, settings, target)
+    messages = verbosity.messages()
+    if study.wanted or rows.by == "region" or len(models.names) > 1:
+        study.check(named in choose.PICTURES, selection, settings)
+        from gpt2cli.cli.studies.item_rows import score_items
+
+        items = study.items(source, rows, settings, messages.note)
+        with open_output(target) as write:
+            table = RowOutput(output_format.kind(named), write, output_format.aligns(target))
+            loading = [partial(model.load, compute, messages) for model in models.each()]
+            score_items(items, loading, rows.by or "token", settings, table, messages)
+        return
+    (model,) = models.each()
     # Everything about the request is checked before a model is loaded.
     by = settings.rows_by(rows.by)
     if selection.pairs is None:
         source.require()
-    messages = verbosity.messages()
     from gpt2cli.scoring.condition import parse_condition, passing
 
     condition = None if selection.keep is None else parse_condition(selection.keep)
     names = source.names(messages.note)
-    sentences = None if selection.pairs is None else _read_pairs(selection.pairs, messages)
+    sentences = None if selection.pairs is None else read_pairs(selection.pairs, messages)
     sources = None if condition or sentences else source.open(names)
     loaded = model.load(compute, messages)
     from gpt2cli.scoring.text_scorer import open_scoring
@@ -76,7 +82,7 @@ def score(
                 for line in passing(scoring, ((line, line.text) for line in block), condition):
                     write(line.data)
         elif sentences:
-            _write_pairs(scoring, sentences, notes, table)
+            write_pairs(scoring, sentences, notes, table)
         elif sources and (selection.view or named in choose.PICTURES):
             from gpt2cli.cli.output.score_view import View, show_view
 
@@ -95,25 +101,3 @@ def score(
     print_timing(messages, loaded, start)
     if sources and sources.failed:
         raise typer.Exit(1)
-
-
-def _read_pairs(source: str, messages: Messages) -> list[Sentence]:
-    from gpt2cli.scoring.pairs.sentences import missing_conditions, parse_pairs
-
-    name = source_name(source)
-    sentences = parse_pairs(read_text(source), name)
-    if missing := missing_conditions(sentences):
-        messages.note(f"note: {name}: {missing}")
-    return sentences
-
-
-def _write_pairs(scoring: Scoring, sentences: Sequence[Sentence], notes: TextNotes, table: RowOutput) -> None:
-    from gpt2cli.scoring.pairs.comparison import ContrastRow, compare_pairs
-    from gpt2cli.scoring.report import row_columns
-
-    for sentence in sentences:
-        notes.check(sentence.text.content, f"line {sentence.line} of the pairs")
-    compared = compare_pairs(scoring, sentences)
-    extra = {"contrasts": [vars(contrast) for contrast in compared.contrasts]}
-    records = compared.records(with_means=table.kind == "tsv")
-    table.write_rows(scoring.metadata, row_columns(ContrastRow), records, lambda: extra)

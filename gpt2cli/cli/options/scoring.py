@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -81,6 +81,11 @@ class ProtocolOptions(ScoringSettings):
         _scoring("--correction", metavar="NAME", help="White space of words: see docs/score.md."),
     ]
 
+    punctuation: Annotated[
+        Literal["attached", "apart"],
+        _scoring("--punctuation", metavar="HOW", help="Part of a word, or words apart."),
+    ]
+
     def notes(self, note: Callable[[str], None], tokenizer: Tokenizer, rows: RowOptions | None) -> TextNotes:
         """Return what notes the texts of rows deserve; None stands for lines, which are their own texts."""
         from gpt2cli.text.reading.notes import TextNotes
@@ -135,11 +140,3 @@ class NextOptions(NextSettings):
         _scoring_flag("--bos/--no-bos", show_default="model's", help="Start with BOS."),
     ]
     truncate: Truncate
-
-    def with_candidates(self, texts: Sequence[str]) -> NextSettings:
-        """Return the settings for these candidates.
-
-        Raises:
-            UsageError: one is empty.
-        """
-        return replace(self, candidates=texts)
