@@ -49,7 +49,7 @@ def score(
     named = choose.check_conflicts(source, rows, output_format, selection, settings, target)
     messages = verbosity.messages()
     if study.wanted or rows.by == "region" or len(models.names) > 1:
-        study.check(named in choose.PICTURES, selection, settings)
+        study.check(named in choose.PICTURES, rows, selection, settings)
         from gpt2cli.cli.studies.item_rows import score_items
 
         items = study.items(source, rows, settings, messages.note)

@@ -49,7 +49,9 @@ class ItemScores:
             if len(names) < len(item.columns):
                 names = self._carried_names(list(item.columns))
             carried = {names[name]: value for name, value in item.columns.items()}
-            for record in self._rows(item, own_tokens(item, tokens)):
+            for index, record in enumerate(self._rows(item, own_tokens(item, tokens))):
+                if item.words:
+                    carried = {names[name]: value for name, value in item.words[index].items()}
                 yield {**carried, **record}
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from gpt2cli.text.reading.tables import Table
 class Item:
     """A text to score, what precedes it, and the columns that its rows carry.
 
-    `marked` is the text with the parts of it that are regions; None where these are not asked for.
+    `marked` is the text with the parts of it that are regions; None where these are not asked for. `words`
+    are the columns of each word, if words have rows of their own in the table.
     """
 
     text: str
@@ -23,6 +24,7 @@ class Item:
     columns: Mapping[str, Any] = field(default_factory=dict)
     marked: Marked | None = None
     place: str = "the text"
+    words: Sequence[Mapping[str, Any]] = ()
 
     @property
     def before(self) -> str:
@@ -37,13 +39,15 @@ class ItemColumns:
 
     `text` is the column of the texts, `context` that of their contexts, if there is one. `span` are the
     columns, or numbers, where the region of a text starts and ends, in characters; otherwise brackets mark
-    regions if `regions` are asked for.
+    regions if `regions` are asked for. With `group`, the rows that have the same value there are the words of
+    one text.
     """
 
     text: str
     context: str | None = None
     span: tuple[str, str] | None = None
     regions: bool = False
+    group: str | None = None
 
 
 def items_of(table: Table, columns: ItemColumns, context: str = "") -> Iterator[Item]:
@@ -53,6 +57,9 @@ def items_of(table: Table, columns: ItemColumns, context: str = "") -> Iterator[
         InputError: a column is missing, or a value is no text or no place in it.
         UsageError: a bracket has no counterpart.
     """
+    if columns.group:
+        yield from _grouped(table, columns.text, columns.group, context)
+        return
     contexts = table.texts(columns.context) if columns.context else ("" for _ in table.rows)
     rows = zip(table.rows, table.texts(columns.text), contexts, strict=True)
     for number, (row, text, own) in enumerate(rows, 1):
@@ -64,6 +71,19 @@ def items_of(table: Table, columns: ItemColumns, context: str = "") -> Iterator[
             marked = mark_regions(text, place)
         shared = Item(own, context).before + own if own else context
         yield Item(marked.content if marked else text, shared, row, marked, place)
+
+
+def _grouped(table: Table, column: str, group: str, context: str) -> Iterator[Item]:
+    table.require(group)
+    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for number, (row, word) in enumerate(zip(table.rows, table.texts(column), strict=True), 1):
+        # Words are what ASCII white space separates.
+        if word.encode().split() != [word.encode()]:
+            raise InputError(f"{table.name}, row {number}: {word!r} is not one word.")
+        found.setdefault(str(row[group]), []).append((word, row))
+    for value, entries in found.items():
+        words, rows = zip(*entries, strict=True)
+        yield Item(" ".join(words), context, rows[0], None, f"{group} {value} of {table.name}", rows)
 
 
 def marked_item(text: str, context: str, columns: Mapping[str, Any], regions: bool) -> Item:

@@ -71,6 +71,10 @@ class StudyOptions:
     context_field: Annotated[
         str | None, _items("--context-field", metavar="NAME", help="The column of each text's context.")
     ] = None
+    group: Annotated[
+        str | None,
+        _items("--group", metavar="NAME", help="Rows with one value here are the words of a text."),
+    ] = None
     span: Annotated[
         str | None, _items("--span", metavar="START:END", help="Score these characters: columns or numbers.")
     ] = None
@@ -78,9 +82,11 @@ class StudyOptions:
     @property
     def wanted(self) -> bool:
         """Whether there are items or a context."""
-        return any(value is not None for value in (self.field, self.context, self.context_field, self.span))
+        return any(value is not None for value in vars(self).values())
 
-    def check(self, draws: bool, selection: SelectionOptions, settings: ProtocolOptions) -> None:
+    def check(
+        self, draws: bool, rows: RowOptions, selection: SelectionOptions, settings: ProtocolOptions
+    ) -> None:
         """Check that the options go together, and with the others of `score`.
 
         Raises:
@@ -95,9 +101,16 @@ class StudyOptions:
         named = {"--field": self.field, "--context": self.context}
         given = next((name for name, value in named.items() if value is not None), "--by region")
         reject_conflicts({given: True, **others}, conflicts_of(given, others))
-        for name, value in {"--context-field": self.context_field, "--span": self.span}.items():
+        for_tables = {"--context-field": self.context_field, "--span": self.span, "--group": self.group}
+        for name, value in for_tables.items():
             if value is not None and self.field is None:
                 raise UsageError(f"{name} is for a table.", "Name the column of its texts with --field.")
+        if self.group and settings.punctuation == "apart":
+            raise UsageError("--group has words of its own.", "Leave out --punctuation.")
+        if self.group and (self.context_field or self.span or rows.by != "word"):
+            raise UsageError(
+                "--group gives a row to each word.", "Use --by word, without --span or --context-field."
+            )
 
     def items(
         self,
@@ -123,7 +136,7 @@ class StudyOptions:
                 for text, places in _texts(source.open(names), rows, settings)
             ]
         span = None if self.span is None else parse_span(self.span)
-        columns = ItemColumns(self.field, self.context_field, span, by_region)
+        columns = ItemColumns(self.field, self.context_field, span, by_region, self.group)
         tables = [read_table(read_text(name), source_name(name)) for name in names]
         return [
             replace(item, columns={**({"file": table.name} if len(tables) > 1 else {}), **item.columns})
