@@ -19,6 +19,7 @@ COMMANDS = {
     "score": "score",
     "rank": "rank",
     "tokenize": "tokenize",
+    "explore": "explore",
     "replay": "replay",
     "compress": "compress",
     "decompress": "decompress",
@@ -31,7 +32,7 @@ COMMANDS = {
     "help": "show_help",
 }
 # The folder of a command's module, where it has one.
-FOLDERS = dict.fromkeys(("replay", "compress", "decompress"), "inspection")
+FOLDERS = dict.fromkeys(("explore", "replay", "compress", "decompress"), "inspection")
 
 
 class Command(TyperCommand):
