@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2cli.checkpoint.ending_signals import undone_if_killed
 from gpt2cli.cli.exploring.screen import Screen
-from gpt2cli.errors import Error
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.inspection.exploration.exploration import Exploration
 from gpt2cli.inspection.exploration.saving import load, save
 from gpt2cli.inspection.exploration.text_tree import TextTree
@@ -31,13 +31,12 @@ def require_terminal() -> None:
     """Check that there is a terminal and what draws on it.
 
     Raises:
-        Error: there is not.
+        UsageError: there is no terminal, or it cannot move its cursor.
+        Error: the package that draws is not installed.
     """
     for stream in (sys.stdin, sys.stdout):
         if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
-            raise Error(
-                "explore needs a terminal to draw on and to read keys from.", "For text, use generate."
-            )
+            raise UsageError("explore draws on a terminal and reads keys from it.", "For text, use generate.")
     try:
         import prompt_toolkit  # noqa: F401
     except ImportError as error:
@@ -157,9 +156,8 @@ class Keys:
 
     def _doing(self, action: Callable[[], object]) -> Callable[[Any], None]:
         def handle(_: Any) -> None:
-            if not self._going:
-                self._may_quit = False
-                self._try(action)
+            self._going = self._may_quit = False
+            self._try(action)
 
         return handle
 
