@@ -6,7 +6,6 @@ GPT-2 includes the space before a word, so only the next token shows where a wor
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -107,7 +106,14 @@ def _words(tokens: Iterable[ScoredToken], apart: bool = False) -> Iterator[list[
 
 def is_punctuation(data: bytes) -> bool:
     """Return whether a token is punctuation or symbols alone, as `.` and `"` are, but not `'s`."""
-    text = data.decode("utf-8", "replace").strip()
+    # Only words apart need it.
+    import unicodedata
+
+    try:
+        text = data.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        # A part of a character, which is a letter more often than not.
+        return False
     return bool(text) and all(unicodedata.category(character)[0] in "PS" for character in text)
 
 

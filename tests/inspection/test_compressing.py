@@ -130,7 +130,7 @@ def test_a_piece_ends_between_words_or_else_between_characters() -> None:
 @example(data=b"")
 @example(data=bytes(range(256)))
 @example(data=b"\xff\xfe" * 60 + "é<|endoftext|>\r\n".encode())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_any_bytes_come_back(model: LanguageModel, data: bytes) -> None:
     assert model.decompress(model.compress(data)) == data
     assert decompress_text(model, compress_text(model, data)) == data
@@ -228,7 +228,7 @@ def test_another_model_or_type_is_refused(tmp_path: Path, folder: Path, model: L
 
 @needs_kernels
 def test_every_damaged_or_missing_byte_is_found(model: LanguageModel) -> None:
-    text = b"Once upon a time there was a king."
+    text = b"Once upon a time"
     data = model.compress(text)
     name = data.index(model.files.name.encode())
     informative = range(name, name + len(model.files.name))

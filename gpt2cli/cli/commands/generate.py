@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -65,7 +65,6 @@ def generate(
 
         completion = complete(completion, generation_config, loaded.files, context, messages)
     from gpt2cli.cli.output.completions import JsonCompletionWriter, open_completions
-    from gpt2cli.generation.record import sample_record
     from gpt2cli.text.reading.notes import TextNotes
 
     if text is not None:
@@ -77,7 +76,11 @@ def generate(
     watch.lap("encode")
     echoed = (text or "") if prompt.echo else ""
     told = completion.report() | {"unconditional": prompt.unconditional, "echo": prompt.echo}
-    report = sample_record(run, told) if json or record else {}
+    report: dict[str, Any] = {}
+    if json or record:
+        from gpt2cli.generation.record import sample_record
+
+        report = sample_record(run, told)
     to_json = partial(
         JsonCompletionWriter,
         echoed=echoed,

@@ -9,6 +9,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -124,6 +125,17 @@ def raw_chunks(source: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:
             yield from read_chunks(cast("BufferedReader", file), size)
     except OSError as error:
         raise InputError(f"{source_name(source)}: {error.strerror}.") from error
+
+
+def begun_chunks(source: str, size: int) -> Iterator[bytes]:
+    """Return what `raw_chunks` yields, once the first bytes are there.
+
+    Raises:
+        UsageError, InputError: as `raw_chunks` does, at once.
+    """
+    chunks = raw_chunks(source, size)
+    first = next(chunks, b"")
+    return chain([first], chunks)
 
 
 def bytes_to_read(sources: Iterable[str]) -> int | None:

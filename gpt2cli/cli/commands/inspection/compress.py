@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from gpt2cli.cli.input.text import argument_bytes, bytes_to_read, raw_chunks
+from gpt2cli.cli.input.text import argument_bytes, begun_chunks, bytes_to_read
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.inspection.compression import CompressionOptions
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.errors import UsageError
+
+# As many as are tokenized together.
+PIECE_BYTES = 4096
 
 
 @takes_groups
@@ -34,16 +37,16 @@ def compress(
     if target.text is None and target.output is None and stdout_is_terminal():
         raise UsageError("Compressed bytes are not for a terminal.", "Use -o FILE, or --text TEXT.")
     messages = verbosity.messages()
+    chunks = begun_chunks(source, PIECE_BYTES) if target.text is None else iter(())
     loaded = model.load(compute, messages)
     from gpt2cli.cli.output.progress.bytes import byte_progress
     from gpt2cli.inspection.compression.container import compress as compressed
     from gpt2cli.inspection.compression.container import compress_text
-    from gpt2cli.inspection.compression.symbols import PIECE_BYTES
 
     with open_output(target.output) as write:
         if target.text is not None:
             write(compress_text(loaded, argument_bytes(target.text)).encode() + b"\n")
             return
         with byte_progress(messages, bytes_to_read([source])) as watched:
-            for data in compressed(loaded, watched(raw_chunks(source, PIECE_BYTES))):
+            for data in compressed(loaded, watched(chunks)):
                 write(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt2cli.cli.input.text import bytes_to_read, raw_chunks, source_name
+from gpt2cli.cli.input.text import begun_chunks, bytes_to_read, source_name
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.inspection.compression import CompressionOptions
@@ -29,6 +29,7 @@ def decompress(
     """
     source = target.source()
     messages = verbosity.messages()
+    chunks = begun_chunks(source, READ_BYTES) if target.text is None else iter(())
     loaded = model.load(compute, messages)
     from gpt2cli.cli.output.progress.bytes import byte_progress
     from gpt2cli.inspection.compression.container import decompress as decompressed
@@ -39,6 +40,5 @@ def decompress(
             write(decompress_text(loaded, target.text) + b"\n")
             return
         with byte_progress(messages, bytes_to_read([source])) as watched:
-            chunks = watched(raw_chunks(source, READ_BYTES))
-            for data in decompressed(loaded, chunks, source_name(source)):
+            for data in decompressed(loaded, watched(chunks), source_name(source)):
                 write(data)
