@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -76,11 +76,14 @@ def generate(
     watch.lap("encode")
     echoed = (text or "") if prompt.echo else ""
     told = completion.report() | {"unconditional": prompt.unconditional, "echo": prompt.echo}
-    report: dict[str, Any] = {}
-    if json or record:
+
+    @cache
+    def report() -> dict[str, Any]:
         from gpt2cli.generation.record import sample_record
 
-        report = sample_record(run, told)
+        # Files are hashed for it, which must not hold up the text.
+        return sample_record(run, told)
+
     to_json = partial(
         JsonCompletionWriter,
         echoed=echoed,

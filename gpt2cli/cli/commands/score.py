@@ -49,15 +49,15 @@ def score(
     named = choose.check_conflicts(source, rows, output_format, selection, settings, target)
     messages = verbosity.messages()
     if study.wanted or rows.by == "region" or len(models.names) > 1:
-        study.check(named in choose.PICTURES, rows, selection, settings)
+        study.check(named in choose.PICTURES, source, rows, selection, settings)
         from gpt2cli.cli.studies.item_rows import score_items
 
-        items = study.items(source, rows, settings, messages.note)
+        items, failed = study.items(source, rows, settings, messages.note)
         with open_output(target) as write:
             table = RowOutput(output_format.kind(named), write, output_format.aligns(target))
             loading = [partial(model.load, compute, messages) for model in models.each()]
             score_items(items, loading, rows.by or "token", settings, table, messages)
-        return
+        raise typer.Exit(int(failed))
     (model,) = models.each()
     # Everything about the request is checked before a model is loaded.
     by = settings.rows_by(rows.by)

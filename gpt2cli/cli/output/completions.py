@@ -104,7 +104,7 @@ class TextCompletionWriter:
 
 
 class JsonCompletionWriter:
-    """Write one JSON object per sample; `echoed` starts its text, `report` has the shared fields.
+    """Write one JSON object per sample; `echoed` starts its text, `report` returns the shared fields.
 
     `phases` are the seconds spent in each phase before the first token.
     """
@@ -113,7 +113,7 @@ class JsonCompletionWriter:
         self,
         write: Write,
         echoed: str,
-        report: Mapping[str, Any],
+        report: Callable[[], Mapping[str, Any]],
         phases: Mapping[str, float],
         *,
         logprobs: bool,
@@ -136,14 +136,14 @@ class JsonCompletionWriter:
         """Omit incomplete samples."""
 
     def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
-        tokens = completion.tokens
+        tokens, report = completion.tokens, self._report()
         return {
             "index": sample + 1,
             "text": self._echoed + completion.text,
             "token_ids": [token.id for token in tokens],
             "finish_reason": completion.finish_reason,
-            **self._report,
-            "usage": {**self._report["usage"], **completion.usage},
+            **report,
+            "usage": {**report["usage"], **completion.usage},
             "timing": {
                 **{f"{name}_seconds": took for name, took in self._phases.items()},
                 **timing._asdict(),

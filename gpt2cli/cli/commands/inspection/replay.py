@@ -10,6 +10,7 @@ from gpt2cli.cli.input.text import read_text, require_stdin, source_name
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.output.streams import json_line, open_output
+from gpt2cli.text.printable import escaped
 
 if TYPE_CHECKING:
     from gpt2cli.inspection.replay import Replay
@@ -73,7 +74,8 @@ def _text(done: Replay) -> str:
     else:
         title += f"differs at token {done.token:,}: {_shown(done.recorded)}, now {_shown(done.now)}\n"
     changes = done.changes or ["nothing that the record knows has changed"]
-    return title + "".join(f"  {change}\n" for change in changes)
+    # They quote the record.
+    return title + "".join(f"  {escaped(change)}\n" for change in changes)
 
 
 def _shown(text: str | None) -> str:

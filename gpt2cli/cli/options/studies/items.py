@@ -85,7 +85,12 @@ class StudyOptions:
         return any(value is not None for value in vars(self).values())
 
     def check(
-        self, draws: bool, rows: RowOptions, selection: SelectionOptions, settings: ProtocolOptions
+        self,
+        draws: bool,
+        source: SourceOptions,
+        rows: RowOptions,
+        selection: SelectionOptions,
+        settings: ProtocolOptions,
     ) -> None:
         """Check that the options go together, and with the others of `score`.
 
@@ -99,7 +104,10 @@ class StudyOptions:
             "--protocol": settings.protocol is not None,
         }
         named = {"--field": self.field, "--context": self.context}
-        given = next((name for name, value in named.items() if value is not None), "--by region")
+        unnamed = "--by region" if rows.by == "region" else "A second -m"
+        given = next((name for name, value in named.items() if value is not None), unnamed)
+        if self.field is not None:
+            others |= {"--text": source.text is not None, "--split": rows.split is not None}
         reject_conflicts({given: True, **others}, conflicts_of(given, others))
         for_tables = {"--context-field": self.context_field, "--span": self.span, "--group": self.group}
         for name, value in for_tables.items():
@@ -118,8 +126,8 @@ class StudyOptions:
         rows: RowOptions,
         settings: ProtocolOptions,
         note: Callable[[str], None],
-    ) -> list[Item]:
-        """Return the items of tables, or of the texts that there are instead.
+    ) -> tuple[list[Item], bool]:
+        """Return the items of tables, or of the texts that there are instead, and whether one is missing.
 
         Raises:
             UsageError, InputError: as `items_of` does; InputError also if a file cannot be read.
@@ -131,18 +139,21 @@ class StudyOptions:
         context = self.shared_context(note)
         names, by_region = source.names(note), rows.by == "region"
         if self.field is None:
-            return [
+            sources = source.open(names)
+            texts = [
                 marked_item(text, context, places, by_region)
-                for text, places in _texts(source.open(names), rows, settings)
+                for text, places in _texts(sources, rows, settings)
             ]
+            return texts, sources.failed
         span = None if self.span is None else parse_span(self.span)
         columns = ItemColumns(self.field, self.context_field, span, by_region, self.group)
         tables = [read_table(read_text(name), source_name(name)) for name in names]
-        return [
+        items = [
             replace(item, columns={**({"file": table.name} if len(tables) > 1 else {}), **item.columns})
             for table in tables
             for item in items_of(table, columns, context)
         ]
+        return items, False
 
     def shared_context(self, note: Callable[[str], None]) -> str:
         """Return the context of all items, from a file if there is one of that name.
