@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -260,11 +260,26 @@ def test_damaged_characters_are_found(model: LanguageModel) -> None:
 
 
 @needs_kernels
+def test_a_stream_is_compressed_as_it_arrives(model: LanguageModel) -> None:
+    data = TEXT[: 3 * PIECE_BYTES].encode()
+    read: list[int] = []
+
+    def arriving() -> Iterator[bytes]:
+        for place in range(0, len(data), 512):
+            read.append(place)
+            yield data[place : place + 512]
+
+    # A header, and the code of some windows.
+    list(itertools.islice(compress(model, arriving()), 5))
+    assert len(read) < len(data) / 512 / 2
+
+
+@needs_kernels
 def test_a_stream_is_decompressed_as_it_arrives(model: LanguageModel) -> None:
     data = b"".join(compress(model, [LONG]))
     given: list[int] = []
 
-    def arriving() -> Any:
+    def arriving() -> Iterator[bytes]:
         for place in range(0, len(data), 50):
             given.append(place)
             yield data[place : place + 50]

@@ -82,7 +82,7 @@ def score(
                 for line in passing(scoring, ((line, line.text) for line in block), condition):
                     write(line.data)
         elif sentences:
-            write_pairs(scoring, sentences, notes, table)
+            write_pairs(scoring, sentences, notes, table, messages)
         elif sources and (selection.view or named in choose.PICTURES):
             from gpt2cli.cli.output.score_view import View, show_view
 

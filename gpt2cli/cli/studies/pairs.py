@@ -33,14 +33,22 @@ def read_pairs(source: str, messages: Messages) -> list[Sentence] | Suite:
 
 
 def write_pairs(
-    scoring: Scoring, pairs: Sequence[Sentence] | Suite, notes: TextNotes, table: RowOutput
+    scoring: Scoring,
+    pairs: Sequence[Sentence] | Suite,
+    notes: TextNotes,
+    table: RowOutput,
+    messages: Messages,
 ) -> None:
     """Compare pairs and write a row for each, with means.
 
     Raises:
         UsageError, InputError, Error: as `compared_records` does.
     """
+    from gpt2cli.cli.output.progress.items import item_progress
     from gpt2cli.scoring.pairs.records import compared_records
+    from gpt2cli.scoring.pairs.suites import Suite
 
-    rows = compared_records(scoring, pairs, notes.check, with_means=table.kind == "tsv")
+    count = len(pairs.sentences if isinstance(pairs, Suite) else pairs)
+    with item_progress(messages, count) as watched:
+        rows = compared_records(scoring, pairs, notes.check, table.kind == "tsv", watched)
     table.write_rows(scoring.metadata, rows.columns, rows.records, lambda: rows.means)

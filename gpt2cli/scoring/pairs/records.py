@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.scoring.pairs.comparison import ContrastRow, compare_pairs
@@ -27,8 +27,11 @@ def compared_records(
     pairs: Sequence[Sentence] | Suite,
     check: Callable[[str, str], None],
     with_means: bool,
+    watched: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> ComparedRecords:
     """Compare pairs, after `check` has seen each text and its place; `with_means` adds rows of means.
+
+    `watched` passes the sentences through as they are scored.
 
     Raises:
         UsageError, InputError, Error: as `compare_pairs` and `verdicts` do.
@@ -36,11 +39,11 @@ def compared_records(
     if isinstance(pairs, Suite):
         for entry in pairs.sentences:
             check(entry.sentence.text.content, f"item {entry.sentence.item}")
-        rows = verdicts(scoring, pairs)
+        rows = verdicts(scoring, watched(pairs.sentences), pairs.predictions)
         means = {"predictions": accuracies(rows)}
         return ComparedRecords(row_columns(VerdictRow), verdict_records(rows, with_means), means)
     for sentence in pairs:
         check(sentence.text.content, f"line {sentence.line} of the pairs")
-    compared = compare_pairs(scoring, pairs)
+    compared = compare_pairs(scoring, watched(pairs))
     contrasts = [vars(contrast) for contrast in compared.contrasts]
     return ComparedRecords(row_columns(ContrastRow), compared.records(with_means), {"contrasts": contrasts})

@@ -80,8 +80,10 @@ def parse_suite(value: Any, name: str) -> Suite:
     return Suite(title, sentences, predictions)
 
 
-def verdicts(scoring: Scoring, suite: Suite) -> list[VerdictRow]:
-    """Return whether each prediction holds for each item.
+def verdicts(
+    scoring: Scoring, sentences: Iterable[SuiteSentence], predictions: Sequence[Prediction]
+) -> list[VerdictRow]:
+    """Return whether each prediction holds for each item of the sentences.
 
     Raises:
         UsageError: a region begins or ends within a token.
@@ -89,7 +91,7 @@ def verdicts(scoring: Scoring, suite: Suite) -> list[VerdictRow]:
         Error: the model produced NaN.
     """
     sums: dict[str, dict[tuple[str, str], float]] = {}
-    texts = ((entry, entry.sentence.text) for entry in suite.sentences)
+    texts = ((entry, entry.sentence.text) for entry in sentences)
     for (sentence, numbers, empty), _, tokens in scoring.scorer.tokens(texts):
         found = sums.setdefault(sentence.item, {})
         found |= {(sentence.condition, number): 0.0 for number in empty}
@@ -100,7 +102,7 @@ def verdicts(scoring: Scoring, suite: Suite) -> list[VerdictRow]:
     return [
         VerdictRow(item, number, prediction.text, _holds(prediction, found, item))
         for item, found in sums.items()
-        for number, prediction in enumerate(suite.predictions, 1)
+        for number, prediction in enumerate(predictions, 1)
     ]
 
 
