@@ -6,17 +6,25 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-needs_llama_cpp = pytest.mark.skipif(
-    find_spec("xllamacpp") is None, reason="xllamacpp, which holds llama.cpp, is not installed"
-)
+_Test = TypeVar("_Test", bound=Callable[..., None])
+
+
+def needs_llama_cpp(test: _Test) -> _Test:
+    """Mark a test that runs llama.cpp."""
+    missing = find_spec("xllamacpp") is None
+    skip = pytest.mark.skipif(missing, reason="xllamacpp, which holds llama.cpp, is not installed")
+    marked: _Test = pytest.mark.system(skip(test))
+    return marked
+
+
 # Its threads spin while they wait for one another, so that there is one. Each request and answer is a line.
 SERVE = """
 import json, os, sys, urllib.request

@@ -28,7 +28,7 @@ Kept: TypeAlias = Literal["float32"] | Storage
 STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 KEPT_TYPES = {"float32": {"F32"}, "float16": {"F16"}, "bfloat16": {"BF16"}, "int8": {"U8", "F32"}}
 # Increased whenever layouts or names change, so that older files are replaced.
-LAYOUT = "5"
+LAYOUT = "6"
 SCALES, TOTALS = ".scales", ".totals"
 HEAD_SCREEN = "int8-head"
 # Smaller heads are fast to read without a screen.
@@ -105,11 +105,12 @@ def _convert_once(
         kept.HEAD: TOKEN_EMBEDDING if config.tie_word_embeddings else HEAD,
     }
     if path is None:
-        return Conversion(_described(dict(_converted(sources, storage)), shapes, storage), place.problem)
+        arrays = dict(_converted(sources, config, storage))
+        return Conversion(_described(arrays, shapes, storage), place.problem)
     weights = _read(path, notes, shapes, storage)
     if weights is not None:
         return Conversion(weights)
-    arrays = dict(_converted(sources, storage))
+    arrays = dict(_converted(sources, config, storage))
     try:
         _keep(path, arrays, {**notes, kept.MODEL: str(place.model)})
     except OSError as error:
@@ -148,9 +149,13 @@ def _keep(path: Path, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> 
         own.replace(path)
 
 
-def _converted(sources: Mapping[str, StoredTensor], storage: Kept) -> Iterator[tuple[str, Array]]:
+def _converted(
+    sources: Mapping[str, StoredTensor], config: ModelConfig, storage: Kept
+) -> Iterator[tuple[str, Array]]:
     from gpt2cli.checkpoint.gguf.quantized import numbers_of
 
+    # RMSNorm does not centre what it scales, and 8 bits lose too much of the outliers that it leaves.
+    in_8_bits = config.architecture.norm == "layer"
     for name, source in sources.items():
         numbers = numbers_of(source)
         if storage == "float32":
@@ -165,7 +170,7 @@ def _converted(sources: Mapping[str, StoredTensor], storage: Kept) -> Iterator[t
             yield name, panels
             yield name + SCALES, scales
             # The head needs none: its input is rounded to 15 bits, because its logits are compared.
-            if name != HEAD:
+            if name != HEAD and in_8_bits:
                 yield name + TOTALS, totals
 
 

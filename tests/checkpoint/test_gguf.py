@@ -269,7 +269,7 @@ def test_a_second_start_imports_neither_the_library_nor_its_tokenizer(
         for _ in range(2)
     ]
     assert "gguf" in loaded[0]
-    slow = {"gguf", "tokenizers", "hashlib", "tempfile", "gpt2cli.checkpoint.gguf.vocabulary"}
+    slow = {"gguf", "tokenizers", "hashlib", "tempfile", "gpt2cli.checkpoint.gguf.tokenizer.stored_tokenizer"}
     assert not loaded[1] & slow
 
 
@@ -358,8 +358,8 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
         "has the architecture 'falcon'. Architectures that can be read are: gpt2, llama, qwen2, gptneox.",
     ),
     "kind of tokenizer": (
-        {"tokenizer.ggml.model": "llama"},
-        "has a tokenizer of the kind 'llama'. Only byte-level BPE can be read, which GGUF files call gpt2.",
+        {"tokenizer.ggml.model": "t5"},
+        "has a tokenizer of the kind 't5'. Known are gpt2 (byte-level BPE) and llama (SentencePiece's BPE).",
     ),
     "no tokenizer": ({"tokenizer.ggml.model": None}, "has a tokenizer of the kind None"),
     "splitting": (

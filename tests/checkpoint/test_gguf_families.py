@@ -39,6 +39,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("mistral", {"sliding_window": None}),
     "qwen2": ("qwen2", {}),
     "gpt-neox": ("gpt-neox", {}),
+    "gpt-neox-tied": ("gpt-neox", {"tie_word_embeddings": True}),
     "gpt-neox-sequential": (
         "gpt-neox-sequential",
         {"attention_bias": True},

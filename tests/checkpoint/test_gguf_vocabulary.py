@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 
 from gpt2cli.checkpoint.gguf.contents import read_contents
 from gpt2cli.checkpoint.gguf.header import read_gguf_header
-from gpt2cli.checkpoint.gguf.splitting import SPLITTINGS
-from gpt2cli.checkpoint.gguf.vocabulary import described_tokenizer, tokenizer_json
+from gpt2cli.checkpoint.gguf.tokenizer.splitting import SPLITTINGS
+from gpt2cli.checkpoint.gguf.tokenizer.stored_tokenizer import described_tokenizer, tokenizer_json
 from gpt2cli.errors import UsageError
 
 SMALL = {"vocab_size": 600, "n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}
@@ -155,7 +155,7 @@ def test_a_text_begins_with_bos_if_the_file_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("normalizer", {"type": "NFC"}, "only if it is plain byte-level BPE"),
+        ("normalizer", {"type": "NFC"}, "only if it is plain byte-level BPE or SentencePiece"),
         ("pre_tokenizer", {"type": "Whitespace"}, "have no name for how the tokenizer of this model splits"),
         (
             "pre_tokenizer",

@@ -11,7 +11,7 @@ from gpt2cli.checkpoint.gguf.description import config_of
 from gpt2cli.checkpoint.gguf.families import gguf_name, is_transposed
 from gpt2cli.checkpoint.gguf.header import GgufHeader, TensorEntry, damaged_gguf, read_gguf_header
 from gpt2cli.checkpoint.gguf.rotary import FACTORS
-from gpt2cli.checkpoint.gguf.vocabulary import tokenizer_json
+from gpt2cli.checkpoint.gguf.tokenizer.stored_tokenizer import tokenizer_json
 from gpt2cli.checkpoint.roles import HEAD
 from gpt2cli.checkpoint.weights import expected_shapes
 

@@ -50,7 +50,8 @@ class GgufFamily:
     `bias_keys` has the keys in config.json which say that there are biases, and a role whose bias shows that.
 
     `rotates_neighbors` means that each pair of numbers that is rotated lies together, which takes another
-    order of the rows of queries and keys than in the files of transformers.
+    order of the rows of queries and keys than in the files of transformers. `needs_head` means that readers
+    look for a head even where it is the embedding again.
     """
 
     name: str
@@ -62,6 +63,7 @@ class GgufFamily:
     scalings: tuple[str, ...] = ("default", "linear")
     bias_keys: Mapping[str, str] = field(default_factory=dict)
     rotates_neighbors: bool = False
+    needs_head: bool = False
 
     def key(self, name: str) -> str:
         """Return the whole key of a field, or of what follows the family's name."""
@@ -110,6 +112,7 @@ GPT_NEOX_FILES = GgufFamily(
     keys={**GPT2_FILES.keys, "parallel_residual": "use_parallel_residual"},
     implied={"activation_function": ("gelu", "gelu_python")},
     rotary_keys=("rotary_pct", "rotary_emb_base"),
+    needs_head=True,
 )
 FAMILIES = (GPT2_FILES, LLAMA_FILES, QWEN2_FILES, GPT_NEOX_FILES)
 

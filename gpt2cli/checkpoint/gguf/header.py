@@ -87,7 +87,18 @@ class GgufHeader:
         Raises:
             CheckpointError: it is longer or of another kind.
         """
-        array = self._array(key, most, (0, 1, 2, 3, 4, 5, 10, 11))
+        return self._unpacked(key, most, (0, 1, 2, 3, 4, 5, 10, 11))
+
+    def floats(self, key: str, most: int) -> list[float] | None:
+        """Return an array of at most `most` floats, or None if the file has none.
+
+        Raises:
+            CheckpointError: it is longer or of another kind.
+        """
+        return self._unpacked(key, most, (6, 12))
+
+    def _unpacked(self, key: str, most: int, kinds: tuple[int, ...]) -> list[Any] | None:
+        array = self._array(key, most, kinds)
         if array is None:
             return None
         letter = SCALARS[array.kind][1]

@@ -10,13 +10,13 @@ import numpy as np
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.gguf.description import described
-from gpt2cli.checkpoint.gguf.families import RowOrder, gguf_name, is_transposed, order_in_file
+from gpt2cli.checkpoint.gguf.families import RowOrder, family_of, gguf_name, is_transposed, order_in_file
 from gpt2cli.checkpoint.gguf.quantized import gguf_needed_by, numbers_of, unpack_tensor
 from gpt2cli.checkpoint.gguf.rotary import FACTORS, frequency_factors
 from gpt2cli.checkpoint.gguf.tensor_types import BY_NAME, TensorType
-from gpt2cli.checkpoint.gguf.vocabulary import described_tokenizer
+from gpt2cli.checkpoint.gguf.tokenizer.stored_tokenizer import described_tokenizer
 from gpt2cli.checkpoint.gguf.writing import WrittenTensor, write_gguf
-from gpt2cli.checkpoint.roles import POSITION_EMBEDDING, TOKEN_EMBEDDING
+from gpt2cli.checkpoint.roles import HEAD, POSITION_EMBEDDING, TOKEN_EMBEDDING
 from gpt2cli.ops.operations import StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -50,6 +50,9 @@ def save_gguf(
         OSError: the file cannot be written or the disk is full.
     """
     values = described(config, path.stem)
+    family = family_of(config.model_type)
+    if family and family.needs_head:
+        stored = {HEAD: stored[TOKEN_EMBEDDING], **stored}
     tensors = [
         *_factors(config),
         *(

@@ -37,7 +37,7 @@ class WrittenTensor(NamedTuple):
 def write_gguf(path: Path, values: Mapping[str, Any], tensors: Sequence[WrittenTensor]) -> None:
     """Write a GGUF file, making one tensor after another; it appears whole or not at all.
 
-    Values are texts, whole numbers, numbers, truth values, and lists of texts or whole numbers.
+    Values are texts, whole numbers, numbers, truth values, and lists of one kind of these.
 
     Raises:
         OSError: the file cannot be written or the disk is full.
@@ -83,4 +83,5 @@ def _value(value: Any) -> bytes:
         return struct.pack("<II", UINT32, value)
     if all(isinstance(element, str) for element in value):
         return struct.pack("<IIQ", ARRAY, STRING, len(value)) + b"".join(map(_text, value))
-    return struct.pack(f"<IIQ{len(value)}i", ARRAY, INT32, len(value), *value)
+    kind, letter = (FLOAT32, "f") if isinstance(value[0], float) else (INT32, "i")
+    return struct.pack(f"<IIQ{len(value)}{letter}", ARRAY, kind, len(value), *value)
