@@ -49,6 +49,8 @@ def next_tokens(
 
     With candidates, print how likely each of these continuations is instead.
 
+    With `--items`, do so for each row of a table: JSON Lines with context, candidates and perhaps a label.
+
     Without TEXT and --file, the text is read from stdin, without its final line end.
 
     `gpt2 next "The cat sat on the"`

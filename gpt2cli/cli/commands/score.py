@@ -36,12 +36,15 @@ def score(
 
     A FILE is a document, and every byte counts, the last line end too. `--split` ends documents at line ends
     or at lines of `<|endoftext|>`. In `--pairs`, [brackets] or [np: brackets with a label] mark regions.
-    Without BOS, the first token has no score. Rows of words also have `surprisal_corrected`: with the white
+    Without BOS, the first token has no score. With `--field`, rows carry the columns of a table: CSV, TSV or
+    JSON Lines. Rows of words also have `surprisal_corrected`: with the white
     space after a word, not before.
 
     `gpt2 score --text "The cat sat on the mat." --by word`
 
     `gpt2 score *.txt --by document --csv -o scores.csv`
+
+    `gpt2 score items.csv --field sentence --by word -m gpt2 -m gpt2-medium`
 
     `gpt2 score --filter 'ppl<50' < lines`
     """

@@ -78,7 +78,7 @@ class ProtocolOptions(ScoringSettings):
     batch_size: BatchSize
     correction: Annotated[
         Literal["pimentel-meister", "wordsprobability", "minicons"],
-        _scoring("--correction", metavar="NAME", help="White space of words: see docs/score.md."),
+        _scoring("--correction", metavar="NAME", help="Of white space."),
     ]
 
     punctuation: Annotated[

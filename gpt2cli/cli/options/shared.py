@@ -118,7 +118,7 @@ Record = Annotated[
         metavar="FILE",
         show_default=False,
         rich_help_panel=OUTPUT,
-        help="Write the JSON to FILE too, for `replay`.",
+        help="Write JSON to FILE too.",
     ),
 ]
 Special = Annotated[bool, flag("--special", help=SPECIAL_HELP)]

@@ -62,21 +62,21 @@ class StudyOptions:
 
     field: Annotated[
         str | None,
-        _items("--field", metavar="NAME", help="Score this column of a CSV, TSV or JSON Lines."),
+        _items("--field", metavar="NAME", help="Score this column of a table."),
     ] = None
     context: Annotated[
         str | None,
-        _items("--context", metavar="TEXT|FILE", help="Read this before each text, without scoring it."),
+        _items("--context", metavar="TEXT|FILE", help="Read this first; do not score it."),
     ] = None
     context_field: Annotated[
         str | None, _items("--context-field", metavar="NAME", help="The column of each text's context.")
     ] = None
     group: Annotated[
         str | None,
-        _items("--group", metavar="NAME", help="Rows with one value here are the words of a text."),
+        _items("--group", metavar="NAME", help="Column of what words are one text."),
     ] = None
     span: Annotated[
-        str | None, _items("--span", metavar="START:END", help="Score these characters: columns or numbers.")
+        str | None, _items("--span", metavar="START:END", help="Score only these characters.")
     ] = None
 
     @property
