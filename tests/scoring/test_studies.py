@@ -387,6 +387,19 @@ def test_several_models_make_one_long_table(gpt2: Gpt2, folder: Path, model: Any
 
 
 @pytest.mark.slow
+def test_pairs_are_judged_by_several_models(gpt2: Gpt2, folder: Path, model: Any) -> None:
+    pairs = b"1\ta\tThe test is.\n1\tb\tThe test are.\n"
+    alone = json.loads(gpt2("score", "--pairs", "-", "-m", folder, "--json", stdin=pairs).stdout)
+    twice = json.loads(
+        gpt2("score", "--pairs", "-", "-m", folder, "-m", folder, "--json", stdin=pairs).stdout
+    )
+    assert [row["difference"] for row in twice["rows"]] == [alone["rows"][0]["difference"]] * 2
+    assert [mean["model"] for mean in twice["contrasts"]] == [str(folder)] * 2
+    refused = gpt2("score", "--pairs", "-", "--field", "x", "-m", folder, stdin=pairs)
+    assert (refused.returncode, refused.stderr) == (2, b"Error: --field and --pairs exclude each other.\n")
+
+
+@pytest.mark.slow
 def test_questions_are_answered_in_one_process(gpt2: Gpt2, folder: Path, model: Any) -> None:
     lines = b'{"id": "q", "context": "The test", "candidates": [" is", " are"], "label": 0}\n'
     done = gpt2("next", "--items", "-", "-m", folder, "--json", stdin=lines)

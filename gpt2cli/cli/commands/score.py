@@ -16,7 +16,6 @@ from gpt2cli.cli.options.studies.items import SeveralModels, StudyOptions
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output
 from gpt2cli.cli.output.timing import print_timing
-from gpt2cli.cli.studies.pairs import read_pairs, write_pairs
 
 
 @takes_groups
@@ -51,41 +50,47 @@ def score(
     target = output.output
     named = choose.check_conflicts(source, rows, output_format, selection, settings, target)
     messages = verbosity.messages()
-    if study.wanted or rows.by == "region" or len(models.names) > 1:
+    kind = output_format.kind(named)
+    loading = [partial(model.load, compute, messages) for model in models.each()]
+    if selection.pairs is not None:
+        from gpt2cli.cli.studies.pairs import read_pairs, score_pairs
+
+        study.refuse("--pairs")
+        pairs = read_pairs(selection.pairs, messages)
+        with open_output(target) as write:
+            score_pairs(
+                pairs, loading, settings, RowOutput(kind, write, output_format.aligns(target)), messages
+            )
+        return
+    if study.wanted or rows.by == "region" or len(loading) > 1:
         study.check(named in choose.PICTURES, source, rows, selection, settings)
         from gpt2cli.cli.studies.item_rows import score_items
 
         items, failed = study.items(source, rows, settings, messages.note)
         with open_output(target) as write:
-            table = RowOutput(output_format.kind(named), write, output_format.aligns(target))
-            loading = [partial(model.load, compute, messages) for model in models.each()]
+            table = RowOutput(kind, write, output_format.aligns(target))
             score_items(items, loading, rows.by or "token", settings, table, messages)
         raise typer.Exit(int(failed))
-    (model,) = models.each()
     # Everything about the request is checked before a model is loaded.
     by = settings.rows_by(rows.by)
-    if selection.pairs is None:
-        source.require()
+    source.require()
     from gpt2cli.scoring.condition import parse_condition, passing
 
     condition = None if selection.keep is None else parse_condition(selection.keep)
     names = source.names(messages.note)
-    sentences = None if selection.pairs is None else read_pairs(selection.pairs, messages)
-    sources = None if condition or sentences else source.open(names)
-    loaded = model.load(compute, messages)
+    sources = None if condition else source.open(names)
+    loaded = loading[0]()
     from gpt2cli.scoring.text_scorer import open_scoring
 
     notes = settings.notes(messages.note, loaded.tokenizer, rows if sources else None)
     scoring = open_scoring(loaded, settings)
     start = time.perf_counter()
     with open_output(target) as write:
-        table = RowOutput(output_format.kind(named), write, output_format.aligns(target))
+        table = RowOutput(kind, write, output_format.aligns(target))
         if condition:
             for block in checked_blocks(names, notes):
                 for line in passing(scoring, ((line, line.text) for line in block), condition):
                     write(line.data)
-        elif sentences:
-            write_pairs(scoring, sentences, notes, table, messages)
         elif sources and (selection.view or named in choose.PICTURES):
             from gpt2cli.cli.output.score_view import View, show_view
 

@@ -98,7 +98,6 @@ class StudyOptions:
             UsageError: they do not.
         """
         others = {
-            "--pairs": selection.pairs is not None,
             "--filter": selection.keep is not None,
             "--view": selection.view or draws,
             "--protocol": settings.protocol is not None,
@@ -119,6 +118,15 @@ class StudyOptions:
             raise UsageError(
                 "--group gives a row to each word.", "Use --by word, without --span or --context-field."
             )
+
+    def refuse(self, other: str) -> None:
+        """Check that no option is given; `other` is one that excludes them all.
+
+        Raises:
+            UsageError: one is.
+        """
+        given = {f"--{name.replace('_', '-')}": value is not None for name, value in vars(self).items()}
+        reject_conflicts({**given, other: True}, [(name, other) for name in given])
 
     def items(
         self,
