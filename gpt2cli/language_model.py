@@ -135,6 +135,27 @@ class LanguageModel(LoadedModel):
 
         return next_tokens(self, text, settings)
 
+    def compress(self, data: bytes) -> bytes:
+        """Return bytes compressed with the model's predictions.
+
+        Raises:
+            Error: the model is not on compiled kernels, whose logits alone are the same in `decompress`.
+        """
+        from gpt2cli.inspection.compression.container import compress
+
+        return b"".join(compress(self, [data]))
+
+    def decompress(self, data: bytes) -> bytes:
+        """Return what `compress` compressed.
+
+        Raises:
+            InputError: the bytes are damaged, or another model or arithmetic compressed them.
+            Error: the model is not on compiled kernels.
+        """
+        from gpt2cli.inspection.compression.container import decompress
+
+        return b"".join(decompress(self, [data], "The text"))
+
 
 def load(
     name: str | None = None,

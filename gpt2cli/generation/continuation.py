@@ -149,15 +149,22 @@ class Continuation:
         With `best_of`, the likeliest samples of all batches are the only batch.
         """
         if self.settings.best_of:
-            yield BestOf(self._drawn(self.settings.best_of), self._num_samples)
+            yield BestOf(self._drawn(range(self.settings.best_of)), self._num_samples)
         else:
-            yield from self._drawn(self._num_samples)
+            yield from self._drawn(range(self._num_samples))
 
-    def _drawn(self, count: int) -> Iterator[Batch]:
+    def sample(self, number: int) -> Completion:
+        """Generate the one sample that has this number, from 0, and return it."""
+        (batch,) = self._drawn(range(number, number + 1))
+        for _ in batch:
+            pass
+        return batch.completions[number]
+
+    def _drawn(self, numbers: range) -> Iterator[Batch]:
         self.prefill()
         assert self._prefilled is not None
-        for first in range(0, count, self._batch_size):
-            samples = range(first, min(first + self._batch_size, count))
+        for first in range(0, len(numbers), self._batch_size):
+            samples = numbers[first : first + self._batch_size]
             completions = {
                 sample: Completion(self.loaded.tokenizer, self.settings, self.text or "")
                 for sample in samples

@@ -27,6 +27,9 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 # The second is where WSL puts the Windows driver.
 DRIVER_FILES = (("/dev", "nvidia[0-9]*"), ("/usr/lib/wsl/lib", "libcuda.so*"), ("/dev", "nvhost-gpu"))
 
+# None is the fastest.
+_chosen_set: str | None = None
+
 
 def open_backend(
     device: str = "auto",
@@ -80,7 +83,25 @@ def instruction_set() -> str | None:
         return None
     from gpt2cli.ops import kernels
 
-    return kernels.use(None)
+    return kernels.use(_chosen_set)
+
+
+def choose_instruction_set(name: str | None) -> bool:
+    """Have the kernels use an instruction set, or the fastest if None, and return whether they can.
+
+    They may round differently with another one.
+    """
+    global _chosen_set
+    if not kernels_are_built():
+        return False
+    from gpt2cli.ops import kernels
+
+    try:
+        kernels.use(name)
+    except ValueError:
+        return False
+    _chosen_set = name
+    return True
 
 
 def compute_threads(ops: Ops[Any]) -> int:

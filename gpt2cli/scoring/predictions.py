@@ -18,6 +18,7 @@ from gpt2cli.scoring.streaming.id_blocks import IdBlocks, Reach
 Key = TypeVar("Key")
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+Weights: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 # The logits of a whole window would take 206 MB with GPT-2's vocabulary. The kernels compute 12 or 6 rows
 # at a time, and 132 is a multiple of both.
@@ -85,6 +86,16 @@ def require_bos(bos_id: int | None) -> int:
     return bos_id
 
 
+class WordStarts(NamedTuple):
+    """Which tokens begin a word, as weights (vocabulary,) of their probabilities: 1 for those that do.
+
+    `first` are the weights where a text begins, if they are others there.
+    """
+
+    weights: Weights
+    first: Weights | None = None
+
+
 @dataclass(frozen=True)
 class Predictions:
     """Predictions of the tokens of a text from index `first` on; arrays are (tokens,), in nats.
@@ -105,12 +116,12 @@ def score_texts(
     texts: Iterable[tuple[Key, Iterable[Sequence[int]]]],
     scheme: Scheme,
     room: int,
-    word_starts: Mask | None = None,
+    word_starts: WordStarts | None = None,
 ) -> Iterator[tuple[Key, Predictions]]:
     """Yield the key of each text with its predictions, in order, one window at a time and at least one.
 
     The ids of a text come in blocks, which are read when they are needed. A batch has at most `room`
-    positions, or a single window. `word_starts` of shape (vocabulary,) is true for tokens that begin a word.
+    positions, or a single window.
 
     Raises:
         ValueError: the window exceeds the model's context.
@@ -177,9 +188,9 @@ def _batches(jobs: Iterable[_Job[Key]], room: int) -> Iterator[list[_Job[Key]]]:
 class _Head(Generic[A]):
     """Compute predictions from hidden states, a slice of positions at a time."""
 
-    def __init__(self, model: Model[A], word_starts: Mask | None) -> None:
+    def __init__(self, model: Model[A], word_starts: WordStarts | None) -> None:
         self._model = model
-        self._word_starts = None if word_starts is None else word_starts.astype(np.float32)
+        self._word_starts = word_starts
 
     def predictions(self, hidden: Any, job: _Job[Any]) -> Predictions:
         """Return the predictions of a window from its hidden states from the offset on, (time, width)."""
@@ -188,11 +199,16 @@ class _Head(Generic[A]):
         at_end = count - len(job.targets)
         targets = np.array([*job.targets, *[0] * at_end], np.int64)
         table = np.empty((4, count))
+        weights = self._word_starts.weights if self._word_starts else None
         for begin in range(0, count, POSITIONS_AT_ONCE):
             part = slice(begin, begin + POSITIONS_AT_ONCE)
-            scores = logits(self._model, hidden[:count][part])
-            table[:, part] = self._model.ops.token_statistics(scores, targets[part], self._word_starts)
+            table[:, part] = self._statistics(hidden[:count][part], targets[part], weights)
+        if count and job.first_token == 0 and self._word_starts and self._word_starts.first is not None:
+            table[3:, :1] = self._statistics(hidden[:1], targets[:1], self._word_starts.first)[3:]
         if np.isnan(table[0]).any():
             raise Error("The model produced NaN.", "Its weights may be damaged.")
         table[0, count - at_end :] = np.nan
         return Predictions(job.first_token, *table)
+
+    def _statistics(self, hidden: Any, targets: Any, weights: Weights | None) -> Any:
+        return self._model.ops.token_statistics(logits(self._model, hidden), targets, weights)

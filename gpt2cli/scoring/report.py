@@ -110,10 +110,10 @@ class Report:
         self, texts: Iterable[NamedText]
     ) -> Iterator[tuple[str | None, Text, Totals, Iterator[PartRow]]]:
         """Yield each text with its rows, and with totals that are complete once the rows were read."""
-        unit = self.scoring.unit
+        unit, punctuation = self.scoring.unit, self.scoring.punctuation
         rows_of: dict[str, Callable[[Text, Iterator[ScoredToken]], Iterator[PartRow]]] = {
             "token": lambda _, tokens: token_rows(tokens, unit),
-            "word": lambda _, tokens: word_rows(tokens, unit),
+            "word": lambda _, tokens: word_rows(tokens, unit, punctuation),
             "line": lambda text, tokens: line_rows(text, tokens, unit),
         }
         for name, text, tokens in self.scoring.scorer.tokens(texts, words=self.by == "word"):

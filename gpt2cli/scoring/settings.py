@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from gpt2cli.errors import UsageError
@@ -13,7 +13,10 @@ from gpt2cli.text.reading.newlines import Newlines
 Unit = Literal["bits", "nats"]
 ProtocolName = Literal["hf", "lm-eval", "llama.cpp"]
 By = Literal["token", "word", "line", "document"]
+ItemBy = Literal["token", "word", "line", "document", "region"]
 Split = Literal["line", "endoftext"]
+Punctuation = Literal["attached", "apart"]
+Correction = Literal["pimentel-meister", "wordsprobability", "minicons"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -25,6 +28,8 @@ class ScoringSettings:
     the stride, by default the model's context and half of the window. `batch_size` is how many windows fill
     one batch, by default 1 on a CPU and 8 elsewhere. `protocol` measures perplexity exactly as another tool
     does, and sets its own defaults. `by` is what gets a row: tokens by default, documents under a protocol.
+    `correction` is how `surprisal_corrected` of a word moves white space from before the word to behind it.
+    `punctuation` is a part of the word that it touches, or words apart; these have no correction.
     `special` parses special tokens in the text. `newlines` keeps CR LF, or reads it as LF; None keeps it.
 
     Raises:
@@ -38,11 +43,15 @@ class ScoringSettings:
     batch_size: int | None = None
     protocol: ProtocolName | None = None
     by: By | None = None
+    correction: Correction = "pimentel-meister"
+    punctuation: Punctuation = "attached"
     special: bool = False
     newlines: Newlines | None = None
 
     def __post_init__(self) -> None:
         require_choice("unit", self.unit, get_args(Unit))
+        require_choice("punctuation", self.punctuation, get_args(Punctuation))
+        require_choice("correction", self.correction, get_args(Correction))
         if self.protocol is not None:
             require_choice("protocol", self.protocol, get_args(ProtocolName))
         if self.by is not None:
@@ -54,7 +63,7 @@ class ScoringSettings:
             if value is not None and value < 1:
                 raise UsageError(f"`{name}` must be 1 or more, not {value}.")
 
-    def rows_by(self, by: By | None) -> By:
+    def rows_by(self, by: ItemBy | None) -> By:
         """Return what gets a row; None means tokens, or documents under a protocol.
 
         Raises:
@@ -62,6 +71,8 @@ class ScoringSettings:
         """
         if by is None:
             return "document" if self.protocol else "token"
+        if by == "region":
+            raise UsageError("`by` region is for items, whose texts have regions.")
         if self.protocol and by != "document":
             raise UsageError("`protocol` measures documents only.", "Leave out `by`.")
         return by
@@ -93,6 +104,14 @@ class NextSettings:
             raise UsageError(f"`top` must be 1 or more, not {self.top}.")
         if not all(self.candidates):
             raise UsageError("A candidate is empty.", "Spell each exactly, spaces included.")
+
+    def for_candidates(self, texts: Sequence[str]) -> NextSettings:
+        """Return the same settings for these candidates.
+
+        Raises:
+            UsageError: one is empty.
+        """
+        return replace(self, candidates=texts)
 
     def require_text(self, text: str) -> None:
         """Check that there is something to predict from.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from gpt2cli.errors import UsageError
 from gpt2cli.model.loading import LoadedModel
@@ -14,10 +14,10 @@ from gpt2cli.scoring.predictions import Predictions, Scheme, require_bos, score_
 from gpt2cli.scoring.protocols import protocol_scheme
 from gpt2cli.scoring.rows import Summary, Totals
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens
-from gpt2cli.scoring.settings import ScoringSettings, Unit
+from gpt2cli.scoring.settings import Correction, Punctuation, ScoringSettings, Unit
 from gpt2cli.scoring.streaming.id_blocks import SharedBlocks
 from gpt2cli.scoring.streaming.streamed_text import StreamedText
-from gpt2cli.scoring.words import begins_word
+from gpt2cli.scoring.words import word_starts
 from gpt2cli.text.tokenizer import Tokenizer
 
 Key = TypeVar("Key")
@@ -45,6 +45,7 @@ class TextScorer:
     scheme: Scheme
     room: int
     special: bool = False
+    correction: Correction = "pimentel-meister"
 
     def windows(self, texts: Iterable[tuple[Key, Text]]) -> Iterator[tuple[Key, Text, Iterator[Predictions]]]:
         """Yield the windows of each text.
@@ -85,7 +86,8 @@ class TextScorer:
     def _score(
         self, texts: Iterable[tuple[Key, Text]], words: bool
     ) -> Iterator[tuple[_Item[Key], Iterator[Predictions]]]:
-        starts = begins_word(self.tokenizer, self.model.config.vocab_size) if words else None
+        vocab_size = self.model.config.vocab_size
+        starts = word_starts(self.tokenizer, vocab_size, self.correction) if words else None
         items = (_Item(key, text, SharedBlocks(self._blocks(text))) for key, text in texts)
         keyed = ((item, item.blocks.first()) for item in items)
         scored = score_texts(self.model, keyed, self.scheme, self.room, starts)
@@ -109,6 +111,7 @@ class Scoring:
     scorer: TextScorer
     unit: Unit
     metadata: dict[str, Any]
+    punctuation: Punctuation = "attached"
 
     def summaries(self, texts: Iterable[tuple[Key, str]]) -> Iterator[tuple[Key, Summary]]:
         """Yield the sums of each text, in order.
@@ -155,9 +158,11 @@ def open_scoring(loaded: LoadedModel, settings: ScoringSettings) -> Scoring:
         "window": scheme.window,
         "stride": scheme.stride,
         **({"protocol": settings.protocol} if settings.protocol else {}),
+        **({"correction": settings.correction} if settings.correction != get_args(Correction)[0] else {}),
+        **({"punctuation": settings.punctuation} if settings.punctuation == "apart" else {}),
     }
-    scorer = TextScorer(model, loaded.tokenizer, scheme, room, settings.special)
-    return Scoring(scorer, settings.unit, metadata)
+    scorer = TextScorer(model, loaded.tokenizer, scheme, room, settings.special, settings.correction)
+    return Scoring(scorer, settings.unit, metadata, settings.punctuation)
 
 
 def _scheme(loaded: LoadedModel, settings: ScoringSettings) -> Scheme:

@@ -7,14 +7,14 @@ GPT-2 includes the space before a word, so only the next token shows where a wor
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gpt2cli.scoring.predictions import Mask
+from gpt2cli.scoring.predictions import Mask, WordStarts
 from gpt2cli.scoring.rows import NATS_PER
 from gpt2cli.scoring.scored_text import ScoredToken
-from gpt2cli.scoring.settings import Unit
+from gpt2cli.scoring.settings import Correction, Punctuation, Unit
 from gpt2cli.text.tokenizer import Tokenizer
 
 
@@ -46,10 +46,33 @@ def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
     return np.array(starts, dtype=np.bool_)
 
 
-def word_rows(tokens: Iterable[ScoredToken], unit: Unit) -> Iterator[WordRow]:
-    """Yield a row for each word."""
-    for index, word in enumerate(_words(tokens), 1):
-        yield _word_row(index, word, unit)
+def word_starts(tokenizer: Tokenizer, vocab_size: int, correction: Correction) -> WordStarts:
+    """Return which tokens a correction takes for the beginning of a word.
+
+    To Pimentel and Meister, it is all with white space first, and the end of the text. Their own
+    wordsprobability counts a space alone as white space, and the end of the text on both sides where a text
+    begins. minicons counts a space alone and no end, and corrects no text's beginning.
+    """
+    if correction == "pimentel-meister" or tokenizer.spelling.word_end is not None:
+        return WordStarts(begins_word(tokenizer, vocab_size).astype(np.float32))
+    spaces = [tokenizer.token_bytes(token_id)[:1] == b" " for token_id in range(vocab_size)]
+    weights, first = np.array(spaces, np.float32), np.zeros(vocab_size, np.float32)
+    if correction == "wordsprobability":
+        first = weights.copy()
+        if tokenizer.eos_id is not None:
+            weights[tokenizer.eos_id], first[tokenizer.eos_id] = 1.0, -1.0
+    return WordStarts(weights, first)
+
+
+def word_rows(
+    tokens: Iterable[ScoredToken], unit: Unit, punctuation: Punctuation = "attached"
+) -> Iterator[WordRow]:
+    """Yield a row for each word; a run of punctuation may be a word apart."""
+    apart = punctuation == "apart"
+    for index, word in enumerate(_words(tokens, apart), 1):
+        row = _word_row(index, word, unit)
+        # A correction is for words that white space separates.
+        yield replace(row, surprisal_corrected=None) if apart else row
 
 
 def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
@@ -65,17 +88,33 @@ def corrected_logprob(word: Sequence[ScoredToken]) -> float | None:
     return logprob + after - before
 
 
-def _words(tokens: Iterable[ScoredToken]) -> Iterator[list[ScoredToken]]:
+def _words(tokens: Iterable[ScoredToken], apart: bool = False) -> Iterator[list[ScoredToken]]:
     word: list[ScoredToken] = []
     complete = False
     for token in tokens:
-        if complete and (token.data[:1].isspace() or word[-1].data[-1:].isspace()):
+        is_cut = token.data[:1].isspace() or (word and word[-1].data[-1:].isspace())
+        if apart and word and not is_cut:
+            is_cut = is_punctuation(token.data) != is_punctuation(word[-1].data)
+        if complete and is_cut:
             yield word
             word, complete = [], False
         word.append(token)
         complete = complete or bool(token.data.strip())
     if complete:
         yield word
+
+
+def is_punctuation(data: bytes) -> bool:
+    """Return whether a token is punctuation or symbols alone, as `.` and `"` are, but not `'s`."""
+    # Only words apart need it.
+    import unicodedata
+
+    try:
+        text = data.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        # A part of a character, which is a letter more often than not.
+        return False
+    return bool(text) and all(unicodedata.category(character)[0] in "PS" for character in text)
 
 
 def _word_row(index: int, word: Sequence[ScoredToken], unit: Unit) -> WordRow:

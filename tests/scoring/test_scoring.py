@@ -18,7 +18,7 @@ from gpt2cli.errors import Error, UsageError
 from gpt2cli.hub.model_files import ModelFiles, find_model
 from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.backend import open_backend
-from gpt2cli.scoring.predictions import Scheme, rolling_windows, score_texts
+from gpt2cli.scoring.predictions import Scheme, WordStarts, rolling_windows, score_texts
 from gpt2cli.scoring.scored_text import ScoredToken, Text
 from gpt2cli.scoring.streaming.id_blocks import reach_of
 from gpt2cli.scoring.text_scorer import TextScorer
@@ -58,7 +58,8 @@ def scored(
 ) -> dict[str, list[float]]:
     """Return the numbers of the tokens that were scored, and of the end, in order."""
     found: dict[str, list[float]] = {"logprobs": [], "entropies": [], "ranks": [], "word_starts": []}
-    for _, part in score_texts(model, [(None, [ids])], scheme, room, word_starts):
+    starts = None if word_starts is None else WordStarts(word_starts.astype(np.float32))
+    for _, part in score_texts(model, [(None, [ids])], scheme, room, starts):
         for name, values in found.items():
             values += getattr(part, name).tolist()
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,7 +15,6 @@ from gpt2cli.cli.options.sampling import CompletionOptions, GenerationConfig
 from gpt2cli.cli.output.file_formats import file_format
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.stopwatch import Stopwatch
-from gpt2cli.cli.output.streams import open_output, stdout_is_terminal, wants_color
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def generate(
     completion: CompletionOptions,
     generation_config: GenerationConfig = False,
     json: options.JsonLines = False,
+    record: options.Record = None,
     output: options.OutputOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
@@ -38,7 +39,8 @@ def generate(
     """Continue a PROMPT, printing text as it is generated.
 
     Without PROMPT or --file, the prompt is read from stdin. `--json` prints index, text, token_ids,
-    finish_reason, usage, seed, settings, timing and more for each sample.
+    finish_reason, usage, seed, settings, timing and more for each sample: a record that `gpt2 replay` can
+    run again.
 
     `gpt2 generate "Once upon a time" -n 200 --seed 7`
 
@@ -46,9 +48,12 @@ def generate(
     """
     named = file_format(output.output, ("text", "markdown", "json", "jsonl"))
     json = json or named in ("json", "jsonl")
+    file_format(record, ("json", "jsonl"))
+    if record is not None and record == output.output:
+        raise UsageError("--record and -o name the same file.", "Choose one.")
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
-    if completion.logprobs is not None and not json:
+    if completion.logprobs is not None and not (json or record):
         raise UsageError("--logprobs needs --json.")
     for note in completion.notes():
         messages.note(note)
@@ -59,7 +64,7 @@ def generate(
         from gpt2cli.cli.options.model_defaults import complete
 
         completion = complete(completion, generation_config, loaded.files, context, messages)
-    from gpt2cli.cli.output.completions import JsonCompletionWriter, TextCompletionWriter
+    from gpt2cli.cli.output.completions import JsonCompletionWriter, open_completions
     from gpt2cli.text.reading.notes import TextNotes
 
     if text is not None:
@@ -70,19 +75,25 @@ def generate(
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
     echoed = (text or "") if prompt.echo else ""
-    as_list = named == "json" and completion.num_samples > 1
-    with open_output(output.output, as_list=as_list, raw=True) as write:
-        if json:
-            report = run.report(completion.report() | {"unconditional": prompt.unconditional})
-            logprobs = completion.logprobs is not None
-            writer = JsonCompletionWriter(write, echoed, report, watch.seconds, logprobs=logprobs)
-            _write(run, writer, messages, watch)
-        else:
-            to_stdout = output.output is None
-            styled = to_stdout and wants_color(output.color)
-            wraps = to_stdout and stdout_is_terminal() and not output.raw
-            texts = TextCompletionWriter(write, completion.num_samples, echoed, styled, wraps)
-            _write(run, texts, messages, watch)
+    told = completion.report() | {"unconditional": prompt.unconditional, "echo": prompt.echo}
+
+    @cache
+    def report() -> dict[str, Any]:
+        from gpt2cli.generation.record import sample_record
+
+        # Files are hashed for it, which must not hold up the text.
+        return sample_record(run, told)
+
+    to_json = partial(
+        JsonCompletionWriter,
+        echoed=echoed,
+        report=report,
+        phases=watch.seconds,
+        logprobs=completion.logprobs is not None,
+    )
+    samples = completion.num_samples
+    with open_completions(output, record, to_json, json=json, samples=samples, echoed=echoed) as writer:
+        _write(run, writer, messages, watch)
 
 
 def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:

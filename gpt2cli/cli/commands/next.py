@@ -12,6 +12,7 @@ from gpt2cli.cli.input.text import read_prompt
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import CandidateOptions, NextOptions
+from gpt2cli.cli.options.studies.questions import QuestionOptions
 from gpt2cli.cli.output.file_formats import file_format, require_format
 from gpt2cli.cli.output.rows import FORMATS, RowOutput, row_format
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
@@ -37,6 +38,7 @@ def next_tokens(
     ] = None,
     predictions: NextOptions,
     candidates: CandidateOptions,
+    questions: QuestionOptions,
     json: Annotated[bool, options.flag("--json", help="Print one JSON object.")] = False,
     output: options.OutputOptions,
     model: options.ModelOptions,
@@ -46,6 +48,8 @@ def next_tokens(
     """Print the likeliest next tokens after TEXT.
 
     With candidates, print how likely each of these continuations is instead.
+
+    With `--items`, do so for each row of a table: JSON Lines with context, candidates and perhaps a label.
 
     Without TEXT and --file, the text is read from stdin, without its final line end.
 
@@ -57,7 +61,17 @@ def next_tokens(
     if json:
         require_format("--json", ("text", "json"), named, output.output)
     messages = verbosity.messages(output.color)
-    settings = predictions.with_candidates(candidates.texts())
+    questions.check(text is not None or file is not None or bool(candidates.texts()))
+    if questions.items is not None:
+        from gpt2cli.cli.studies.answers import read_questions, write_answers
+
+        asked = read_questions(questions.items)
+        loaded = model.load(compute, messages)
+        with open_output(output.output) as write:
+            table = RowOutput("json" if json else row_format(named), write)
+            write_answers(loaded, asked, predictions, questions.protocol, table, messages)
+        return
+    settings = predictions.for_candidates(candidates.texts())
     content = read_prompt(text, file, False, messages.note)
     content = with_lf(content) if newlines == "lf" else content
     settings.require_text(content)

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
 import typer
 
 from gpt2cli.cli.input.lines import checked_blocks
-from gpt2cli.cli.input.text import read_text, source_name
 from gpt2cli.cli.options import rows as choose
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import ProtocolOptions
+from gpt2cli.cli.options.studies.items import SeveralModels, StudyOptions
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.streams import open_output
 from gpt2cli.cli.output.timing import print_timing
-
-if TYPE_CHECKING:
-    from gpt2cli.cli.output.messages import Messages
-    from gpt2cli.scoring.pairs.sentences import Sentence
-    from gpt2cli.scoring.text_scorer import Scoring
-    from gpt2cli.text.reading.notes import TextNotes
 
 
 @takes_groups
@@ -30,10 +23,11 @@ def score(
     source: choose.SourceOptions,
     rows: choose.RowOptions,
     output: options.OutputOptions,
-    model: options.ModelOptions,
+    models: SeveralModels,
     output_format: choose.OutputFormat,
     selection: choose.SelectionOptions,
     settings: ProtocolOptions,
+    study: StudyOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
 ) -> None:
@@ -41,29 +35,51 @@ def score(
 
     A FILE is a document, and every byte counts, the last line end too. `--split` ends documents at line ends
     or at lines of `<|endoftext|>`. In `--pairs`, [brackets] or [np: brackets with a label] mark regions.
-    Without BOS, the first token has no score. Rows of words also have `surprisal_corrected`: with the white
+    Without BOS, the first token has no score. With `--field`, rows carry the columns of a table: CSV, TSV or
+    JSON Lines. Rows of words also have `surprisal_corrected`: with the white
     space after a word, not before.
 
     `gpt2 score --text "The cat sat on the mat." --by word`
 
     `gpt2 score *.txt --by document --csv -o scores.csv`
 
+    `gpt2 score items.csv --field sentence --by word -m gpt2 -m gpt2-medium`
+
     `gpt2 score --filter 'ppl<50' < lines`
     """
     target = output.output
     named = choose.check_conflicts(source, rows, output_format, selection, settings, target)
+    messages = verbosity.messages()
+    kind = output_format.kind(named)
+    loading = [partial(model.load, compute, messages) for model in models.each()]
+    if selection.pairs is not None:
+        from gpt2cli.cli.studies.pairs import read_pairs, score_pairs
+
+        study.refuse("--pairs")
+        pairs = read_pairs(selection.pairs, messages)
+        with open_output(target) as write:
+            score_pairs(
+                pairs, loading, settings, RowOutput(kind, write, output_format.aligns(target)), messages
+            )
+        return
+    if study.wanted or rows.by == "region" or len(loading) > 1:
+        study.check(named in choose.PICTURES, source, rows, selection, settings)
+        from gpt2cli.cli.studies.item_rows import score_items
+
+        items, failed = study.items(source, rows, settings, messages.note)
+        with open_output(target) as write:
+            table = RowOutput(kind, write, output_format.aligns(target))
+            score_items(items, loading, rows.by or "token", settings, table, messages)
+        raise typer.Exit(int(failed))
     # Everything about the request is checked before a model is loaded.
     by = settings.rows_by(rows.by)
-    if selection.pairs is None:
-        source.require()
-    messages = verbosity.messages()
+    source.require()
     from gpt2cli.scoring.condition import parse_condition, passing
 
     condition = None if selection.keep is None else parse_condition(selection.keep)
     names = source.names(messages.note)
-    sentences = None if selection.pairs is None else _read_pairs(selection.pairs, messages)
-    sources = None if condition or sentences else source.open(names)
-    loaded = model.load(compute, messages)
+    sources = None if condition else source.open(names)
+    loaded = loading[0]()
     from gpt2cli.scoring.text_scorer import open_scoring
 
     notes = settings.notes(messages.note, loaded.tokenizer, rows if sources else None)
@@ -71,13 +87,11 @@ def score(
     start = time.perf_counter()
     aligned = output_format.aligns(target) and not output.raw
     with open_output(target, raw=output.raw or aligned or selection.view) as write:
-        table = RowOutput(output_format.kind(named), write, aligned)
+        table = RowOutput(kind, write, aligned)
         if condition:
             for block in checked_blocks(names, notes):
                 for line in passing(scoring, ((line, line.text) for line in block), condition):
                     write(line.data)
-        elif sentences:
-            _write_pairs(scoring, sentences, notes, table)
         elif sources and (selection.view or named in choose.PICTURES):
             from gpt2cli.cli.output.score_view import View, show_view
 
@@ -96,25 +110,3 @@ def score(
     print_timing(messages, loaded, start)
     if sources and sources.failed:
         raise typer.Exit(1)
-
-
-def _read_pairs(source: str, messages: Messages) -> list[Sentence]:
-    from gpt2cli.scoring.pairs.sentences import missing_conditions, parse_pairs
-
-    name = source_name(source)
-    sentences = parse_pairs(read_text(source), name)
-    if missing := missing_conditions(sentences):
-        messages.note(f"note: {name}: {missing}")
-    return sentences
-
-
-def _write_pairs(scoring: Scoring, sentences: Sequence[Sentence], notes: TextNotes, table: RowOutput) -> None:
-    from gpt2cli.scoring.pairs.comparison import ContrastRow, compare_pairs
-    from gpt2cli.scoring.report import row_columns
-
-    for sentence in sentences:
-        notes.check(sentence.text.content, f"line {sentence.line} of the pairs")
-    compared = compare_pairs(scoring, sentences)
-    extra = {"contrasts": [vars(contrast) for contrast in compared.contrasts]}
-    records = compared.records(with_means=table.kind == "tsv")
-    table.write_rows(scoring.metadata, row_columns(ContrastRow), records, lambda: extra)

@@ -7,6 +7,7 @@ import stat
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
@@ -126,6 +127,35 @@ def source_chunks(source: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:
         yield from stream_chunks(cast("BufferedReader", sys.stdin.buffer), size)
     except OSError as error:
         raise InputError(f"{source_name(source)}: {error.strerror}.") from error
+
+
+def raw_chunks(source: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """Yield the bytes of a file, or of standard input for `-`, as they arrive and whatever they are.
+
+    Raises:
+        UsageError: standard input is closed.
+        InputError: the file cannot be read.
+    """
+    from gpt2cli.text.text_blocks import read_chunks
+
+    if source == STDIN and sys.stdin is None:
+        raise UsageError(STDIN_CLOSED)
+    try:
+        with nullcontext(sys.stdin.buffer) if source == STDIN else Path(source).open("rb") as file:
+            yield from read_chunks(cast("BufferedReader", file), size)
+    except OSError as error:
+        raise InputError(f"{source_name(source)}: {error.strerror}.") from error
+
+
+def begun_chunks(source: str, size: int) -> Iterator[bytes]:
+    """Return what `raw_chunks` yields, once the first bytes are there.
+
+    Raises:
+        UsageError, InputError: as `raw_chunks` does, at once.
+    """
+    chunks = raw_chunks(source, size)
+    first = next(chunks, b"")
+    return chain([first], chunks)
 
 
 def bytes_to_read(sources: Iterable[str]) -> int | None:

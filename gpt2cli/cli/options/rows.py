@@ -84,7 +84,7 @@ class RowOptions:
     """What gets a row, and what counts as a document."""
 
     by: Annotated[
-        Literal["token", "word", "line", "document"] | None,
+        Literal["token", "word", "line", "document", "region"] | None,
         _input("--by", show_default="token", help="What gets a row."),
     ] = None
     split: Annotated[

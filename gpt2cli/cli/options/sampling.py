@@ -161,12 +161,17 @@ class CompletionOptions(SampleSettings):
         The prompt, the seed and the model are reported elsewhere.
         """
         values = asdict(self)
-        biases = [f"{text}={logits:g}" for text, logits in self.text_biases]
+        biases = [f"{text}={_exactly(logits)}" for text, logits in self.text_biases]
         return {name: values[name] for name in REPORTED} | {
             "bias": biases or None,
             "ban": self.ban or None,
             "stop": self.stop or None,
         }
+
+
+def _exactly(number: float) -> str:
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 REPORTED = (

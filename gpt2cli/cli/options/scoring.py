@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -76,6 +76,15 @@ class ProtocolOptions(ScoringSettings):
         ),
     ]
     batch_size: BatchSize
+    correction: Annotated[
+        Literal["pimentel-meister", "wordsprobability", "minicons"],
+        _scoring("--correction", metavar="NAME", help="Of white space."),
+    ]
+
+    punctuation: Annotated[
+        Literal["attached", "apart"],
+        _scoring("--punctuation", metavar="HOW", help="Part of a word, or words apart."),
+    ]
 
     def notes(self, note: Callable[[str], None], tokenizer: Tokenizer, rows: RowOptions | None) -> TextNotes:
         """Return what notes the texts of rows deserve; None stands for lines, which are their own texts."""
@@ -131,11 +140,3 @@ class NextOptions(NextSettings):
         _scoring_flag("--bos/--no-bos", show_default="model's", help="Start with BOS."),
     ]
     truncate: Truncate
-
-    def with_candidates(self, texts: Sequence[str]) -> NextSettings:
-        """Return the settings for these candidates.
-
-        Raises:
-            UsageError: one is empty.
-        """
-        return replace(self, candidates=texts)

@@ -113,6 +113,16 @@ Output = Annotated[
     ),
 ]
 Raw = Annotated[bool, flag("--raw", rich_help_panel=OUTPUT, help="Print on a terminal as into a pipe.")]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        metavar="FILE",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+        help="Write JSON to FILE too.",
+    ),
+]
 Special = Annotated[bool, flag("--special", help=SPECIAL_HELP)]
 Debug = Annotated[
     bool,

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gpt2cli.cli.output.streams import Write, json_line, terminal_columns
+from gpt2cli.cli.output.file_formats import EXTENSIONS
+from gpt2cli.cli.output.streams import (
+    Write,
+    json_line,
+    open_output,
+    stdout_is_terminal,
+    terminal_columns,
+    wants_color,
+)
 from gpt2cli.generation.completion import Completion, Piece, Timing
 
 if TYPE_CHECKING:
+    from gpt2cli.cli.options.shared import OutputOptions
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
@@ -85,7 +96,7 @@ class TextCompletionWriter:
 
 
 class JsonCompletionWriter:
-    """Write one JSON object per sample; `echoed` starts its text, `report` has the shared fields.
+    """Write one JSON object per sample; `echoed` starts its text, `report` returns the shared fields.
 
     `phases` are the seconds spent in each phase before the first token.
     """
@@ -94,7 +105,7 @@ class JsonCompletionWriter:
         self,
         write: Write,
         echoed: str,
-        report: Mapping[str, Any],
+        report: Callable[[], Mapping[str, Any]],
         phases: Mapping[str, float],
         *,
         logprobs: bool,
@@ -114,14 +125,14 @@ class JsonCompletionWriter:
             self._write(json_line(self._object(sample, completion, timing)))
 
     def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
-        tokens = completion.tokens
+        tokens, report = completion.tokens, self._report()
         return {
             "index": sample + 1,
             "text": self._echoed + completion.text,
             "token_ids": [token.id for token in tokens],
             "finish_reason": completion.finish_reason,
-            **self._report,
-            "usage": {**self._report["usage"], **completion.usage},
+            **report,
+            "usage": {**report["usage"], **completion.usage},
             "timing": {
                 **{f"{name}_seconds": took for name, took in self._phases.items()},
                 **timing._asdict(),
@@ -129,3 +140,50 @@ class JsonCompletionWriter:
             "mean_logprob": completion.mean_logprob,
             "logprobs": completion.logprobs_table() if tokens and self._logprobs else None,
         }
+
+
+class CompletionWriters:
+    """Write completions in several ways at once."""
+
+    def __init__(self, writers: Sequence[CompletionWriter]) -> None:
+        self._writers = writers
+
+    def add(self, piece: Piece) -> None:
+        """Pass the next piece to each writer."""
+        for writer in self._writers:
+            writer.add(piece)
+
+    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+        """Pass the completed samples of a batch to each writer."""
+        for writer in self._writers:
+            writer.end_batch(completions, timing)
+
+
+@contextmanager
+def open_completions(
+    output: OutputOptions,
+    record: Path | None,
+    json_writer: Callable[[Write], CompletionWriter],
+    *,
+    json: bool,
+    samples: int,
+    echoed: str,
+) -> Iterator[CompletionWriter]:
+    """Yield a writer of samples as JSON or text, which writes JSON into the file `record` besides.
+
+    `json_writer` makes a writer of JSON; `echoed` starts each text.
+    """
+    with ExitStack() as opened:
+
+        def opening(path: Path | None) -> Write:
+            as_list = samples > 1 and path is not None and path.suffix.lower() in EXTENSIONS["json"]
+            return opened.enter_context(open_output(path, as_list=as_list, raw=True))
+
+        if json:
+            writer = json_writer(opening(output.output))
+        else:
+            to_stdout = output.output is None
+            styled = to_stdout and wants_color(output.color)
+            wraps = to_stdout and stdout_is_terminal() and not output.raw
+            writer = TextCompletionWriter(opening(output.output), samples, echoed, styled, wraps)
+        yield CompletionWriters([writer, *([] if record is None else [json_writer(opening(record))])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gpt2cli.errors import UsageError
 from gpt2cli.scoring.scored_text import Text
@@ -20,6 +21,17 @@ _CONSTITUENTS = (
 # One of these, perhaps with a function or a number (NP-SBJ, np2), a word with an underscore in it, or any
 # word with a colon behind it.
 _LABEL = re.compile(rf"\s*(?:((?i:{'|'.join(_CONSTITUENTS)})(?:[-=]\w+|\d+)*|\w+_\w+):?|([\w-]+):)\s+(?=\S)")
+
+
+class Marked(NamedTuple):
+    """A text without brackets, its regions as (start, end) in characters, and their labels.
+
+    If it had no brackets, the whole text is the only region.
+    """
+
+    content: str
+    regions: tuple[tuple[int, int], ...]
+    labels: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -86,10 +98,20 @@ def _unquoted(field: str) -> str:
     return field
 
 
-def _sentence(item: str, condition: str, marked: str, line: int, where: str) -> Sentence:
+def _sentence(item: str, condition: str, text: str, line: int, where: str) -> Sentence:
+    marked = mark_regions(text, where)
+    return Sentence(item, condition, Text(marked.content), marked.regions, line, marked.labels)
+
+
+def mark_regions(text: str, where: str) -> Marked:
+    """Return a text without the brackets that mark its regions; `where` is for messages.
+
+    Raises:
+        UsageError: a bracket has no counterpart, or a region or the whole text is empty.
+    """
     content, regions, labels, position = "", [], [], 0
-    for region in _REGION.finditer(marked):
-        content += marked[position : region.start()]
+    for region in _REGION.finditer(text):
+        content += text[position : region.start()]
         inner = region[1]
         if not inner.strip():
             raise UsageError(f"{where}: a region is empty.")
@@ -101,13 +123,12 @@ def _sentence(item: str, condition: str, marked: str, line: int, where: str) -> 
         regions.append((start, start + len(inner.strip())))
         content += inner
         position = region.end()
-    content += marked[position:]
+    content += text[position:]
     if "[" in content or "]" in content:
         raise UsageError(f"{where}: a bracket has no counterpart.", "Brackets mark regions and do not nest.")
     if not content.strip():
         raise UsageError(f"{where}: the text is empty.")
-    spans, names = tuple(regions) or ((0, len(content)),), tuple(labels) or (None,)
-    return Sentence(item, condition, Text(content), spans, line, names)
+    return Marked(content, tuple(regions) or ((0, len(content)),), tuple(labels) or (None,))
 
 
 def _require_contrasts(sentences: Sequence[Sentence], name: str) -> None:

@@ -1,0 +1,1 @@
+"""Studies on the command line: items in, rows out."""

@@ -1,0 +1,1 @@
+"""Files and short texts compressed with a model's predictions."""

@@ -1,0 +1,1 @@
+"""Writing with a model: a tree of texts, and what may come at each place in it."""

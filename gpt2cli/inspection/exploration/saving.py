@@ -1,0 +1,134 @@
+"""Trees of texts as files: JSON, which keeps every token, or an outline to read and edit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gpt2cli.checkpoint.whole_file import removed_unless_renamed
+from gpt2cli.errors import InputError
+from gpt2cli.generation.completion import token_text
+from gpt2cli.inspection.exploration.exploration import Exploration
+from gpt2cli.inspection.exploration.text_tree import ROOT, TextTree
+
+INDENT = "  "
+JSON_SUFFIX = ".json"
+
+
+def save(exploration: Exploration, path: Path) -> None:
+    """Write the tree to a file: as JSON if its name ends so, else as text.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    made = to_json(exploration) if path.suffix.lower() == JSON_SUFFIX else to_outline(exploration)
+    try:
+        with removed_unless_renamed(path.with_name(f".{path.name}.tmp")) as aside:
+            aside.write_text(made, "utf-8")
+            aside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}.") from error
+    exploration.saved = True
+
+
+def load(exploration: Exploration, path: Path) -> None:
+    """Replace the tree by that of a file.
+
+    Raises:
+        InputError: the file cannot be read or holds no tree, or a tree of another vocabulary.
+    """
+    try:
+        content = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text.") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}.") from error
+    if path.suffix.lower() == JSON_SUFFIX:
+        _from_json(exploration, content, path)
+    else:
+        exploration.tree = _from_outline(exploration, content, path)
+    exploration.saved = True
+
+
+def to_json(exploration: Exploration) -> str:
+    """Return the tree with its tokens and texts, its cursor and the settings."""
+    tree, tokenizer = exploration.tree, exploration.loaded.tokenizer
+    nodes = [
+        {"parent": node.parent, "id": node.token_id, "text": token_text(tokenizer.token_bytes(node.token_id))}
+        for node in tree.nodes[1:]
+    ]
+    value = {
+        "model": exploration.loaded.files.name,
+        "temperature": exploration.temperature,
+        "top_p": exploration.top_p,
+        "seed": exploration.seed,
+        "draws": exploration.draws,
+        "path": tree.path[1:],
+        "place": tree.place,
+        "nodes": nodes,
+    }
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+
+def to_outline(exploration: Exploration) -> str:
+    """Return the tree as lines of text in quotation marks, branches indented below what they go on with."""
+    lines = []
+    for depth, run in exploration.tree.runs():
+        text = exploration.text(run).decode("utf-8", "replace")
+        lines.append(f"{INDENT * depth}{json.dumps(text, ensure_ascii=False)}\n")
+    return "".join(lines)
+
+
+def _from_json(exploration: Exploration, content: str, path: Path) -> None:
+    tokenizer = exploration.loaded.tokenizer
+    try:
+        value = json.loads(content)
+        tree = TextTree()
+        numbers = [ROOT]
+        for entry in value["nodes"]:
+            token_id, parent = entry["id"], entry["parent"]
+            if not 0 <= parent < len(numbers) or not 0 <= token_id < tokenizer.id_limit:
+                raise ValueError
+            if token_text(tokenizer.token_bytes(token_id)) != entry["text"]:
+                raise InputError(
+                    f"{path} has the tokens of {str(value.get('model'))[:80]!r}, and this model has others.",
+                    "Name that `model`.",
+                )
+            numbers.append(tree.grow(numbers[parent], token_id))
+        tree.view([numbers[number] for number in value["path"]], value["place"])
+        settings = float(value["temperature"]), float(value["top_p"]), int(value["seed"]), int(value["draws"])
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise InputError(f"{path} holds no tree of texts.", "Open what explore saved.") from error
+    exploration.tree = tree
+    exploration.temperature = min(max(settings[0], 0.0), 5.0)
+    exploration.top_p = min(max(settings[1], 0.05), 1.0)
+    exploration.seed, exploration.draws = settings[2:]
+
+
+def _from_outline(exploration: Exploration, content: str, path: Path) -> TextTree:
+    tree = TextTree()
+    ends: list[int] = [ROOT]
+    for number, line in enumerate(content.split("\n"), 1):
+        if not line.strip():
+            continue
+        depth = (len(line) - len(line.lstrip(" "))) // len(INDENT)
+        text = _quoted(line.strip())
+        if text is None or depth >= len(ends):
+            raise InputError(
+                f"{path}, line {number}: this is no text in quotation marks, or too far to the right."
+            )
+        node = ends[depth]
+        for token_id in exploration.loaded.tokenizer.encode(text, continues=node != ROOT):
+            node = tree.grow(node, token_id)
+        ends[depth + 1 :] = [node]
+    tree.view_last()
+    return tree
+
+
+def _quoted(line: str) -> Any:
+    try:
+        text = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return text if isinstance(text, str) else None

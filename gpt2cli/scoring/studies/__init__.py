@@ -1,0 +1,1 @@
+"""Studies: tables of items, scored by one model or several."""
