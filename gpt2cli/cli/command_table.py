@@ -19,6 +19,8 @@ COMMANDS = {
     "score": "score",
     "rank": "rank",
     "tokenize": "tokenize",
+    "lens": "lens",
+    "attention": "attention",
     "train": "train",
     "export": "export",
     "download": "download",
@@ -27,6 +29,8 @@ COMMANDS = {
     "info": "info",
     "help": "show_help",
 }
+# The folder of a command's module, where it has one.
+FOLDERS = dict.fromkeys(("lens", "attention"), "inspection")
 
 
 class Command(TyperCommand):
@@ -63,10 +67,15 @@ class Commands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         function = COMMANDS[name]
-        command = getattr(import_module(f"gpt2cli.cli.commands.{name}"), function)
+        command = getattr(import_module(module_of(name)), function)
         holder = typer.Typer(rich_markup_mode="markdown")
         if isinstance(command, typer.Typer):
             holder.add_typer(command, name=name)
         else:
             holder.command(name, cls=Command)(command)
         return typer.main.get_group(holder).commands[name]
+
+
+def module_of(name: str) -> str:
+    """Return the name of the module that a command is in."""
+    return ".".join(filter(None, ("gpt2cli.cli.commands", FOLDERS.get(name), name)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
@@ -119,6 +119,10 @@ class Continuation:
             settings.speculate,
         )
         self._prefilled: Prefilled[Any] | None = None
+
+    def replace_sampler(self, replace: Callable[[Sampler], Sampler]) -> None:
+        """Let what `replace` returns for the sampler choose the tokens, before any was chosen."""
+        self._sampler = replace(self._sampler)
 
     def prefill(self) -> float:
         """Read the prompt if it has not been read yet, and return the seconds that took."""

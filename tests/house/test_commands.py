@@ -15,7 +15,7 @@ from gpt2cli.cli.options.groups import option_types
 
 CLI = Path(__file__).parents[2] / "gpt2cli" / "cli"
 COMMANDS = sorted((CLI / "commands").rglob("*.py"))
-OPTIONS = sorted((CLI / "options").glob("[!_]*.py"))
+OPTIONS = sorted((CLI / "options").rglob("[!_]*.py"))
 LONGEST_COMMAND = 120
 MOST_PARAMETERS = 12
 
@@ -36,7 +36,7 @@ def test_a_command_is_thin(path: Path) -> None:
 def groups() -> Iterator[Any]:
     """Yield the groups of options, which are the frozen dataclasses of the options' modules."""
     for path in OPTIONS:
-        module = import_module(f"gpt2cli.cli.options.{path.stem}")
+        module = import_module(".".join(("gpt2cli.cli", *path.relative_to(CLI).with_suffix("").parts)))
         for value in vars(module).values():
             if isinstance(value, type) and is_dataclass(value) and value.__module__ == module.__name__:
                 yield value

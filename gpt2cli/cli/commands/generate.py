@@ -30,6 +30,7 @@ def generate(
     completion: CompletionOptions,
     generation_config: GenerationConfig = False,
     json: options.Json = False,
+    trace: options.Trace = None,
     output: options.OutputOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
@@ -46,6 +47,7 @@ def generate(
     """
     named = file_format(output.output, ("text", "markdown", "json", "jsonl"))
     json = json or named in ("json", "jsonl")
+    file_format(trace, ("html", "jsonl"))
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
     if completion.logprobs is not None and not json:
@@ -66,6 +68,10 @@ def generate(
         notes = TextNotes(messages.note, loaded.tokenizer, completion.special, crlf=prompt.newlines is None)
         notes.check(text, "the prompt")
     run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
+    if trace:
+        from gpt2cli.cli.output.trace import TraceFile
+
+        traced = TraceFile(trace, run)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
@@ -83,6 +89,8 @@ def generate(
             wraps = to_stdout and stdout_is_terminal()
             texts = TextCompletionWriter(write, completion.num_samples, echoed, styled, wraps)
             _write(run, texts, messages, watch)
+    if trace:
+        traced.write()
 
 
 def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:

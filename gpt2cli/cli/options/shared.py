@@ -22,6 +22,7 @@ COMPUTE, MESSAGES = "Computing", "Messages"
 SPECIAL_HELP = "Parse special tokens in text."
 FILES_HELP = "Files, folders or 'patterns*'; - or none is stdin."
 NEWLINES_HELP = "Keep CR LF, or use LF."
+ONE_JSON = "Print one JSON object."
 
 
 def model_names(incomplete: str) -> list[str]:
@@ -109,6 +110,16 @@ Output = Annotated[
         metavar="FILE",
         rich_help_panel=OUTPUT,
         help="Write FILE in the format it names.",
+    ),
+]
+Trace = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+        help="Write each draw to FILE.html or .jsonl.",
     ),
 ]
 Special = Annotated[bool, flag("--special", help=SPECIAL_HELP)]
