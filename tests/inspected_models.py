@@ -26,10 +26,9 @@ class Saved:
     folder: Path
     reference: Any
 
-    @cache
     def load(self, backend: tuple[str, str] = ("numpy", "cpu")) -> LanguageModel:
-        """Load the model on a backend and device."""
-        return load(str(self.folder), backend=backend[0], device=backend[1], threads=1)
+        """Return the model on a backend and device."""
+        return _loaded(self.folder, *backend)
 
     def outputs(self, ids: list[int], **asked: bool) -> Any:
         """Return what transformers computes for ids."""
@@ -44,3 +43,8 @@ def saved(family: str, seed: int = 0) -> Saved:
     reference = save_family(folder, family, seed, vocab_size=VOCABULARY)
     save_tokenizer(folder, VOCABULARY)
     return Saved(folder, reference)
+
+
+@cache
+def _loaded(folder: Path, backend: str, device: str) -> LanguageModel:
+    return load(str(folder), backend=backend, device=device, threads=1)

@@ -69,7 +69,7 @@ def generate(
         notes.check(text, "the prompt")
     run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
     if trace:
-        from gpt2cli.cli.output.trace import TraceFile
+        from gpt2cli.cli.output.inspection.trace_file import TraceFile
 
         traced = TraceFile(trace, run)
     if run.prompt.truncated:

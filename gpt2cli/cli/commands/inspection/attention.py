@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.inspection.selection import Head, PassageOptions, TextOptions, View
-from gpt2cli.cli.output.inspection import InspectionOutput
+from gpt2cli.cli.output.inspection.findings import InspectionOutput
 from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:

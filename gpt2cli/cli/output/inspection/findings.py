@@ -81,7 +81,7 @@ class InspectionOutput:
 
                 write(RENDERERS[self.named](draw(COLUMNS, whole_cells=False)))
             else:
-                from gpt2cli.cli.output.terminal.grid import grid_lines
+                from gpt2cli.cli.output.inspection.terminal_grid import grid_lines
 
                 shaded = self.output.output is None and wants_color(self.output.color)
                 for line in grid_lines(draw(terminal_columns(), whole_cells=True), shaded):
