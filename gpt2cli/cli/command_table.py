@@ -21,6 +21,7 @@ COMMANDS = {
     "tokenize": "tokenize",
     "lens": "lens",
     "attention": "attention",
+    "diff": "diff",
     "train": "train",
     "export": "export",
     "download": "download",
@@ -30,7 +31,7 @@ COMMANDS = {
     "help": "show_help",
 }
 # The folder of a command's module, where it has one.
-FOLDERS = dict.fromkeys(("lens", "attention"), "inspection")
+FOLDERS = dict.fromkeys(("lens", "attention", "diff"), "inspection")
 
 
 class Command(TyperCommand):

@@ -56,7 +56,7 @@ SETTINGS = st.builds(
 )
 
 
-@hypothesis.settings(max_examples=40)
+@hypothesis.settings(max_examples=25)
 @given(SETTINGS, st.integers(0, 2**32))
 def test_every_stage_is_what_the_processors_of_transformers_leave(
     settings: SamplingSettings, seed: int
@@ -104,7 +104,7 @@ def test_every_stage_is_what_the_processors_of_transformers_leave(
         assert token.cut == (cuts[0] if cuts else None)
 
 
-@hypothesis.settings(max_examples=40)
+@hypothesis.settings(max_examples=25)
 @given(SETTINGS, st.integers(0, 2**32))
 def test_the_number_drawn_falls_to_the_token(settings: SamplingSettings, seed: int) -> None:
     chosen, _, step = traced(settings, seed)

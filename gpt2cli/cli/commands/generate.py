@@ -47,7 +47,7 @@ def generate(
     """
     named = file_format(output.output, ("text", "markdown", "json", "jsonl"))
     json = json or named in ("json", "jsonl")
-    file_format(trace, ("html", "jsonl"))
+    file_format(trace, ("html", "jsonl"), "--trace")
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
     if completion.logprobs is not None and not json:

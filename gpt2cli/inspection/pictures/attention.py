@@ -42,7 +42,7 @@ def overview(attention: Attention, model: str, columns: int, *, whole_cells: boo
         place = LABEL + 1 + head.head * step
         bitmaps.append(Bitmap(place, line, width, height, attention.thumbnails[head], head_note(row)))
     line = 1 + (heads[-1].layer + 1) * down + GAP * (not whole_cells)
-    patches, labels = _legend(line)
+    patches, labels = _legend(line, columns)
     title = f"{model}: attention of all heads, a line for each layer. Lower in a square are later tokens."
     return Picture(title, columns, line + 1, [*boxes, *labels], [*bitmaps, *patches])
 
@@ -60,7 +60,7 @@ def head_picture(attention: Attention, head: HeadName, model: str, columns: int)
         Bitmap(0, place, (place + 1) * cell, 1, pattern[place : place + 1, : place + 1], note)
         for place, note in enumerate(_notes(passage, pattern))
     ]
-    patches, labels = _legend(time + 1)
+    patches, labels = _legend(time + 1, columns)
     title = f"{model}: attention of head {head}. The line before a token shows where it looks."
     return Picture(title, columns, time + 2, [*boxes, *labels], [*bitmaps, *patches])
 
@@ -94,8 +94,11 @@ def _notes(passage: Passage, pattern: Pattern) -> Iterator[str]:
         yield f"{passage.texts[place]!r} looks at {looks}"
 
 
-def _legend(line: float) -> tuple[list[Bitmap], list[Box]]:
+def _legend(line: float, columns: int) -> tuple[list[Bitmap], list[Box]]:
+    step = min(8, columns // len(LEGEND))
     bitmaps = [
-        Bitmap(step * 8, line, 3, 1, np.full((1, 1), share, np.float32)) for step, share in enumerate(LEGEND)
+        Bitmap(place * step, line, step - 5, 1, np.full((1, 1), share, np.float32))
+        for place, share in enumerate(LEGEND)
     ]
-    return bitmaps, [Box(step * 8 + 3, line, 5, f" {share:.0%}") for step, share in enumerate(LEGEND)]
+    labels = [Box(place * step + step - 5, line, 5, f" {share:.0%}") for place, share in enumerate(LEGEND)]
+    return bitmaps, labels

@@ -40,10 +40,12 @@ def lens_picture(rows: Sequence[LensRow], model: str, unit: str, columns: int) -
             for number, layer in enumerate(layers, 1):
                 row = cells[layer, index, place]
                 shade = row.prediction_probability
-                boxes.append(Box(start, line + number, width - GAP, row.prediction, shade, _note(row, unit)))
+                boxes.append(
+                    Box(start, line + number, width - GAP, _short(row.prediction), shade, _note(row, unit))
+                )
         boxes += [Box(0, line + number, LABEL, f"{layer:>{LABEL}}") for number, layer in enumerate(layers, 1)]
         line += len(layers) + 2
-    boxes += _legend(line)
+    boxes += _legend(line, columns)
     what = "tokens that came on top" if places == 1 else f"token {positions[0]}"
     return Picture(f"{model}: what each layer predicts, {what}", columns, line + 1, boxes)
 
@@ -58,7 +60,7 @@ def _spread(layers: Sequence[int]) -> Sequence[int]:
 def _header(came: str | None, place: int, places: int) -> str:
     if places > 1:
         return f"{place}."
-    return "?" if came is None else came
+    return "?" if came is None else _short(came)
 
 
 def _note(row: LensRow, unit: str) -> str:
@@ -68,6 +70,12 @@ def _note(row: LensRow, unit: str) -> str:
     return f"{note}; entropy {row.entropy:.2f} {unit}"
 
 
-def _legend(line: int) -> Iterator[Box]:
+def _legend(line: int, columns: int) -> Iterator[Box]:
+    width = min(6, (columns - LABEL - 1) // len(LEGEND))
     for step, share in enumerate(LEGEND):
-        yield Box(LABEL + 1 + step * 6, line, 6, f" {share:.0%}", share)
+        yield Box(LABEL + 1 + step * width, line, width, f" {share:.0%}", share)
+
+
+def _short(text: str) -> str:
+    """Return a token's text without the word that marks bytes, which would fill a cell."""
+    return text.removeprefix("bytes:")

@@ -45,7 +45,7 @@ def _joined(pieces: list[_Piece]) -> str:
 
 def _box(box: Box, colored: bool) -> str:
     text, width = box.shown, round(box.width)
-    if box.level is None:
+    if box.level is None or (not colored and cell_width(text) >= width):
         return text
     if colored:
         return _shaded(text + " " * (width - cell_width(text)), box_color(box.level))
