@@ -16,6 +16,7 @@ from gpt2cli.cli.output.file_formats import file_format, require_format
 from gpt2cli.cli.output.rows import FORMATS, RowOutput, row_format
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.cli.output.timing import print_timing
+from gpt2cli.errors import UsageError
 from gpt2cli.text.reading.newlines import Newlines, with_lf
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def next_tokens(
     ] = None,
     predictions: NextOptions,
     candidates: CandidateOptions,
+    view: Annotated[bool, options.flag("--view", help="Print bars, as on a terminal.")] = False,
     json: Annotated[bool, options.flag("--json", help="Print one JSON object.")] = False,
     output: options.OutputOptions,
     model: options.ModelOptions,
@@ -56,6 +58,8 @@ def next_tokens(
     named = file_format(output.output, ("text", *FORMATS))
     if json:
         require_format("--json", ("text", "json"), named, output.output)
+    if view and (json or output.output):
+        raise UsageError("--view prints bars, and excludes --json and -o.")
     messages = verbosity.messages(output.color)
     settings = predictions.with_candidates(candidates.texts())
     content = read_prompt(text, file, False, messages.note)
@@ -76,7 +80,7 @@ def next_tokens(
     row_type, column = (Candidate, "text") if settings.candidates else (NextToken, "token")
     records = [row_record(row, column) for row in continuations.rows()]
     print_timing(messages, loaded, start)
-    if output.output is None and not json and stdout_is_terminal():
+    if view or (output.output is None and not json and stdout_is_terminal()):
         from gpt2cli.cli.output.terminal.probability_bars import print_bars
 
         print_bars(records, output.color)

@@ -69,9 +69,9 @@ def head_note(row: HeadRow) -> str:
     """Return a head's number and traits on one line."""
     traits = [f"head {row.layer}.{row.head}"]
     if row.distance is not None:
-        traits += [f"distance {row.distance:.1f}", f"first {row.first:.0%}", f"previous {row.previous:.0%}"]
+        traits += [f"distance {row.distance:.1f}", f"first {row.first:.1%}", f"previous {row.previous:.1%}"]
     if row.induction is not None:
-        traits.append(f"induction {row.induction:.0%}")
+        traits.append(f"induction {row.induction:.1%}")
     return ", ".join(traits)
 
 
@@ -90,7 +90,7 @@ def strongest(heads: Sequence[HeadRow]) -> Iterator[tuple[str, list[HeadRow]]]:
 def _notes(passage: Passage, pattern: Pattern) -> Iterator[str]:
     for place, row in enumerate(pattern):
         order = np.argsort(-row, kind="stable")[: min(3, place + 1)]
-        looks = ", ".join(f"{passage.texts[key]!r} {row[key]:.0%}" for key in order.tolist())
+        looks = ", ".join(f"{passage.texts[key]!r} {row[key]:.1%}" for key in order.tolist())
         yield f"{passage.texts[place]!r} looks at {looks}"
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MOST_IMAGE_LINES = 1_000
 # A bitmap of a long text has more values than a picture can show.
 MOST_PIXELS = 512
+# Bitmaps of at most this many values are drawn as rectangles, which stay sharp everywhere.
+FEW_VALUES = 64
 BASELINE = 8
 FRAME = (187, 187, 187)
 
@@ -118,7 +120,7 @@ def _svg_box(box: Box) -> str:
     drawn = ""
     if box.level is not None:
         drawn = (
-            f'<rect x="{x:g}" y="{top:g}" width="{box.width * COLUMN:g}" height="{LINE - 2}" '
+            f"<rect {_svg_area(x, top, box.width * COLUMN, LINE - 2)} "
             f'fill="{hex_color(box_color(box.level))}">{_svg_note(box.note)}</rect>'
         )
     text = box.shown.strip()
@@ -134,16 +136,30 @@ def _svg_box(box: Box) -> str:
 
 
 def _svg_bitmap(bitmap: Bitmap) -> str:
-    place = (
-        f'x="{MARGIN + bitmap.column * COLUMN:g}" y="{MARGIN + bitmap.line * LINE:g}" '
-        f'width="{bitmap.width * COLUMN:g}" height="{bitmap.height * LINE:g}"'
+    x, y = MARGIN + bitmap.column * COLUMN, MARGIN + bitmap.line * LINE
+    width, height = bitmap.width * COLUMN, bitmap.height * LINE
+    frame = _svg_area(x, y, width, height)
+    if bitmap.values.size > FEW_VALUES:
+        data = b64encode(_png(_bitmap_image(bitmap))).decode()
+        drawn = (
+            f'<image {frame} preserveAspectRatio="none" style="image-rendering:pixelated" '
+            f'href="data:image/png;base64,{data}">{_svg_note(bitmap.note)}</image>'
+        )
+        return f'{drawn}<rect {frame} fill="none" stroke="{hex_color(FRAME)}" pointer-events="none"/>'
+    rows, columns = bitmap.values.shape
+    step, down = width / columns, height / rows
+    cells = (
+        (_svg_area(x + place * step, y + row * down, step, down), (red, green, blue))
+        for row, line in enumerate(ink_colors(bitmap.values).tolist())
+        for place, (red, green, blue) in enumerate(line)
     )
-    data = b64encode(_png(_bitmap_image(bitmap))).decode()
-    return (
-        f'<image {place} preserveAspectRatio="none" style="image-rendering:pixelated" '
-        f'href="data:image/png;base64,{data}">{_svg_note(bitmap.note)}</image>'
-        f'<rect {place} fill="none" stroke="{hex_color(FRAME)}"/>'
-    )
+    drawn = "".join(f'<rect {area} fill="{hex_color(color)}"/>' for area, color in cells)
+    hovered = f'<rect {frame} fill="none" stroke="{hex_color(FRAME)}" pointer-events="all">'
+    return f"{drawn}{hovered}{_svg_note(bitmap.note)}</rect>"
+
+
+def _svg_area(x: float, y: float, width: float, height: float) -> str:
+    return f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
 
 
 def _svg_note(note: str) -> str:
