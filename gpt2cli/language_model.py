@@ -126,18 +126,6 @@ class LanguageModel(LoadedModel):
 
         return score_rows(self, text, settings)
 
-    @_takes(NextSettings)
-    def next(self, text: str, settings: NextSettings) -> list[NextText]:
-        """Return the most likely next tokens, or all candidates, with probabilities, most likely first.
-
-        Raises:
-            UsageError: a setting is out of range, or the text does not fit the context.
-            InputError: the text is not Unicode.
-        """
-        from gpt2cli.scoring.continuations import next_tokens
-
-        return next_tokens(self, text, settings)
-
     def lens(
         self,
         text: str,
@@ -177,6 +165,18 @@ class LanguageModel(LoadedModel):
         from gpt2cli.inspection.settings import PassageSettings
 
         return Attention(self, text, PassageSettings(bos=bos, special=special))
+
+    @_takes(NextSettings)
+    def next(self, text: str, settings: NextSettings) -> list[NextText]:
+        """Return the most likely next tokens, or all candidates, with probabilities, most likely first.
+
+        Raises:
+            UsageError: a setting is out of range, or the text does not fit the context.
+            InputError: the text is not Unicode.
+        """
+        from gpt2cli.scoring.continuations import next_tokens
+
+        return next_tokens(self, text, settings)
 
 
 def load(

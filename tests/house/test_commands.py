@@ -36,7 +36,8 @@ def test_a_command_is_thin(path: Path) -> None:
 def groups() -> Iterator[Any]:
     """Yield the groups of options, which are the frozen dataclasses of the options' modules."""
     for path in OPTIONS:
-        module = import_module(".".join(("gpt2cli.cli", *path.relative_to(CLI).with_suffix("").parts)))
+        place = path.relative_to(CLI / "options").with_suffix("")
+        module = import_module(".".join(["gpt2cli.cli.options", *place.parts]))
         for value in vars(module).values():
             if isinstance(value, type) and is_dataclass(value) and value.__module__ == module.__name__:
                 yield value

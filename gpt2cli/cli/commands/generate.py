@@ -29,8 +29,8 @@ def generate(
     model: options.ModelOptions,
     completion: CompletionOptions,
     generation_config: GenerationConfig = False,
-    json: options.Json = False,
     trace: options.Trace = None,
+    json: options.Json = False,
     output: options.OutputOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
@@ -46,8 +46,8 @@ def generate(
     `cat notes | gpt2 generate -m gpt2-large --stop "The end"`
     """
     named = file_format(output.output, ("text", "markdown", "json", "jsonl"))
-    json = json or named in ("json", "jsonl")
     file_format(trace, ("html", "jsonl"), "--trace")
+    json = json or named in ("json", "jsonl")
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
     if completion.logprobs is not None and not json:

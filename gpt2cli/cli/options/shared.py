@@ -102,16 +102,6 @@ Offline = Annotated[
 Quiet = Annotated[bool, flag("--quiet", "-q", rich_help_panel=MESSAGES, help="Print only errors on stderr.")]
 Verbose = Annotated[bool, flag("--verbose", "-v", rich_help_panel=MESSAGES, help="Print details on stderr.")]
 Json = Annotated[bool, flag("--json", rich_help_panel=OUTPUT, help="Print JSON, one object per line.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        help="Write FILE in the format it names.",
-    ),
-]
 Trace = Annotated[
     Path | None,
     typer.Option(
@@ -120,6 +110,16 @@ Trace = Annotated[
         show_default=False,
         rich_help_panel=OUTPUT,
         help="Write each draw to FILE.html or .jsonl.",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="Write FILE in the format it names.",
     ),
 ]
 Special = Annotated[bool, flag("--special", help=SPECIAL_HELP)]
