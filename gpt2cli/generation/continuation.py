@@ -120,10 +120,6 @@ class Continuation:
         )
         self._prefilled: Prefilled[Any] | None = None
 
-    def replace_sampler(self, replace: Callable[[Sampler], Sampler]) -> None:
-        """Let what `replace` returns for the sampler choose the tokens, before any was chosen."""
-        self._sampler = replace(self._sampler)
-
     def prefill(self) -> float:
         """Read the prompt if it has not been read yet, and return the seconds that took."""
         start = time.perf_counter()
@@ -170,6 +166,10 @@ class Continuation:
                 self.loaded.model, self._prefilled, self._sampler, self._generation_settings, samples
             )
             yield Batch(generation, completions)
+
+    def replace_sampler(self, replace: Callable[[Sampler], Sampler]) -> None:
+        """Let what `replace` returns for the sampler choose the tokens, before any was chosen."""
+        self._sampler = replace(self._sampler)
 
     def results(self) -> list[GeneratedText]:
         """Generate all samples and return their texts."""
