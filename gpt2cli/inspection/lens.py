@@ -136,7 +136,8 @@ class _Reader(Generic[A]):
     def _read(self, x: A, part: slice) -> tuple[Any, Any, Any]:
         model, ops = self._model, self._model.ops
         residual: Any = x
-        rows: Any = ops.select_rows(residual[0], self._places[part])
+        # A copy, on each backend.
+        rows = residual[0][list(self._places[part])]
         hidden = model.normalize(model.parts.final_norm, rows[None])
         scores: Any = logits(model, hidden)
         scores = scores[0]
