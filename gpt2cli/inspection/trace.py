@@ -103,7 +103,7 @@ class TracingSampler(Sampler):
         self._trace = trace
 
     def top_needed(self, count: int) -> int | None:
-        """Return None, because a trace tells all logits."""
+        """Return None, because a trace has all logits."""
         return None
 
     def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from checkpoints import save_model_folder
 from conftest import Gpt2
-from PIL import Image
 from terminal import show
 
 from gpt2cli.cli.options.inspection.selection import parse_head, parse_numbers
@@ -77,13 +76,6 @@ def test_attention_prints_a_row_for_each_head(run: Gpt2, model: LanguageModel) -
     found = Attention(model, TEXT, PassageSettings())
     for row, head in zip(rows, found.heads, strict=True):
         assert row == pytest.approx(vars(head), abs=1e-6)
-
-
-def test_attention_draws_a_head_in_a_file(run: Gpt2, tmp_path: Path) -> None:
-    picture = tmp_path / "head.png"
-    assert not run("attention", TEXT, "--head", "2.3", "-o", picture).returncode
-    with Image.open(picture) as image:
-        assert image.format == "PNG"
 
 
 def test_a_trace_is_written_beside_the_same_text(run: Gpt2, model: LanguageModel, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ COMPUTE, MESSAGES = "Computing", "Messages"
 SPECIAL_HELP = "Parse special tokens in text."
 FILES_HELP = "Files, folders or 'patterns*'; - or none is stdin."
 NEWLINES_HELP = "Keep CR LF, or use LF."
-ONE_JSON = "Print one JSON object."
 
 
 def model_names(incomplete: str) -> list[str]:

@@ -81,7 +81,7 @@ def png_image(picture: Picture) -> bytes:
     for bitmap in picture.bitmaps:
         _paste(image, draw, bitmap)
     for box in [*picture.boxes, *_title_boxes(picture)]:
-        _draw_box(image, draw, font, box)
+        _draw_box(draw, font, box)
     return _png(image)
 
 
@@ -166,7 +166,7 @@ def _svg_note(note: str) -> str:
     return f"<title>{escape(note)}</title>" if note else ""
 
 
-def _draw_box(image: Image, draw: ImageDraw, font: Font, box: Box) -> None:
+def _draw_box(draw: ImageDraw, font: Font, box: Box) -> None:
     x, top = (MARGIN + box.column * COLUMN) * SCALE, (MARGIN + box.line * LINE) * SCALE
     width = box.width * COLUMN * SCALE
     if box.level is not None:

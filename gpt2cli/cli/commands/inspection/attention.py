@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
-from gpt2cli.cli.options.inspection.selection import Head, PassageOptions, TextOptions, View
+from gpt2cli.cli.options.inspection.selection import Head, Json, PassageOptions, TextOptions, View
 from gpt2cli.cli.output.inspection.findings import InspectionOutput
 from gpt2cli.cli.output.timing import print_timing
 
@@ -23,9 +23,7 @@ def attention(
     head: Head = None,
     settings: PassageOptions,
     view: View = False,
-    json: Annotated[
-        bool, options.flag("--json", rich_help_panel=options.OUTPUT, help=options.ONE_JSON)
-    ] = False,
+    json: Json = False,
     output: options.OutputOptions,
     model: options.ModelOptions,
     compute: options.ComputeOptions,

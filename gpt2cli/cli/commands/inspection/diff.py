@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.inspection.comparison import DiffOptions, Top, TwoModelOptions
-from gpt2cli.cli.options.inspection.selection import TextOptions, View
+from gpt2cli.cli.options.inspection.selection import Json, TextOptions, View
 from gpt2cli.cli.output.inspection.findings import InspectionOutput
 from gpt2cli.cli.output.timing import print_timing
 
@@ -25,9 +25,7 @@ def diff(
     top: Top = None,
     settings: DiffOptions,
     view: View = False,
-    json: Annotated[
-        bool, options.flag("--json", rich_help_panel=options.OUTPUT, help=options.ONE_JSON)
-    ] = False,
+    json: Json = False,
     output: options.OutputOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,

@@ -67,6 +67,7 @@ View = Annotated[
         help="Draw as text; -o FILE.svg draws too.",
     ),
 ]
+Json = Annotated[bool, flag("--json", rich_help_panel=OUTPUT, help="Print one JSON object.")]
 Bos = Annotated[
     bool,
     flag("--bos/--no-bos", show_default="bos", help="Start with BOS."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +11,13 @@ from gpt2cli.cli.options.shared import OutputOptions
 from gpt2cli.cli.output.file_formats import FileFormat, file_format, option_label, require_format
 from gpt2cli.cli.output.record import Record
 from gpt2cli.cli.output.rows import FORMATS, RowOutput, row_format
-from gpt2cli.cli.output.streams import open_output, stdout_is_terminal, terminal_columns, wants_color
+from gpt2cli.cli.output.streams import (
+    open_output,
+    stdout_is_terminal,
+    terminal_columns,
+    wants_color,
+    write_stdout,
+)
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,21 +77,26 @@ class InspectionOutput:
         after: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         """Write rows or the picture; lines follow a picture in text."""
+        if self.is_picture and self.named not in PICTURES:
+            self._write_text(draw, after)
+            return
         with open_output(self.output.output) as write:
-            if not self.is_picture:
-                RowOutput("json" if self.json else row_format(self.named), write).write_rows(
-                    metadata, columns, records()
-                )
-            elif self.named in PICTURES:
+            if self.named in PICTURES:
                 from gpt2cli.inspection.pictures.grid import COLUMNS
                 from gpt2cli.inspection.pictures.rendering import RENDERERS
 
                 write(RENDERERS[self.named](draw(COLUMNS, whole_cells=False)))
             else:
-                from gpt2cli.cli.output.inspection.terminal_grid import grid_lines
+                table = RowOutput("json" if self.json else row_format(self.named), write)
+                table.write_rows(metadata, columns, records())
 
-                shaded = self.output.output is None and wants_color(self.output.color)
-                for line in grid_lines(draw(terminal_columns(), whole_cells=True), shaded):
-                    write(f"{line}\n".encode())
-                for line in after():
-                    write(f"{line}\n".encode())
+    def _write_text(self, draw: Drawing, after: Callable[[], Iterable[str]]) -> None:
+        from gpt2cli.cli.output.inspection.terminal_grid import grid_lines
+
+        path = self.output.output
+        shaded = path is None and wants_color(self.output.color)
+        picture = draw(terminal_columns(), whole_cells=True)
+        # Each line ends plain, and has its own escapes for what a terminal would obey.
+        with nullcontext(write_stdout) if path is None else open_output(path) as write:
+            for line in (*grid_lines(picture, shaded), *after()):
+                write(f"{line}\n".encode())
