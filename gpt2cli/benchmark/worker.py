@@ -14,7 +14,8 @@ from typing import Any
 from gpt2cli.benchmark.bandwidth import bytes_per_token, read_bandwidth
 from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED, rate_between
 from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
-from gpt2cli.generation.engine import Generation, GenerationSettings, Prefilled, prefill
+from gpt2cli.generation.batch import Generation, Prefilled, prefill
+from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model

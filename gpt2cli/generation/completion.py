@@ -6,7 +6,8 @@ import codecs
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from gpt2cli.generation.engine import FinishReason, Generation, Token
+from gpt2cli.generation.batch import Generation
+from gpt2cli.generation.requests import FinishReason, Token
 from gpt2cli.generation.settings import CompletionSettings
 from gpt2cli.generation.speculation import Drafts
 from gpt2cli.text.text_stream import TextStream
@@ -125,7 +126,7 @@ def stream_text(generation: Generation[Any], completions: Mapping[int, Completio
     """Yield the texts of all samples as they grow, and fill their completions."""
     for token in generation:
         completion = completions[token.sample]
-        text = completion.push(token)
+        text = completion.push(Token(*token[1:]))
         if completion.stopped:
             generation.stop(token.sample)
         yield Piece(token.sample, text)

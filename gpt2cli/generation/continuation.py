@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
+from gpt2cli.generation.batch import Generation, Prefilled, fit_prompt, prefill, top_needed
 from gpt2cli.generation.completion import Completion, Piece, stream_text
-from gpt2cli.generation.engine import (
-    Generation,
-    GenerationSettings,
-    Prefilled,
-    fit_prompt,
-    prefill,
-    top_needed,
-)
+from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings
 from gpt2cli.model.loading import LoadedModel
@@ -120,6 +114,14 @@ class Continuation:
         )
         self._prefilled: Prefilled[Any] | None = None
 
+    def request(self, sample: int) -> Request:
+        """Return what makes a sample, for an engine."""
+        return Request(self.prompt.ids, self._sampler, self._generation_settings, sample)
+
+    def completion(self) -> Completion:
+        """Return the text of one sample, which is empty yet."""
+        return Completion(self.loaded.tokenizer, self.settings, self.text or "")
+
     def prefill(self) -> float:
         """Read the prompt if it has not been read yet, and return the seconds that took."""
         start = time.perf_counter()
@@ -158,10 +160,7 @@ class Continuation:
         assert self._prefilled is not None
         for first in range(0, count, self._batch_size):
             samples = range(first, min(first + self._batch_size, count))
-            completions = {
-                sample: Completion(self.loaded.tokenizer, self.settings, self.text or "")
-                for sample in samples
-            }
+            completions = {sample: self.completion() for sample in samples}
             generation = Generation(
                 self.loaded.model, self._prefilled, self._sampler, self._generation_settings, samples
             )

@@ -1,203 +1,139 @@
-"""Generation from ids to ids: prefill, the decode loop, batches and the end of the context."""
+"""One engine for many requests: rows of different lengths join and leave, one step at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from typing import Generic
 
 import numpy as np
 
-from gpt2cli.errors import UsageError
-from gpt2cli.generation.sampling import Sampler, Scores, log_softmax
-from gpt2cli.generation.speculation import Drafts, ReadAhead
+from gpt2cli.generation.requests import Event, FinishReason, Request, Token
+from gpt2cli.generation.sampling import Scores, log_softmax
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
 
-FinishReason = Literal["stop", "length"]
-Truncation = Literal["left", "right"]
+
+class _Row(Generic[A]):
+    """A request in the running batch: its ids so far, and the positions that were read of them."""
+
+    def __init__(self, ticket: int, request: Request) -> None:
+        self.ticket = ticket
+        self.request = request
+        self.ids = list(request.ids)
+        self.unread: Sequence[int] = request.ids
+        self.cache: KVCache[A] | None = None
+
+    @property
+    def made(self) -> int:
+        return len(self.ids) - len(self.request.ids)
 
 
-class GenerationSettings(NamedTuple):
-    """Settings for the decode loop.
+class Engine(Generic[A]):
+    """Continue many prompts at once, at most `rows` of them; one thread owns an engine.
 
-    A token of `end_ids` ends a sample. `slide` drops the older half of a full context and continues.
-    `speculate` reads drafts while there is a single sample; they do not change the tokens.
+    A request gets the same tokens in any company.
     """
 
-    max_tokens: int = 128
-    end_ids: Collection[int] = ()
-    slide: bool = False
-    logprobs: int | None = None
-    speculate: bool = False
-
-
-class Token(NamedTuple):
-    """One chosen token of one sample, with log-probabilities in nats before any sampling filter."""
-
-    sample: int
-    id: int
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Prefilled(Generic[A]):
-    """A prompt that the model has read; `scores` are the logits (vocabulary,) of the next token."""
-
-    ids: tuple[int, ...]
-    cache: KVCache[A]
-    scores: Scores
-
-
-def fit_prompt(
-    ids: Sequence[int], context: int, max_tokens: int, truncate: Truncation | None, leading: int = 0
-) -> tuple[Sequence[int], bool]:
-    """Return the ids that fit the context, and whether any were dropped.
-
-    A truncated prompt leaves room for the new tokens but always keeps at least half of the context. The
-    first `leading` ids are kept whichever side is cut.
-
-    Raises:
-        UsageError: the ids do not fit and `truncate` is None, or there are none.
-    """
-    if not ids:
-        raise UsageError("The prompt has no tokens: this tokenizer drops all of it.")
-    if len(ids) <= context:
-        return ids, False
-    if truncate is None:
-        raise UsageError(
-            f"The prompt has {len(ids):,} tokens and the model's context holds {context:,}.",
-            "Shorten it, or set `truncate` to left (keeps the end) or right (keeps the beginning). "
-            "gpt2 tokenize counts and cuts as this model does if its `model` names it.",
-        )
-    kept = max(context + 1 - max_tokens, context // 2, 1)
-    kept = max(min(kept, context) - leading, 0)
-    rest = ids[leading:]
-    fitting = rest[len(rest) - kept :] if truncate == "left" else rest[:kept]
-    return ([*ids[:leading], *fitting] if leading else fitting), True
-
-
-def top_needed(sampler: Sampler, settings: GenerationSettings, count: int) -> int | None:
-    """Return how many of the highest logits are needed after `count` ids, or None if all are."""
-    return sampler.top_needed(count) if settings.logprobs is None else None
-
-
-def prefill(model: Model[A], ids: Sequence[int], max_tokens: int, top: int | None = None) -> Prefilled[A]:
-    """Read a prompt of at least one token, with room in the cache for `max_tokens` more.
-
-    With `top`, only the `top` highest scores are certain.
-
-    Raises:
-        ValueError: the prompt is empty or longer than the context.
-    """
-    if not ids:
-        raise ValueError("the prompt is empty")
-    # The last new token is never read and needs no room.
-    capacity = min(len(ids) + max(max_tokens - 1, 0), model.config.n_positions)
-    cache = KVCache(model.config, model.ops, 1, max(capacity, len(ids)))
-    return Prefilled(tuple(ids), cache, _read(model, [ids], cache, top)[0])
-
-
-class Generation(Generic[A]):
-    """Several continuations of one prompt, generated in steps of one token per sample.
-
-    A sample's tokens depend on the sampler's seed and the sample's number, not on the rest of the batch.
-    `drafts` has the draft counts of each sample if the settings ask for speculation.
-    """
-
-    def __init__(
-        self,
-        model: Model[A],
-        prompt: Prefilled[A],
-        sampler: Sampler,
-        settings: GenerationSettings,
-        samples: Sequence[int] = (0,),
-    ) -> None:
-        self.finish_reasons: dict[int, FinishReason] = {}
-        self.drafts = {sample: Drafts() for sample in samples} if settings.speculate else {}
-        self._ahead: ReadAhead[A] | None = None
+    def __init__(self, model: Model[A], *, rows: int = 8, kv_memory: int | None = None) -> None:
         self._model = model
-        self._prompt = prompt
-        self._sampler = sampler
-        self._settings = settings
-        self._rows = {sample: list(prompt.ids) for sample in samples}
+        self._most_rows = rows
+        self._tickets = count()
+        self._queue: deque[_Row[A]] = deque()
+        self._rows: list[_Row[A]] = []
+        self._stopped: dict[int, None] = {}
 
-    def stop(self, sample: int) -> None:
-        """End a sample, because a stop string was found in its text."""
-        self.finish_reasons[sample] = "stop"
+    @property
+    def idle(self) -> bool:
+        """Whether no request is left."""
+        return not (self._queue or self._rows)
 
-    def __iter__(self) -> Iterator[Token]:
-        """Yield the tokens of all samples, step by step, without end tokens."""
-        scores = [self._prompt.scores] * len(self._rows)
-        cache = self._prompt.cache.select([0] * len(self._rows))
-        for _ in range(self._settings.max_tokens):
-            for (sample, ids), row in zip(self._rows.items(), scores, strict=True):
-                yield from self._choose(sample, ids, row)
-            if cache.length == self._model.config.n_positions and not self._settings.slide:
-                break
-            cache = self._drop_finished(cache)
-            if not self._rows or self._remaining() == 0:
-                break
-            scores, cache = self._advance(cache)
-        for sample in self._rows:
-            self.finish_reasons.setdefault(sample, "length")
+    def submit(self, request: Request) -> int:
+        """Return a ticket for a request, which waits until a row is free; this never blocks.
 
-    def _choose(self, sample: int, ids: list[int], scores: Scores) -> Iterator[Token]:
-        chosen = self._sampler.choose(scores, ids, len(self._prompt.ids), sample)
-        if chosen in self._settings.end_ids:
-            self.stop(sample)
-            return
-        ids.append(chosen)
-        yield _token(sample, chosen, scores, self._settings.logprobs)
-
-    def _drop_finished(self, cache: KVCache[A]) -> KVCache[A]:
-        going = [index for index, sample in enumerate(self._rows) if sample not in self.finish_reasons]
-        if len(going) == len(self._rows):
-            return cache
-        self._rows = {sample: ids for sample, ids in self._rows.items() if sample not in self.finish_reasons}
-        return cache.select(going)
-
-    def _remaining(self) -> int:
-        ids = next(iter(self._rows.values()))
-        return len(self._prompt.ids) + self._settings.max_tokens - len(ids)
-
-    def _advance(self, cache: KVCache[A]) -> tuple[list[Scores], KVCache[A]]:
-        rows = list(self._rows.values())
+        Raises:
+            ValueError: the prompt is empty or exceeds the context.
+        """
+        if not request.ids:
+            raise ValueError("the prompt is empty")
         context = self._model.config.n_positions
-        if cache.length < context:
-            # Several rows would accept drafts of different lengths.
-            if self._settings.speculate and len(rows) == 1:
-                return [self._read_ahead(cache)], cache
-            return _read(self._model, [ids[-1:] for ids in rows], cache, self._top_needed()), cache
-        # What is cached depends on its position, so the newer half must be reread from position 0.
-        kept = max(context // 2, 1)
-        cache = KVCache(self._model.config, self._model.ops, len(rows), context)
-        return _read(self._model, [ids[-kept:] for ids in rows], cache, self._top_needed()), cache
+        if len(request.ids) > context:
+            raise ValueError(f"{len(request.ids)} positions do not fit the context of {context}")
+        ticket = next(self._tickets)
+        self._queue.append(_Row(ticket, request))
+        return ticket
 
-    def _top_needed(self) -> int | None:
-        return top_needed(self._sampler, self._settings, len(next(iter(self._rows.values()))))
+    def cancel(self, ticket: int) -> None:
+        """Drop a request, whose row is free before the next step; nothing more comes from it.
 
-    def _read_ahead(self, cache: KVCache[A]) -> Scores:
-        ((sample, ids),) = self._rows.items()
-        if self._ahead is None:
-            self._ahead = ReadAhead(self._model, self.drafts[sample])
-        return self._ahead.read(ids, cache, self._remaining() - 1, self._top_needed())
+        A ticket that has ended is ignored.
+        """
+        self._stopped.pop(ticket, None)
+        self._rows = [row for row in self._rows if row.ticket != ticket]
+        self._queue = deque(row for row in self._queue if row.ticket != ticket)
+
+    def stop(self, ticket: int) -> None:
+        """End a request because a stop string was found; its end is an event of the next step.
+
+        A ticket that has ended is ignored.
+        """
+        self._stopped[ticket] = None
+
+    def step(self) -> list[Event]:
+        """Choose the next token of each row and return what happened, at most one token for a ticket."""
+        events: list[Event] = []
+        for row in [row for row in (*self._rows, *self._queue) if row.ticket in self._stopped]:
+            self.cancel(row.ticket)
+            events.append(Event(row.ticket, None, "stop"))
+        self._stopped.clear()
+        while self._queue and len(self._rows) < self._most_rows:
+            self._rows.append(self._queue.popleft())
+        for row in list(self._rows):
+            reason: FinishReason | None = None if row.request.settings.max_tokens else "length"
+            if not reason:
+                token, reason = self._next(row)
+                if token:
+                    events.append(Event(row.ticket, token))
+            if reason:
+                self._rows.remove(row)
+                events.append(Event(row.ticket, None, reason))
+        return events
+
+    def _next(self, row: _Row[A]) -> tuple[Token | None, FinishReason | None]:
+        request, settings, context = row.request, row.request.settings, self._model.config.n_positions
+        scores = self._read(row)
+        chosen = request.sampler.choose(scores, row.ids, len(request.ids), request.sample)
+        if chosen in settings.end_ids:
+            return None, "stop"
+        row.ids.append(chosen)
+        row.unread = [chosen]
+        token = _token(chosen, scores, settings.logprobs)
+        assert row.cache
+        if row.made == settings.max_tokens or (row.cache.length == context and not settings.slide):
+            return token, "length"
+        if row.cache.length == context:
+            # What is cached depends on its position, so the newer half must be reread from position 0.
+            row.cache, row.unread = None, row.ids[-max(context // 2, 1) :]
+        return token, None
+
+    def _read(self, row: _Row[A]) -> Scores:
+        model, settings, context = self._model, row.request.settings, self._model.config.n_positions
+        if row.cache is None:
+            left = settings.max_tokens - row.made - 1
+            row.cache = KVCache(model.config, model.ops, 1, min(len(row.unread) + left, context))
+        top = row.request.sampler.top_needed(len(row.ids)) if settings.logprobs is None else None
+        hidden = hidden_states(model, model.ops.token_ids([row.unread]), row.cache, first=-1)
+        scores: Scores = model.ops.to_numpy(logits(model, hidden, top))[0, 0]
+        return scores
 
 
-def _read(model: Model[A], rows: Sequence[Sequence[int]], cache: KVCache[A], top: int | None) -> list[Scores]:
-    ops = model.ops
-    hidden = hidden_states(model, ops.token_ids(rows), cache, first=-1)
-    return list(ops.to_numpy(logits(model, hidden, top))[:, 0])
-
-
-def _token(sample: int, chosen: int, scores: Scores, count: int | None) -> Token:
+def _token(chosen: int, scores: Scores, count: int | None) -> Token:
     if count is None:
-        return Token(sample, chosen)
+        return Token(chosen)
     logprobs = log_softmax(scores)
     # Sorting takes longer than the rest.
     order: Sequence[int] = np.argsort(-logprobs, kind="stable")[:count].tolist() if count else ()
-    top = tuple((token, float(logprobs[token])) for token in order)
-    return Token(sample, chosen, float(logprobs[chosen]), top)
+    return Token(chosen, float(logprobs[chosen]), tuple((token, float(logprobs[token])) for token in order))

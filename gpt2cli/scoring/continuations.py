@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpt2cli.errors import UsageError
+from gpt2cli.generation.batch import Prefilled, fit_prompt, prefill
 from gpt2cli.generation.completion import token_text
-from gpt2cli.generation.engine import Prefilled, fit_prompt, prefill
 from gpt2cli.generation.sampling import log_softmax
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.loading import LoadedModel

@@ -40,7 +40,8 @@ from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import HELD_OUT, PROMPT, fit_workload, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import Error, UsageError
-from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
+from gpt2cli.generation.batch import Generation, prefill
+from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model

@@ -18,7 +18,8 @@ from families import FAMILIES, save_family
 from samplers import SamplerSettings
 from tokenizers import Tokenizer
 
-from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
+from gpt2cli.generation.batch import Generation, prefill
+from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache

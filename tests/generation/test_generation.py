@@ -15,7 +15,8 @@ from checkpoints import load_checkpoint, save_checkpoint
 from samplers import SamplerSettings
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.engine import Generation, GenerationSettings, Token, fit_prompt, prefill
+from gpt2cli.generation.batch import Generation, Token, fit_prompt, prefill
+from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler, SequenceBias, log_softmax
 from gpt2cli.model.model import Model
 

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samplers import SamplerSettings
 
-from gpt2cli.generation.engine import Generation, GenerationSettings, Token, prefill
+from gpt2cli.generation.batch import Generation, Token, prefill
+from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.generation.speculation import LONGEST_DRAFT, SHORTEST_MATCH, Drafts, PromptLookup, ReadAhead
 from gpt2cli.model.decoder import hidden_states, logits

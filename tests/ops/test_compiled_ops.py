@@ -11,7 +11,8 @@ import pytest
 from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
 
-from gpt2cli.generation.engine import Generation, GenerationSettings, Token, prefill
+from gpt2cli.generation.batch import Generation, Token, prefill
+from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model

@@ -16,7 +16,8 @@ from notes import Notes
 from samplers import SamplerSettings
 
 from gpt2cli.checkpoint import conversion
-from gpt2cli.generation.engine import Generation, GenerationSettings, prefill, top_needed
+from gpt2cli.generation.batch import Generation, prefill, top_needed
+from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.hub.cache import assets_folder
 from gpt2cli.hub.converted_files import converted_files

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2cli.generation.engine import Generation, GenerationSettings, prefill
+from gpt2cli.generation.batch import Generation, prefill
+from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.model.decoder import hidden_states, logits
