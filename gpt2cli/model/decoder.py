@@ -7,14 +7,14 @@ facts of its row in `checkpoint/architectures.py`, where its paper is named.
 from __future__ import annotations
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.kv_cache import Cache, Reading, uncached
 from gpt2cli.model.model import Model
 from gpt2cli.model.parts import Affine, Layer
-from gpt2cli.ops.operations import A, split_heads, split_qkv
+from gpt2cli.ops.operations import A, in_batch, split_heads, split_qkv
 
 
-def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, first: int = 0) -> A:
-    """Return the output of the last block, normalized, (batch, time - first, width), for ids (batch, time).
+def hidden_states(model: Model[A], ids: A, cache: Cache[A] | None = None, first: int = 0) -> A:
+    """Return the output of the last block, normalized, (batch, outputs, width), for ids (batch, time).
 
     With a cache, the ids continue its positions and are added to it. The last block skips the outputs
     before position `first` of the ids; -1 computes only the last output.
@@ -22,16 +22,18 @@ def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, firs
     Raises:
         ValueError: the ids exceed the model's context or the cache's capacity.
     """
-    config, parts, facts = model.config, model.parts, model.config.architecture
-    start = cache.length if cache else 0
-    end = start + ids.shape[1]
-    if end > config.n_positions:
-        raise ValueError(f"{end} positions do not fit the context of {config.n_positions}")
-    x = model.ops.embed(parts.token_embedding, parts.position_embedding, ids, start + facts.position_offset)
+    config, parts, ops, (batch, time) = model.config, model.parts, model.ops, ids.shape
+    reading: Reading[A] = cache.reading(batch, time, first) if cache else uncached(time, first)
+    if reading.end > config.n_positions:
+        raise ValueError(f"{reading.end} positions do not fit the context of {config.n_positions}")
+    tokens, positions = parts.token_embedding, parts.position_embedding
+    places = reading.shifted(config.architecture.position_offset)
+    x = ops.embed(tokens, positions, in_batch(ids, 1) if cache else ids, places)
     for number in range(config.n_layer):
-        x = _block(model, number, x, cache, first if number == config.n_layer - 1 else 0)
+        x = _block(model, number, x, reading)
     if cache:
-        cache.advance(ids.shape[1])
+        cache.advance(time)
+        x = in_batch(x, batch)
     return _norm(model, parts.final_norm, x) if parts.final_norm else x
 
 
@@ -43,11 +45,12 @@ def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
     return model.ops.head(hidden, model.parts.head, top)
 
 
-def _block(model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: int) -> A:
+def _block(model: Model[A], number: int, x: A, reading: Reading[A]) -> A:
     config, layer, facts = model.config, model.parts.layers[number], model.config.architecture
     normed = x if facts.norm_after else _norm(model, layer.attention_norm, x)
-    attended = _attend(model, number, normed, cache, first)
-    x = model.ops.tail(x, first)
+    attended = _attend(model, number, normed, reading)
+    if number == config.n_layer - 1:
+        x = model.ops.select(x, reading.outputs)
     if config.parallel_residual:
         between = _linear(model, layer.attention_output, attended, residual=x)
         return _mlp(model, layer, _norm(model, layer.mlp_norm, x), residual=between)
@@ -58,15 +61,13 @@ def _block(model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: 
     return _mlp(model, layer, _norm(model, layer.mlp_norm, x), residual=x)
 
 
-def _attend(model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: int) -> A:
+def _attend(model: Model[A], number: int, x: A, reading: Reading[A]) -> A:
     config, ops = model.config, model.ops
     queries, keys, values = _queries_keys_values(model, model.parts.layers[number], x)
     if model.rotary:
-        start = cache.length if cache else 0
-        angles = model.rotary.between(start, start + x.shape[1])
-        queries, keys = ops.rotate(queries, keys, *angles)
-    past = cache.layer(number, x.shape[1]) if cache else None
+        queries, keys = ops.rotate(queries, keys, *model.rotary.at(reading.places))
     scale, window = _attention_scale(config, number), config.windows[number] if config.windows else None
+    past, first = reading.past(number, number == config.n_layer - 1)
     return ops.attention(queries, keys, values, scale, window, past, first)
 
 

@@ -46,16 +46,18 @@ def linear_int8(
 # The weight (depth, columns) may have any strides; panels, scales and totals are filled.
 def pack_int8(weight: Array, panels: Array, scales: Array, totals: Array, /) -> None: ...
 
-# Queries, keys and values (batch, time, heads, width) may be strided, and so may the cache (batch, heads,
-# positions, width), to which keys and values are appended after the first `past` positions. A window of 0
-# shows all positions.
+# Queries, keys and values (batch, time, heads, width) may be strided. With a cache (heads, positions, width),
+# which may be strided too, the batch is 1, and the rows that lie side by side in it have spans (rows, 4) of
+# int64: where a row begins in the cache, how many positions it has there, how many are new, and how many of
+# these need no output. The new keys and values are appended. Without a cache, the queries before `first` need
+# none. A window of 0 shows all positions.
 def attention(
     queries: Array,
     keys: Array,
     values: Array,
     cached_keys: Array | None,
     cached_values: Array | None,
-    past: int,
+    spans: Array | None,
     first: int,
     scale: float,
     window: int,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
-from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
+from gpt2cli.ops.operations import LayerCache, Places, Storage, StoredTensor
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -28,6 +30,8 @@ LEAST_EXPONENT = np.float32(-104.0)
 # Multiplications that take some 0.1 ms, longer than a thread takes to wake.
 WORTH_SHARING = 1 << 20
 SHARES_PER_THREAD = 2
+# Memory that a fork copies, where systems have both.
+PRIVATE = (mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,) if hasattr(mmap, "MAP_PRIVATE") else ()
 
 
 class SharedWork:
@@ -135,12 +139,14 @@ class NumpyOps:
         return x
 
     def empty(self, shape: tuple[int, ...]) -> Array:
-        return np.empty(shape, dtype=np.float32)
+        # numpy's own memory may come in huge pages, each of which is taken whole.
+        count = math.prod(shape)
+        return np.frombuffer(mmap.mmap(-1, 4 * max(1, count), *PRIVATE), np.float32, count).reshape(shape)
 
-    def embed(self, tokens: Array, positions: Array | None, ids: Array, start: int) -> Array:
+    def embed(self, tokens: Array, positions: Array | None, ids: Array, places: Places) -> Array:
         embedded: Array = tokens[ids]
         if positions is not None:
-            embedded += positions[start : start + ids.shape[1]]
+            embedded += positions[places]
         return embedded
 
     def layer_norm(self, x: Array, weight: Array, bias: Array | None, epsilon: float) -> Array:
@@ -202,34 +208,47 @@ class NumpyOps:
         past: LayerCache[Array] | None = None,
         first: int = 0,
     ) -> Array:
-        batch, _, heads, width = queries.shape
-        queries = (queries[:, first:] * np.float32(scale)).swapaxes(1, 2)
-        keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)
-        if past:
-            keys, values = past.append(keys, values)
-        time, seen, kv_heads = queries.shape[2], keys.shape[2], keys.shape[1]
+        queries = queries * np.float32(scale)
+        if not past:
+            rows = zip(queries[:, first:], keys.swapaxes(1, 2), values.swapaxes(1, 2), strict=True)
+            return np.stack([self._attend(*row, window) for row in rows])
+        own, held_keys, held_values = queries[0], past.keys, past.values
+        spans = past.append(keys[0].swapaxes(0, 1), values[0].swapaxes(0, 1))
+        attended = [
+            self._attend(own[new][skipped:], held_keys[:, there], held_values[:, there], window)
+            for new, there, skipped in spans
+        ]
+        return np.concatenate(attended)[np.newaxis]
+
+    def _attend(self, queries: Array, keys: Array, values: Array, window: int | None) -> Array:
+        """Return (time, heads * head width) for queries (time, heads, head width) of one text.
+
+        Its keys and values are (kv heads, seen, head width).
+        """
+        time, heads, width = queries.shape
+        kv_heads, seen, _ = keys.shape
         window = window or seen
         # The heads of queries that share keys and values are an axis of their own.
-        queries = queries.reshape(batch, kv_heads, heads // kv_heads, time, width)
-        keys, values = keys[:, :, np.newaxis], values[:, :, np.newaxis]
-        attended = np.empty((batch, time, kv_heads, heads // kv_heads, width), np.float32)
+        queries = queries.swapaxes(0, 1).reshape(kv_heads, heads // kv_heads, time, width)
+        keys, values = keys[:, np.newaxis], values[:, np.newaxis]
+        attended = np.empty((time, kv_heads, heads // kv_heads, width), np.float32)
         for start in range(0, time, QUERIES_AT_ONCE):
             block = queries[..., start : start + QUERIES_AT_ONCE, :]
             end = start + block.shape[-2]
             last = seen - time + end
             part = slice(max(0, last - block.shape[-2] + 1 - window), last)
-            into = attended[:, start:end].transpose(0, 2, 3, 1, 4)
+            into = attended[start:end].transpose(1, 2, 0, 3)
             self.work.do(
                 [
                     partial(
                         _attend,
-                        *(block[:, some], keys[:, some, :, part], values[:, some, :, part]),
-                        *(window, into[:, some]),
+                        *(block[some], keys[some, :, part], values[some, :, part]),
+                        *(window, into[some]),
                     )
                     for some in starmap(slice, self.work.ranges(kv_heads, block.size * last))
                 ]
             )
-        return attended.reshape(batch, time, heads * width)
+        return attended.reshape(time, heads * width)
 
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
         table = np.empty((4, len(targets)))
@@ -240,11 +259,8 @@ class NumpyOps:
                 table[:, part] = _token_statistics(logits[part], targets[part], word_starts)
         return table
 
-    def tail(self, x: Array, first: int) -> Array:
-        return x[..., first:, :]
-
-    def select_rows(self, x: Array, rows: Sequence[int]) -> Array:
-        return x[list(rows)]
+    def select(self, x: Array, places: Places) -> Array:
+        return x[:, places]
 
 
 def finish(product: Array, activation: str | None, residual: Array | None, gate: Array | None) -> Array:

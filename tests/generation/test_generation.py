@@ -168,7 +168,7 @@ def test_no_token_means_no_decoding_pass(model: Model[Any], passes: list[tuple[i
 
 def test_no_pass_runs_after_the_last_token(model: Model[Any], passes: list[tuple[int, int]]) -> None:
     generated(model, GenerationSettings(5), samples=range(3))
-    assert passes == [(1, len(PROMPT))] + [(3, 1)] * 4
+    assert passes == [(1, len(PROMPT))] + [(1, 3)] * 4
 
 
 def test_logprobs_are_the_models_own_whatever_the_sampling(model: Model[Any], reference: Any) -> None:

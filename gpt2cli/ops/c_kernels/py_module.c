@@ -67,7 +67,7 @@ static PyMethodDef methods[] = {
     FAST(lm_head, "x, table, dtype, out"),
     FAST(linear_int8, "x, panels, scales, totals, bias, activation, gate, residual, out"),
     FAST(pack_int8, "weight, panels, scales, totals"),
-    FAST(attention, "queries, keys, values, cached_keys, cached_values, past, first, scale, window, out"),
+    FAST(attention, "queries, keys, values, cached_keys, cached_values, spans, first, scale, window, out"),
     FAST(rotate, "queries, keys, cosines, sines, neighbours"),
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
     FAST(rms_norm, "x, weight, epsilon, out"),
