@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.speculation import Drafts
 
 FinishReason = Literal["stop", "length"]
 
@@ -30,13 +31,15 @@ class GenerationSettings(NamedTuple):
 class Request:
     """One sample to make: the ids of its prompt, which fit the context, and how to continue them.
 
-    The tokens depend on the sampler's seed and the sample's number, not on other requests.
+    The tokens depend on the sampler's seed and the sample's number, not on other requests. What is drafted is
+    counted in `drafts`.
     """
 
     ids: Sequence[int]
     sampler: Sampler
     settings: GenerationSettings
     sample: int = 0
+    drafts: Drafts | None = None
 
 
 class Token(NamedTuple):

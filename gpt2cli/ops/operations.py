@@ -92,8 +92,13 @@ class Ops(Protocol[A]):
     storage: Storage | None
     # Whether the backend uses the screen of a head.
     uses_screens: bool
+    # Of a number of an activation, in bytes.
+    number_bytes: int
     # Why a GPU that is here computes nothing, where auto would have chosen it; else empty.
     unused_gpu: str
+
+    def free_memory(self) -> int | None:
+        """Return the free bytes of a device with memory of its own, else None."""
 
     def weight(self, tensor: StoredTensor) -> A:
         """Return a stored tensor as an array of the backend, without copying if possible."""
