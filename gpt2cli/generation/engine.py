@@ -12,7 +12,7 @@ import numpy as np
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.requests import Event, FinishReason, Request, Token
 from gpt2cli.generation.row import Row
-from gpt2cli.generation.sampling import Scores, log_softmax
+from gpt2cli.generation.sampling import Scores, choose_each, log_softmax
 from gpt2cli.generation.texts import Texts
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.free_memory import available_memory
@@ -101,8 +101,12 @@ class Engine(Generic[A]):
         events += self._admit()
         self._read([row for row in self._rows if not row.scores])
         self._admit_twins()
-        for row in [row for row in self._rows if row.scores]:
-            events += self._choose(row)
+        rows = [row for row in self._rows if row.scores]
+        adjusted = [row.adjusted() for row in rows]
+        for row, token in zip(
+            rows, choose_each(self._model.ops, adjusted, [row.filters() for row in rows]), strict=True
+        ):
+            events += self._take(row, token)
         return events
 
     def _end_stopped(self) -> Iterator[Event]:
@@ -164,10 +168,9 @@ class Engine(Generic[A]):
             for row, scores in zip(outputs, model.ops.to_numpy(logits(model, hidden, top))[0], strict=True):
                 row.scores.append(scores)
 
-    def _choose(self, row: Row) -> Iterator[Event]:
-        request, settings, context = row.request, row.request.settings, self._model.config.n_positions
+    def _take(self, row: Row, chosen: int) -> Iterator[Event]:
+        settings, context = row.request.settings, self._model.config.n_positions
         scores = row.scores.popleft()
-        chosen = request.sampler.choose(scores, row.ids, len(request.ids), request.sample)
         reason: FinishReason | None = None
         if chosen in settings.end_ids:
             reason = "stop"

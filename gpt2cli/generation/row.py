@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from gpt2cli.generation.requests import Request
-from gpt2cli.generation.sampling import Scores
+from gpt2cli.generation.sampling import Filters, Scores
 from gpt2cli.generation.speculation import Drafts, PromptLookup
 from gpt2cli.generation.texts import Text
 
@@ -55,6 +55,14 @@ class Row:
         """Return how many of the highest logits the next choice needs, or None if all are."""
         request = self.request
         return request.sampler.top_needed(len(self.ids)) if request.settings.logprobs is None else None
+
+    def adjusted(self) -> Scores:
+        """Return the scores of the next token with all penalties, biases and bans."""
+        return self.request.sampler.adjust(self.scores[0], self.ids, len(self.request.ids))
+
+    def filters(self) -> Filters:
+        """Return how the next token is chosen."""
+        return self.request.sampler.filters(self.made, self.request.sample)
 
     def next_ids(self, most: int) -> tuple[list[int], bool]:
         """Return at most `most` of the unread ids and whether they are all; draft what may follow."""

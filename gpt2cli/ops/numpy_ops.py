@@ -189,6 +189,9 @@ class NumpyOps:
                 table[:, part] = _token_statistics(logits[part], targets[part], word_starts)
         return table
 
+    def choose(self, rows: Sequence[Array], filters: Sequence[tuple[float, ...]]) -> list[int] | None:
+        return None
+
     def select(self, x: Array, places: Places) -> Array:
         return x[:, places]
 

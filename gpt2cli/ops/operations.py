@@ -192,6 +192,15 @@ class Ops(Protocol[A]):
         marked 1 in `word_starts` (vocabulary,), or NaN without it. The logits may be overwritten.
         """
 
+    def choose(
+        self, rows: Sequence[np.ndarray[Any, np.dtype[np.float32]]], filters: Sequence[tuple[float, ...]]
+    ) -> list[int] | None:
+        """Return the index chosen from each row of logits (vocabulary,), or None if the caller must choose.
+
+        The filters of a row are its temperature, top-k, top-p and min-p, and the position of the draw. An
+        index is -1 if there is NaN or infinity, -2 if all logits are minus infinity.
+        """
+
     def select(self, x: A, places: Places) -> A:
         """Return x[:, places] for x (batch, time, width)."""
 

@@ -205,6 +205,9 @@ class TorchOps:
         rows = (logprobs.gather(1, places)[:, 0], entropies, ranks, starts)
         return np.stack([row.cpu().double().numpy() for row in rows])
 
+    def choose(self, rows: Sequence[Array], filters: Sequence[tuple[float, ...]]) -> list[int] | None:
+        return None
+
     def select(self, x: Tensor, places: Places) -> Tensor:
         return x[:, places]
 
