@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpt2cli.benchmark.bandwidth import bytes_per_token, read_bandwidth
 from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED, rate_between
-from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
+from gpt2cli.benchmark.workload import HELD_OUT, NEW_TOKENS, SCORED_CONTEXTS, Workload, tokenized_text
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler
@@ -30,6 +30,8 @@ from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer
 
+# More rows hardly make a step longer until the products are limited by arithmetic.
+PROMPTS_AT_ONCE = 32
 # The other engines decode greedily too.
 GREEDY = Sampler(SamplingSettings(temperature=0.0), seed=0)
 
@@ -78,6 +80,8 @@ class _Worker:
             "decode": lambda: self._decode(1),
             "prefill": self._prefill,
             "batch": lambda: self._decode(workload.batch),
+            "prompts": lambda: self._continue(workload.mixed_prompts()),
+            "shared": lambda: self._continue(workload.shared_prompts()),
             "score": self._score,
             "tokenize": self._tokenize,
         }
@@ -97,6 +101,17 @@ class _Worker:
             chosen = [event for event in engine.step() if event.token]
             times += [time.perf_counter()] * len(chosen)
         return times
+
+    def _continue(self, prompts: Sequence[Sequence[int]]) -> float:
+        """Return the new tokens per second of many prompts."""
+        engine = Engine(self._model, rows=PROMPTS_AT_ONCE)
+        settings = GenerationSettings(NEW_TOKENS)
+        start = time.perf_counter()
+        for ids in prompts:
+            engine.submit(Request(ids, GREEDY, settings))
+        while not engine.idle:
+            engine.step()
+        return len(prompts) * NEW_TOKENS / (time.perf_counter() - start)
 
     def _prefill(self) -> float:
         ids = self._workload.prompt_ids

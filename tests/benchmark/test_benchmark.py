@@ -333,7 +333,7 @@ def test_ctranslate2_is_given_the_same_work(conditions: Conditions, tmp_path: Pa
     # Rounded to 8 bits, the model goes on in another way.
     assert run_timed(peer.steps["peak_memory"], os.environ).output
     measures = peer.read(run_timed(peer.steps["inside"], os.environ).output)
-    assert sorted(measures) == ["batch", "decode", "prefill"]
+    assert sorted(measures) == ["batch", "decode", "prefill", "prompts", "shared"]
     assert all(value > 0 for value in measures.values())
 
 
