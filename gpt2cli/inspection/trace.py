@@ -11,13 +11,15 @@ import numpy as np
 from gpt2cli.generation.completion import token_text
 from gpt2cli.generation.sampling import (
     NEVER,
+    Filters,
     Places,
     Sampler,
     Scores,
+    choose,
     keep_min_p,
     keep_top_k,
     keep_top_p,
-    uniform,
+    require_token,
 )
 
 if TYPE_CHECKING:
@@ -88,12 +90,12 @@ class Trace:
 def trace_sampling(run: Continuation) -> Trace:
     """Return a trace that is filled while a run, which has not begun, generates; its draws stay the same."""
     trace = Trace()
-    run.replace_sampler(lambda sampler: TracingSampler(sampler, run.loaded.tokenizer, trace))
+    run.wrap_sampler = lambda sampler: TracingSampler(sampler, run.loaded.tokenizer, trace)
     return trace
 
 
 class TracingSampler(Sampler):
-    """A sampler that chooses as another one does, and adds each step to a trace."""
+    """The sampler of one sample, which chooses as another one does and adds each step to a trace."""
 
     def __init__(self, sampler: Sampler, tokenizer: Tokenizer, trace: Trace) -> None:
         super().__init__(sampler.settings, sampler.seed, sampler.biases)
@@ -101,18 +103,24 @@ class TracingSampler(Sampler):
         self.end_ids = sampler.end_ids
         self._tokenizer = tokenizer
         self._trace = trace
+        self._logits = self._adjusted = np.empty(0, np.float32)
 
     def top_needed(self, count: int) -> int | None:
         """Return None, because a trace has all logits."""
         return None
 
-    def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:
-        """Return the id that follows `ids`, as `Sampler.choose` does."""
-        chosen = super().choose(logits, ids, prompt_length, sample)
-        adjusted = self._adjust(logits, ids, prompt_length)
-        step = len(ids) - prompt_length
-        draw = _Draw(self, adjusted, sample, step)
-        tokens = tuple(self._tokens(logits, draw, chosen))
+    def adjust(self, logits: Scores, ids: Sequence[int], prompt_length: int) -> Scores:
+        """Return the adjusted logits, as `Sampler.adjust` does; `filters` follows for the same step."""
+        self._logits = logits
+        self._adjusted = super().adjust(logits, ids, prompt_length)
+        return self._adjusted
+
+    def filters(self, step: int, sample: int) -> Filters:
+        """Return how the token is chosen, as `Sampler.filters` does, and add the step to the trace."""
+        filters = super().filters(step, sample)
+        chosen = require_token(choose(self._adjusted, *filters))
+        draw = _Draw(self._adjusted, filters)
+        tokens = tuple(self._tokens(draw, chosen))
         rank = next(token.rank for token in tokens if token.id == chosen)
         self._trace.steps.append(
             TraceStep(
@@ -121,16 +129,16 @@ class TracingSampler(Sampler):
                 chosen,
                 self._text(chosen),
                 rank,
-                self.settings.temperature,
+                filters.temperature,
                 draw.drawn,
                 draw.filters,
                 tokens,
             )
         )
-        return chosen
+        return filters
 
-    def _tokens(self, logits: Scores, draw: _Draw, chosen: int) -> Sequence[TracedToken]:
-        adjusted = draw.adjusted
+    def _tokens(self, draw: _Draw, chosen: int) -> Sequence[TracedToken]:
+        logits, adjusted = self._logits, self._adjusted
         found = {chosen, *_highest(logits), *_highest(adjusted)}
         listed = sorted(found, key=lambda token: (-adjusted[token], token))
         return [
@@ -154,27 +162,25 @@ class TracingSampler(Sampler):
 class _Draw:
     """What the filters leave of adjusted logits, and the draw among what is left."""
 
-    def __init__(self, sampler: Sampler, adjusted: Scores, sample: int, step: int) -> None:
-        settings = sampler.settings
-        self.adjusted = adjusted
+    def __init__(self, adjusted: Scores, filters: Filters) -> None:
         best = int(adjusted.argmax())
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            scores = adjusted / np.float32(settings.temperature)
+            scores = adjusted / np.float32(filters.temperature)
         self._kept: dict[Stage, Places] = {"ban": np.flatnonzero(adjusted > NEVER)}
-        if settings.temperature == 0.0 or not np.isfinite(scores[best]):
+        if filters.temperature == 0.0 or not np.isfinite(scores[best]):
             # No other token can be drawn.
             scores = np.full_like(adjusted, NEVER)
             scores[best] = 0.0
             self._kept["temperature"] = kept = np.array([best])
-            self.drawn = None
+            self.drawn: float | None = None
         else:
-            kept = keep_top_k(scores, settings.top_k)
+            kept = keep_top_k(scores, filters.top_k)
             self._kept["top_k"] = kept
-            kept = kept[keep_top_p(scores[kept], settings.top_p)]
+            kept = kept[keep_top_p(scores[kept], filters.top_p)]
             self._kept["top_p"] = kept
-            kept = kept[keep_min_p(scores[kept], settings.min_p)]
+            kept = kept[keep_min_p(scores[kept], filters.min_p)]
             self._kept["min_p"] = kept
-            self.drawn = uniform(sampler.seed, sample, step)
+            self.drawn = filters.position
         self.probabilities = _softmax(scores)
         self._places = {token: place for place, token in enumerate(kept.tolist())}
         self._ends = np.cumsum(_softmax(scores[kept]))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.kv_cache import Cache, Reading, uncached
 from gpt2cli.model.model import Model
 from gpt2cli.model.parts import Layer
-from gpt2cli.ops.operations import A, split_heads, split_qkv
+from gpt2cli.ops.operations import A, in_batch, split_heads, split_qkv
 
 if TYPE_CHECKING:
     from gpt2cli.model.watcher import Watcher
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def hidden_states(
     model: Model[A],
     ids: A,
-    cache: KVCache[A] | None = None,
+    cache: Cache[A] | None = None,
     first: int = 0,
     watch: Watcher[A] | None = None,
 ) -> A:
-    """Return the output of the last block, normalized, (batch, time - first, width), for ids (batch, time).
+    """Return the output of the last block, normalized, (batch, outputs, width), for ids (batch, time).
 
     With a cache, the ids continue its positions and are added to it. The last block skips the outputs
     before position `first` of the ids; -1 computes only the last output. `watch` sees what blocks take in.
@@ -32,20 +32,22 @@ def hidden_states(
     Raises:
         ValueError: the ids exceed the model's context or the cache's capacity.
     """
-    config, parts, facts = model.config, model.parts, model.config.architecture
-    start = cache.length if cache else 0
-    end = start + ids.shape[1]
-    if end > config.n_positions:
-        raise ValueError(f"{end} positions do not fit the context of {config.n_positions}")
-    x = model.ops.embed(parts.token_embedding, parts.position_embedding, ids, start + facts.position_offset)
+    config, parts, ops, (batch, time) = model.config, model.parts, model.ops, ids.shape
+    reading: Reading[A] = cache.reading(batch, time, first) if cache else uncached(time, first)
+    if reading.end > config.n_positions:
+        raise ValueError(f"{reading.end} positions do not fit the context of {config.n_positions}")
+    tokens, positions = parts.token_embedding, parts.position_embedding
+    places = reading.shifted(config.architecture.position_offset)
+    x = ops.embed(tokens, positions, in_batch(ids, 1) if cache else ids, places)
     for number in range(config.n_layer):
         if watch:
             watch.residual(number, x)
-        x = _block(model, number, x, cache, first if number == config.n_layer - 1 else 0, watch)
+        x = _block(model, number, x, reading, watch)
     if watch:
         watch.residual(config.n_layer, x)
     if cache:
-        cache.advance(ids.shape[1])
+        cache.advance(time)
+        x = in_batch(x, batch)
     return model.normalize(parts.final_norm, x)
 
 
@@ -57,13 +59,12 @@ def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
     return model.ops.head(hidden, model.parts.head, top)
 
 
-def _block(
-    model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: int, watch: Watcher[A] | None
-) -> A:
+def _block(model: Model[A], number: int, x: A, reading: Reading[A], watch: Watcher[A] | None) -> A:
     config, layer, facts = model.config, model.parts.layers[number], model.config.architecture
     normed = x if facts.norm_after else model.normalize(layer.attention_norm, x)
-    attended = _attend(model, number, normed, cache, first, watch)
-    x = model.ops.tail(x, first)
+    attended = _attend(model, number, normed, reading, watch)
+    if number == config.n_layer - 1:
+        x = model.ops.select(x, reading.outputs)
     if config.parallel_residual:
         between = model.linear(layer.attention_output, attended, residual=x)
         return _mlp(model, layer, model.normalize(layer.mlp_norm, x), residual=between)
@@ -74,20 +75,16 @@ def _block(
     return _mlp(model, layer, model.normalize(layer.mlp_norm, x), residual=x)
 
 
-def _attend(
-    model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: int, watch: Watcher[A] | None
-) -> A:
-    config = model.config
+def _attend(model: Model[A], number: int, x: A, reading: Reading[A], watch: Watcher[A] | None) -> A:
+    config, ops = model.config, model.ops
     queries, keys, values = _queries_keys_values(model, model.parts.layers[number], x)
     if model.rotary:
-        start = cache.length if cache else 0
-        angles = model.rotary.between(start, start + x.shape[1])
-        queries, keys = model.ops.rotate(queries, keys, *angles)
-    past = cache.layer(number, x.shape[1]) if cache else None
+        queries, keys = ops.rotate(queries, keys, *model.rotary.at(reading.places))
     scale, window = config.attention_scale(number), config.windows[number] if config.windows else None
     if watch:
         watch.attention(number, queries, keys, scale, window)
-    return model.ops.attention(queries, keys, values, scale, window, past, first)
+    past, first = reading.past(number, number == config.n_layer - 1)
+    return ops.attention(queries, keys, values, scale, window, past, first)
 
 
 def _queries_keys_values(model: Model[A], layer: Layer[A], x: A) -> tuple[A, A, A]:

@@ -23,7 +23,8 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from gpt2cli.generation.sampling import NEVER, Sampler, SequenceBias, uniform
+from gpt2cli.generation.philox import uniform
+from gpt2cli.generation.sampling import NEVER, Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, SampleSettings, SamplingSettings
 from gpt2cli.inspection.pictures.trace_page import trace_page
 from gpt2cli.inspection.trace import LISTED, Trace, TraceStep, TracingSampler, trace_sampling
