@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,8 +18,11 @@ from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation
     from gpt2cli.generation.generated_text import GeneratedText
+    from gpt2cli.inspection.attention import Attention
+    from gpt2cli.inspection.lens import LensRow
     from gpt2cli.scoring.continuations import NextText
     from gpt2cli.scoring.report import Row
+    from gpt2cli.scoring.settings import Unit
 
 P = ParamSpec("P")
 Settings = TypeVar("Settings")
@@ -122,6 +125,46 @@ class LanguageModel(LoadedModel):
         from gpt2cli.scoring.report import score_rows
 
         return score_rows(self, text, settings)
+
+    def lens(
+        self,
+        text: str,
+        *,
+        layers: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
+        top: int = 1,
+        unit: Unit = "bits",
+        bos: bool = True,
+        special: bool = False,
+    ) -> list[LensRow]:
+        """Return what each layer would predict at each position, and how it judges the token that came.
+
+        The keywords are those of `LensSettings`: layer 0 is the embedding, and the position after the last
+        token is that of what follows.
+
+        Raises:
+            UsageError: a setting is out of range, or the text does not fit the context.
+            InputError: the text is not Unicode.
+        """
+        from gpt2cli.inspection.lens import Lens
+        from gpt2cli.inspection.settings import LensSettings
+
+        settings = LensSettings(
+            layers=layers, positions=positions, top=top, unit=unit, bos=bos, special=special
+        )
+        return list(Lens(self, text, settings).rows())
+
+    def attention(self, text: str, *, bos: bool = True, special: bool = False) -> Attention:
+        """Return where the heads look in a text: `heads` has a row of means for each.
+
+        Raises:
+            UsageError: the text does not fit the context.
+            InputError: the text is not Unicode.
+        """
+        from gpt2cli.inspection.attention import Attention
+        from gpt2cli.inspection.settings import PassageSettings
+
+        return Attention(self, text, PassageSettings(bos=bos, special=special))
 
     @_takes(NextSettings)
     def next(self, text: str, settings: NextSettings) -> list[NextText]:

@@ -143,9 +143,9 @@ def passes(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]
     seen: list[tuple[int, int]] = []
     embed = model.ops.embed
 
-    def counted(tokens: Any, positions: Any, ids: Any, start: int) -> Any:
+    def counted(tokens: Any, positions: Any, ids: Any, places: Any) -> Any:
         seen.append(tuple(ids.shape))
-        return embed(tokens, positions, ids, start)
+        return embed(tokens, positions, ids, places)
 
     monkeypatch.setattr(model.ops, "embed", counted)
     return seen

@@ -107,6 +107,11 @@ class ModelConfig:
     def inner_width(self) -> int:
         return self.n_inner or 4 * self.n_embd
 
+    def attention_scale(self, layer: int) -> float:
+        """Return what the products of a layer's queries and keys are multiplied by."""
+        scale = self.head_width**-0.5 if self.scale_attn_weights else 1.0
+        return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
+
     def key(self, name: str) -> str:
         """Return what the family's config.json calls a field."""
         return _config_keys(self.architecture).get(name, name)

@@ -13,7 +13,7 @@ LONGEST_QUOTED = 60
 # Of other options the last one counts, so that an alias can have defaults.
 ONCE = {
     *("file", "text", "pairs", "valid", "keep", "candidates"),
-    *("model", "parent", "tokenizer", "output"),
+    *("model", "parent", "tokenizer", "output", "trace"),
 }
 
 

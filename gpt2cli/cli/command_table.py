@@ -18,6 +18,9 @@ COMMANDS = {
     "next": "next_tokens",
     "score": "score",
     "rank": "rank",
+    "lens": "lens",
+    "attention": "attention",
+    "diff": "diff",
     "tokenize": "tokenize",
     "explore": "explore",
     "replay": "replay",
@@ -32,7 +35,8 @@ COMMANDS = {
     "help": "show_help",
 }
 # The folder of a command's module, where it has one.
-FOLDERS = dict.fromkeys(("explore", "replay", "compress", "decompress"), "inspection")
+INSPECTION = ("lens", "attention", "diff", "explore", "replay", "compress", "decompress")
+FOLDERS = dict.fromkeys(INSPECTION, "inspection")
 
 
 class Command(TyperCommand):

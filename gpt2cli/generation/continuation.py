@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.completion import Completion, Piece, stream_text
-from gpt2cli.generation.engine import (
-    Generation,
-    GenerationSettings,
-    Prefilled,
-    fit_prompt,
-    prefill,
-    top_needed,
-)
+from gpt2cli.generation.completion import Batch, Completion, Piece
+from gpt2cli.generation.engine import Engine
+from gpt2cli.generation.prompt import fit_prompt
+from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings
+from gpt2cli.generation.speculation import Drafts
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -36,23 +32,6 @@ class Prompt(NamedTuple):
 
     ids: Sequence[int]
     truncated: bool
-
-
-class Batch:
-    """Samples generated together; iterating generates them and fills their completions."""
-
-    def __init__(self, generation: Generation[Any], completions: Mapping[int, Completion]) -> None:
-        self.completions = completions
-        self._generation = generation
-
-    def __iter__(self) -> Iterator[Piece]:
-        """Yield the texts of all samples as they grow."""
-        return stream_text(self._generation, self.completions)
-
-    @property
-    def drawn(self) -> Mapping[int, Completion]:
-        """All samples that were generated, by number."""
-        return self.completions
 
 
 class BestOf:
@@ -118,15 +97,31 @@ class Continuation:
             0 if settings.logprobs is None and settings.best_of else settings.logprobs,
             settings.speculate,
         )
-        self._prefilled: Prefilled[Any] | None = None
+        # Returns the sampler of a sample for that of all.
+        self.wrap_sampler: Callable[[Sampler], Sampler] | None = None
+        self._engine: Engine[Any] | None = None
+        self._first: Batch | None = None
+
+    def request(self, sample: int) -> Request:
+        """Return what makes a sample, for an engine."""
+        drafts = Drafts() if self.settings.speculate else None
+        sampler = self.wrap_sampler(self._sampler) if self.wrap_sampler else self._sampler
+        return Request(self.prompt.ids, sampler, self._generation_settings, sample, drafts)
+
+    def completion(self) -> Completion:
+        """Return the text of one sample, which is empty yet."""
+        return Completion(self.loaded.tokenizer, self.settings, self.text or "")
 
     def prefill(self) -> float:
         """Read the prompt if it has not been read yet, and return the seconds that took."""
         start = time.perf_counter()
-        if self._prefilled is None:
-            ids, settings = self.prompt.ids, self._generation_settings
-            top = top_needed(self._sampler, settings, len(ids))
-            self._prefilled = prefill(self.loaded.model, ids, settings.max_tokens, top)
+        if not self._engine:
+            rows = min(self._batch_size, self._count)
+            context = self.loaded.model.config.n_positions
+            capacity = min(len(self.prompt.ids) + self.settings.max_tokens, context)
+            self._engine = Engine(self.loaded.model, rows=rows, capacity=capacity)
+            self._first = self._batch(self._engine, 0)
+            self._first.begin()
         return time.perf_counter() - start
 
     def report(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,30 +144,33 @@ class Continuation:
         With `best_of`, the likeliest samples of all batches are the only batch.
         """
         if self.settings.best_of:
-            yield BestOf(self._drawn(range(self.settings.best_of)), self._num_samples)
+            yield BestOf(self._drawn(), self._num_samples)
         else:
-            yield from self._drawn(range(self._num_samples))
+            yield from self._drawn()
+
+    @property
+    def _count(self) -> int:
+        return self.settings.best_of or self._num_samples
 
     def sample(self, number: int) -> Completion:
         """Generate the one sample that has this number, from 0, and return it."""
-        (batch,) = self._drawn(range(number, number + 1))
-        for _ in batch:
+        completion = self.completion()
+        engine = Engine(self.loaded.model, rows=1)
+        for _ in Batch(engine, [self.request(number)], {number: completion}):
             pass
-        return batch.completions[number]
+        return completion
 
-    def _drawn(self, numbers: range) -> Iterator[Batch]:
+    def _drawn(self) -> Iterator[Batch]:
         self.prefill()
-        assert self._prefilled is not None
-        for first in range(0, len(numbers), self._batch_size):
-            samples = numbers[first : first + self._batch_size]
-            completions = {
-                sample: Completion(self.loaded.tokenizer, self.settings, self.text or "")
-                for sample in samples
-            }
-            generation = Generation(
-                self.loaded.model, self._prefilled, self._sampler, self._generation_settings, samples
-            )
-            yield Batch(generation, completions)
+        assert self._engine
+        for first in range(0, self._count, self._batch_size):
+            batch, self._first = self._first or self._batch(self._engine, first), None
+            yield batch
+
+    def _batch(self, engine: Engine[Any], first: int) -> Batch:
+        samples = range(first, min(first + self._batch_size, self._count))
+        completions = {sample: self.completion() for sample in samples}
+        return Batch(engine, map(self.request, samples), completions)
 
     def results(self) -> list[GeneratedText]:
         """Generate all samples and return their texts."""

@@ -1,203 +1,225 @@
-"""Generation from ids to ids: prefill, the decode loop, batches and the end of the context."""
+"""One engine for many requests: rows of different lengths join and leave, one step at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Generic
 
 import numpy as np
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.sampling import Sampler, Scores, log_softmax
-from gpt2cli.generation.speculation import Drafts, ReadAhead
+from gpt2cli.generation.requests import Event, FinishReason, Request, Token
+from gpt2cli.generation.row import Row
+from gpt2cli.generation.sampling import Scores, choose_each, log_softmax
+from gpt2cli.generation.texts import Texts
 from gpt2cli.model.decoder import hidden_states, logits
-from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.free_memory import available_memory
+from gpt2cli.model.kv_cache import Reading
+from gpt2cli.model.kv_memory import KVMemory, position_bytes
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
 
-FinishReason = Literal["stop", "length"]
-Truncation = Literal["left", "right"]
+# How many positions of prompts are read in one step: while no row waits, and else at least, and for each row
+# that waits. A step then takes some three times as long as one without a prompt.
+CHUNK_ALONE, SHORTEST_CHUNK, CHUNK_FOR_A_ROW = 512, 32, 2
+# Of the memory that is free, what keys and values may take.
+SHARE_OF_FREE = 4
 
 
-class GenerationSettings(NamedTuple):
-    """Settings for the decode loop.
+class Engine(Generic[A]):
+    """Continue many prompts at once, at most `rows` of them; one thread owns an engine.
 
-    A token of `end_ids` ends a sample. `slide` drops the older half of a full context and continues.
-    `speculate` reads drafts while there is a single sample; they do not change the tokens.
-    """
-
-    max_tokens: int = 128
-    end_ids: Collection[int] = ()
-    slide: bool = False
-    logprobs: int | None = None
-    speculate: bool = False
-
-
-class Token(NamedTuple):
-    """One chosen token of one sample, with log-probabilities in nats before any sampling filter."""
-
-    sample: int
-    id: int
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Prefilled(Generic[A]):
-    """A prompt that the model has read; `scores` are the logits (vocabulary,) of the next token."""
-
-    ids: tuple[int, ...]
-    cache: KVCache[A]
-    scores: Scores
-
-
-def fit_prompt(
-    ids: Sequence[int], context: int, max_tokens: int, truncate: Truncation | None, leading: int = 0
-) -> tuple[Sequence[int], bool]:
-    """Return the ids that fit the context, and whether any were dropped.
-
-    A truncated prompt leaves room for the new tokens but always keeps at least half of the context. The
-    first `leading` ids are kept whichever side is cut.
-
-    Raises:
-        UsageError: the ids do not fit and `truncate` is None, or there are none.
-    """
-    if not ids:
-        raise UsageError("The prompt has no tokens: this tokenizer drops all of it.")
-    if len(ids) <= context:
-        return ids, False
-    if truncate is None:
-        raise UsageError(
-            f"The prompt has {len(ids):,} tokens and the model's context holds {context:,}.",
-            "Shorten it, or set `truncate` to left (keeps the end) or right (keeps the beginning). "
-            "gpt2 tokenize counts and cuts as this model does if its `model` names it.",
-        )
-    kept = max(context + 1 - max_tokens, context // 2, 1)
-    kept = max(min(kept, context) - leading, 0)
-    rest = ids[leading:]
-    fitting = rest[len(rest) - kept :] if truncate == "left" else rest[:kept]
-    return ([*ids[:leading], *fitting] if leading else fitting), True
-
-
-def top_needed(sampler: Sampler, settings: GenerationSettings, count: int) -> int | None:
-    """Return how many of the highest logits are needed after `count` ids, or None if all are."""
-    return sampler.top_needed(count) if settings.logprobs is None else None
-
-
-def prefill(model: Model[A], ids: Sequence[int], max_tokens: int, top: int | None = None) -> Prefilled[A]:
-    """Read a prompt of at least one token, with room in the cache for `max_tokens` more.
-
-    With `top`, only the `top` highest scores are certain.
-
-    Raises:
-        ValueError: the prompt is empty or longer than the context.
-    """
-    if not ids:
-        raise ValueError("the prompt is empty")
-    # The last new token is never read and needs no room.
-    capacity = min(len(ids) + max(max_tokens - 1, 0), model.config.n_positions)
-    cache = KVCache(model.config, model.ops, 1, max(capacity, len(ids)))
-    return Prefilled(tuple(ids), cache, _read(model, [ids], cache, top)[0])
-
-
-class Generation(Generic[A]):
-    """Several continuations of one prompt, generated in steps of one token per sample.
-
-    A sample's tokens depend on the sampler's seed and the sample's number, not on the rest of the batch.
-    `drafts` has the draft counts of each sample if the settings ask for speculation.
+    On the compiled kernels, a request gets the same tokens in any company, bit for bit. Keys and values take
+    at most `kv_memory` bytes, by default a quarter of what is free, and as much as `rows` requests of at most
+    `capacity` positions need, by default of a whole context. Prompts that begin alike share what they share.
     """
 
     def __init__(
-        self,
-        model: Model[A],
-        prompt: Prefilled[A],
-        sampler: Sampler,
-        settings: GenerationSettings,
-        samples: Sequence[int] = (0,),
+        self, model: Model[A], *, rows: int = 8, kv_memory: int | None = None, capacity: int | None = None
     ) -> None:
-        self.finish_reasons: dict[int, FinishReason] = {}
-        self.drafts = {sample: Drafts() for sample in samples} if settings.speculate else {}
-        self._ahead: ReadAhead[A] | None = None
         self._model = model
-        self._prompt = prompt
-        self._sampler = sampler
-        self._settings = settings
-        self._rows = {sample: list(prompt.ids) for sample in samples}
+        self._most_rows = rows
+        self._tickets = count()
+        self._queue: deque[Row] = deque()
+        self._rows: list[Row] = []
+        self._stopped: set[int] = set()
+        self._memory = KVMemory(model.config, model.ops, _positions(model, rows, kv_memory, capacity))
+        self._texts = Texts(self._memory, 2 * rows)
 
-    def stop(self, sample: int) -> None:
-        """End a sample, because a stop string was found in its text."""
-        self.finish_reasons[sample] = "stop"
+    @property
+    def idle(self) -> bool:
+        """Whether no request is left."""
+        return not (self._queue or self._rows)
 
-    def __iter__(self) -> Iterator[Token]:
-        """Yield the tokens of all samples, step by step, without end tokens."""
-        scores = [self._prompt.scores] * len(self._rows)
-        cache = self._prompt.cache.select([0] * len(self._rows))
-        for _ in range(self._settings.max_tokens):
-            for (sample, ids), row in zip(self._rows.items(), scores, strict=True):
-                yield from self._choose(sample, ids, row)
-            if cache.length == self._model.config.n_positions and not self._settings.slide:
-                break
-            cache = self._drop_finished(cache)
-            if not self._rows or self._remaining() == 0:
-                break
-            scores, cache = self._advance(cache)
-        for sample in self._rows:
-            self.finish_reasons.setdefault(sample, "length")
+    def submit(self, request: Request) -> int:
+        """Return a ticket for a request, which waits until a row and memory are free; this never blocks.
 
-    def _choose(self, sample: int, ids: list[int], scores: Scores) -> Iterator[Token]:
-        chosen = self._sampler.choose(scores, ids, len(self._prompt.ids), sample)
-        if chosen in self._settings.end_ids:
-            self.stop(sample)
-            return
-        ids.append(chosen)
-        yield _token(sample, chosen, scores, self._settings.logprobs)
-
-    def _drop_finished(self, cache: KVCache[A]) -> KVCache[A]:
-        going = [index for index, sample in enumerate(self._rows) if sample not in self.finish_reasons]
-        if len(going) == len(self._rows):
-            return cache
-        self._rows = {sample: ids for sample, ids in self._rows.items() if sample not in self.finish_reasons}
-        return cache.select(going)
-
-    def _remaining(self) -> int:
-        ids = next(iter(self._rows.values()))
-        return len(self._prompt.ids) + self._settings.max_tokens - len(ids)
-
-    def _advance(self, cache: KVCache[A]) -> tuple[list[Scores], KVCache[A]]:
-        rows = list(self._rows.values())
+        Raises:
+            ValueError: the prompt is empty or exceeds the context.
+            UsageError: the request needs more memory than there is for all.
+        """
+        if not request.ids:
+            raise ValueError("the prompt is empty")
         context = self._model.config.n_positions
-        if cache.length < context:
-            # Several rows would accept drafts of different lengths.
-            if self._settings.speculate and len(rows) == 1:
-                return [self._read_ahead(cache)], cache
-            return _read(self._model, [ids[-1:] for ids in rows], cache, self._top_needed()), cache
-        # What is cached depends on its position, so the newer half must be reread from position 0.
-        kept = max(context // 2, 1)
-        cache = KVCache(self._model.config, self._model.ops, len(rows), context)
-        return _read(self._model, [ids[-kept:] for ids in rows], cache, self._top_needed()), cache
+        if len(request.ids) > context:
+            raise ValueError(f"{len(request.ids)} positions do not fit the context of {context}")
+        row = Row(next(self._tickets), request)
+        if row.capacity(context) > self._memory.positions:
+            raise UsageError(
+                f"A prompt with its new tokens may take {row.capacity(context):,} positions, and `kv_memory` "
+                f"has room for {self._memory.positions:,}.",
+                "Raise `kv_memory`, or ask for fewer tokens.",
+            )
+        self._queue.append(row)
+        return row.ticket
 
-    def _top_needed(self) -> int | None:
-        return top_needed(self._sampler, self._settings, len(next(iter(self._rows.values()))))
+    def cancel(self, ticket: int) -> None:
+        """Drop a request, whose row and memory are free before the next step; nothing more comes from it.
 
-    def _read_ahead(self, cache: KVCache[A]) -> Scores:
-        ((sample, ids),) = self._rows.items()
-        if self._ahead is None:
-            self._ahead = ReadAhead(self._model, self.drafts[sample])
-        return self._ahead.read(ids, cache, self._remaining() - 1, self._top_needed())
+        A ticket that has ended is ignored.
+        """
+        self._stopped.discard(ticket)
+        for row in [row for row in self._rows if row.ticket == ticket]:
+            self._leave(row)
+        self._queue = deque(row for row in self._queue if row.ticket != ticket)
+
+    def stop(self, ticket: int) -> None:
+        """End a request because a stop string was found; its end is an event of the next step.
+
+        A ticket that has ended is ignored.
+        """
+        self._stopped.add(ticket)
+
+    def step(self) -> list[Event]:
+        """Choose the next token of each row whose prompt is read, and return what happened.
+
+        A ticket has at most one token in a step. Prompts are read in parts, so that none holds up the rows.
+        """
+        events = list(self._end_stopped())
+        events += self._admit()
+        self._read([row for row in self._rows if not row.scores])
+        self._admit_twins()
+        rows = [row for row in self._rows if row.scores]
+        adjusted = [row.adjusted() for row in rows]
+        for row, token in zip(
+            rows, choose_each(self._model.ops, adjusted, [row.filters() for row in rows]), strict=True
+        ):
+            events += self._take(row, token)
+        return events
+
+    def _end_stopped(self) -> Iterator[Event]:
+        for row in [row for row in (*self._rows, *self._queue) if row.ticket in self._stopped]:
+            self.cancel(row.ticket)
+            yield Event(row.ticket, None, "stop")
+        self._stopped.clear()
+
+    def _admit(self) -> Iterator[Event]:
+        while self._queue and len(self._rows) < self._most_rows:
+            row = self._queue[0]
+            if not row.request.settings.max_tokens:
+                yield Event(self._queue.popleft().ticket, None, "length")
+            elif any(other.unread and other.ids == row.ids for other in self._rows) or not self._join(row):
+                return
+
+    def _join(self, row: Row, twin: Row | None = None) -> bool:
+        """Let the first of the queue join the batch if there is memory for it."""
+        capacity = row.capacity(self._model.config.n_positions)
+        text = self._texts.open(row.ids, capacity, twin.text if twin else None)
+        if text:
+            row.text = text
+            self._rows.append(self._queue.popleft())
+        return bool(text)
+
+    def _admit_twins(self) -> None:
+        """Let those in the queue join whose whole prompt has just been read for another."""
+        read = [row for row in self._rows if row.scores and not row.made]
+        while self._queue and len(self._rows) < self._most_rows:
+            row = self._queue[0]
+            twin = next((other for other in read if other.ids == row.ids), None)
+            if not (twin and row.request.settings.max_tokens and self._join(row, twin)):
+                return
+            row.scores = deque(twin.scores)
+
+    def _read(self, rows: Sequence[Row]) -> None:
+        """Read the newest id of each row, and a part of the prompts that are not read yet, in one pass."""
+        waiting = sum(row.unread == 1 for row in rows)
+        chunk = max(SHORTEST_CHUNK, CHUNK_FOR_A_ROW * waiting) if waiting else CHUNK_ALONE
+        ids: list[int] = []
+        spans: list[tuple[int, int, int, int]] = []
+        read: list[tuple[Row, int]] = []
+        for row in rows:
+            new, is_all = row.next_ids(chunk if row.unread > 1 else 1)
+            chunk -= len(new) if row.unread > 1 else 0
+            if new:
+                skipped = len(new) - is_all
+                spans.append((row.text.begin, row.text.length, len(new) + len(row.draft), skipped))
+                ids += [*new, *row.draft]
+                read.append((row, 1 + len(row.draft) if is_all else 0))
+                row.text.length += len(new)
+        if not spans:
+            return
+        model = self._model
+        hidden = hidden_states(model, model.ops.token_ids([ids]), Reading(self._memory, np.array(spans)))
+        outputs = [row for row, count in read for _ in range(count)]
+        if outputs:
+            top = outputs[0].top_needed() if len(outputs) == 1 else None
+            for row, scores in zip(outputs, model.ops.to_numpy(logits(model, hidden, top))[0], strict=True):
+                row.scores.append(scores)
+
+    def _take(self, row: Row, chosen: int) -> Iterator[Event]:
+        settings, context = row.request.settings, self._model.config.n_positions
+        scores = row.scores.popleft()
+        reason: FinishReason | None = None
+        if chosen in settings.end_ids:
+            reason = "stop"
+        else:
+            row.add(chosen)
+            yield Event(row.ticket, _token(chosen, scores, settings.logprobs))
+            if row.made == settings.max_tokens:
+                reason = "length"
+            elif row.unread and row.text.length == context:
+                if settings.slide:
+                    self._texts.hide(row.text)
+                    row.slide(context)
+                else:
+                    reason = "length"
+        if reason:
+            self._leave(row)
+            yield Event(row.ticket, None, reason)
+
+    def _leave(self, row: Row) -> None:
+        self._rows.remove(row)
+        self._texts.close(row.text)
 
 
-def _read(model: Model[A], rows: Sequence[Sequence[int]], cache: KVCache[A], top: int | None) -> list[Scores]:
-    ops = model.ops
-    hidden = hidden_states(model, ops.token_ids(rows), cache, first=-1)
-    return list(ops.to_numpy(logits(model, hidden, top))[:, 0])
+def continue_ids(model: Model[A], request: Request) -> Iterator[Token]:
+    """Yield the tokens of one request alone."""
+    engine = Engine(model, rows=1, capacity=model.config.n_positions)
+    engine.submit(request)
+    while not engine.idle:
+        yield from (event.token for event in engine.step() if event.token)
 
 
-def _token(sample: int, chosen: int, scores: Scores, count: int | None) -> Token:
+def _positions(model: Model[A], rows: int, kv_memory: int | None, capacity: int | None) -> int:
+    """Return the positions that the KV memory has room for."""
+    context = model.config.n_positions
+    # Texts that have ended may be of use as long as nobody needs their memory.
+    most = rows * capacity if capacity else 2 * rows * context
+    if kv_memory is None:
+        free = model.ops.free_memory() or available_memory()
+        # One request must fit whatever is free.
+        kv_memory = max(
+            free // SHARE_OF_FREE, (capacity or context) * position_bytes(model.config, model.ops)
+        )
+    return min(most, kv_memory // position_bytes(model.config, model.ops))
+
+
+def _token(chosen: int, scores: Scores, count: int | None) -> Token:
     if count is None:
-        return Token(sample, chosen)
+        return Token(chosen)
     logprobs = log_softmax(scores)
     # Sorting takes longer than the rest.
     order: Sequence[int] = np.argsort(-logprobs, kind="stable")[:count].tolist() if count else ()
-    top = tuple((token, float(logprobs[token])) for token in order)
-    return Token(sample, chosen, float(logprobs[chosen]), top)
+    return Token(chosen, float(logprobs[chosen]), tuple((token, float(logprobs[token])) for token in order))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gpt2cli.generation.engine import FinishReason
+from gpt2cli.generation.requests import FinishReason
 
 
 @dataclass(frozen=True)

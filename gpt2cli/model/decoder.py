@@ -6,33 +6,49 @@ facts of its row in `checkpoint/architectures.py`, where its paper is named.
 
 from __future__ import annotations
 
-from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.model.kv_cache import KVCache
+from typing import TYPE_CHECKING
+
+from gpt2cli.model.kv_cache import Cache, Reading, uncached
 from gpt2cli.model.model import Model
-from gpt2cli.model.parts import Affine, Layer
-from gpt2cli.ops.operations import A, split_heads, split_qkv
+from gpt2cli.model.parts import Layer
+from gpt2cli.ops.operations import A, in_batch, split_heads, split_qkv
+
+if TYPE_CHECKING:
+    from gpt2cli.model.watcher import Watcher
 
 
-def hidden_states(model: Model[A], ids: A, cache: KVCache[A] | None = None, first: int = 0) -> A:
-    """Return the output of the last block, normalized, (batch, time - first, width), for ids (batch, time).
+def hidden_states(
+    model: Model[A],
+    ids: A,
+    cache: Cache[A] | None = None,
+    first: int = 0,
+    watch: Watcher[A] | None = None,
+) -> A:
+    """Return the output of the last block, normalized, (batch, outputs, width), for ids (batch, time).
 
     With a cache, the ids continue its positions and are added to it. The last block skips the outputs
-    before position `first` of the ids; -1 computes only the last output.
+    before position `first` of the ids; -1 computes only the last output. `watch` sees what blocks take in.
 
     Raises:
         ValueError: the ids exceed the model's context or the cache's capacity.
     """
-    config, parts, facts = model.config, model.parts, model.config.architecture
-    start = cache.length if cache else 0
-    end = start + ids.shape[1]
-    if end > config.n_positions:
-        raise ValueError(f"{end} positions do not fit the context of {config.n_positions}")
-    x = model.ops.embed(parts.token_embedding, parts.position_embedding, ids, start + facts.position_offset)
+    config, parts, ops, (batch, time) = model.config, model.parts, model.ops, ids.shape
+    reading: Reading[A] = cache.reading(batch, time, first) if cache else uncached(time, first)
+    if reading.end > config.n_positions:
+        raise ValueError(f"{reading.end} positions do not fit the context of {config.n_positions}")
+    tokens, positions = parts.token_embedding, parts.position_embedding
+    places = reading.shifted(config.architecture.position_offset)
+    x = ops.embed(tokens, positions, in_batch(ids, 1) if cache else ids, places)
     for number in range(config.n_layer):
-        x = _block(model, number, x, cache, first if number == config.n_layer - 1 else 0)
+        if watch:
+            watch.residual(number, x)
+        x = _block(model, number, x, reading, watch)
+    if watch:
+        watch.residual(config.n_layer, x)
     if cache:
-        cache.advance(ids.shape[1])
-    return _norm(model, parts.final_norm, x) if parts.final_norm else x
+        cache.advance(time)
+        x = in_batch(x, batch)
+    return model.normalize(parts.final_norm, x)
 
 
 def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
@@ -43,40 +59,41 @@ def logits(model: Model[A], hidden: A, top: int | None = None) -> A:
     return model.ops.head(hidden, model.parts.head, top)
 
 
-def _block(model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: int) -> A:
+def _block(model: Model[A], number: int, x: A, reading: Reading[A], watch: Watcher[A] | None) -> A:
     config, layer, facts = model.config, model.parts.layers[number], model.config.architecture
-    normed = x if facts.norm_after else _norm(model, layer.attention_norm, x)
-    attended = _attend(model, number, normed, cache, first)
-    x = model.ops.tail(x, first)
+    normed = x if facts.norm_after else model.normalize(layer.attention_norm, x)
+    attended = _attend(model, number, normed, reading, watch)
+    if number == config.n_layer - 1:
+        x = model.ops.select(x, reading.outputs)
     if config.parallel_residual:
-        between = _linear(model, layer.attention_output, attended, residual=x)
-        return _mlp(model, layer, _norm(model, layer.mlp_norm, x), residual=between)
-    x = _linear(model, layer.attention_output, attended, residual=x)
+        between = model.linear(layer.attention_output, attended, residual=x)
+        return _mlp(model, layer, model.normalize(layer.mlp_norm, x), residual=between)
+    x = model.linear(layer.attention_output, attended, residual=x)
     if facts.norm_after:
-        x = _norm(model, layer.attention_norm, x)
-        return _norm(model, layer.mlp_norm, _mlp(model, layer, x, residual=x))
-    return _mlp(model, layer, _norm(model, layer.mlp_norm, x), residual=x)
+        x = model.normalize(layer.attention_norm, x)
+        return model.normalize(layer.mlp_norm, _mlp(model, layer, x, residual=x))
+    return _mlp(model, layer, model.normalize(layer.mlp_norm, x), residual=x)
 
 
-def _attend(model: Model[A], number: int, x: A, cache: KVCache[A] | None, first: int) -> A:
+def _attend(model: Model[A], number: int, x: A, reading: Reading[A], watch: Watcher[A] | None) -> A:
     config, ops = model.config, model.ops
     queries, keys, values = _queries_keys_values(model, model.parts.layers[number], x)
     if model.rotary:
-        start = cache.length if cache else 0
-        angles = model.rotary.between(start, start + x.shape[1])
-        queries, keys = ops.rotate(queries, keys, *angles)
-    past = cache.layer(number, x.shape[1]) if cache else None
-    scale, window = _attention_scale(config, number), config.windows[number] if config.windows else None
+        queries, keys = ops.rotate(queries, keys, *model.rotary.at(reading.places))
+    scale, window = config.attention_scale(number), config.windows[number] if config.windows else None
+    if watch:
+        watch.attention(number, queries, keys, scale, window)
+    past, first = reading.past(number, number == config.n_layer - 1)
     return ops.attention(queries, keys, values, scale, window, past, first)
 
 
 def _queries_keys_values(model: Model[A], layer: Layer[A], x: A) -> tuple[A, A, A]:
     config = model.config
     if layer.attention_qkv:
-        fused = _linear(model, layer.attention_qkv, x)
+        fused = model.linear(layer.attention_qkv, x)
         return split_qkv(fused, config.n_head, config.kv_heads, config.architecture.fused_by_head)
     separate = (layer.attention_q, layer.attention_k, layer.attention_v)
-    queries, keys, values = (_linear(model, part, x) for part in separate if part)
+    queries, keys, values = (model.linear(part, x) for part in separate if part)
     return (
         split_heads(queries, config.n_head),
         split_heads(keys, config.kv_heads),
@@ -87,31 +104,8 @@ def _queries_keys_values(model: Model[A], layer: Layer[A], x: A) -> tuple[A, A, 
 def _mlp(model: Model[A], layer: Layer[A], x: A, residual: A) -> A:
     activation = model.config.activation_function
     if layer.mlp_gate:
-        gate = _linear(model, layer.mlp_gate, x, activation)
-        inner = _linear(model, layer.mlp_in, x, gate=gate)
+        gate = model.linear(layer.mlp_gate, x, activation)
+        inner = model.linear(layer.mlp_in, x, gate=gate)
     else:
-        inner = _linear(model, layer.mlp_in, x, activation)
-    return _linear(model, layer.mlp_out, inner, residual=residual)
-
-
-def _attention_scale(config: ModelConfig, number: int) -> float:
-    scale = config.head_width**-0.5 if config.scale_attn_weights else 1.0
-    return scale / (number + 1) if config.scale_attn_by_inverse_layer_idx else scale
-
-
-def _norm(model: Model[A], norm: Affine[A], x: A) -> A:
-    epsilon = model.config.layer_norm_epsilon
-    if model.config.architecture.norm == "rms":
-        return model.ops.rms_norm(x, norm.weight, epsilon)
-    return model.ops.layer_norm(x, norm.weight, norm.bias, epsilon)
-
-
-def _linear(
-    model: Model[A],
-    projection: Affine[A],
-    x: A,
-    activation: str | None = None,
-    residual: A | None = None,
-    gate: A | None = None,
-) -> A:
-    return model.ops.linear(x, projection.weight, projection.bias, activation, residual, gate)
+        inner = model.linear(layer.mlp_in, x, activation)
+    return model.linear(layer.mlp_out, inner, residual=residual)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.roles import TABLES
 from gpt2cli.hub.reporter import Reporter
-from gpt2cli.model.parts import Parts, arrange
+from gpt2cli.model.parts import Affine, Parts, arrange
 from gpt2cli.ops.operations import A, Ops
 
 if TYPE_CHECKING:
@@ -38,6 +38,26 @@ class Model(Generic[A]):
 
             frequencies = rotary_frequencies(self.config.rotary, self.config.head_width)
             object.__setattr__(self, "rotary", RotaryTable(self.ops, frequencies))
+
+    def normalize(self, norm: Affine[A] | None, x: A) -> A:
+        """Return rows (batch, time, width) normalized as the family does, unchanged without a norm."""
+        if norm is None:
+            return x
+        epsilon = self.config.layer_norm_epsilon
+        if self.config.architecture.norm == "rms":
+            return self.ops.rms_norm(x, norm.weight, epsilon)
+        return self.ops.layer_norm(x, norm.weight, norm.bias, epsilon)
+
+    def linear(
+        self,
+        projection: Affine[A],
+        x: A,
+        activation: str | None = None,
+        residual: A | None = None,
+        gate: A | None = None,
+    ) -> A:
+        """Return a projection of rows (batch, time, in), finished as `Ops.linear` says."""
+        return self.ops.linear(x, projection.weight, projection.bias, activation, residual, gate)
 
 
 def load_model(

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeAlias
 import numpy as np
 
 from gpt2cli.checkpoint.derived_fields import Rotary
-from gpt2cli.ops.operations import A, Ops, StoredTensor
+from gpt2cli.ops.operations import A, Ops, Places, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -59,15 +59,16 @@ class RotaryTable(Generic[A]):
         self._cosines: Any = None
         self._sines: Any = None
 
-    def between(self, start: int, end: int) -> tuple[A, A]:
-        """Return the cosines and sines (end - start, pairs) of the positions from `start` to `end`."""
+    def at(self, places: Places) -> tuple[A, A]:
+        """Return the cosines and sines (time, pairs) of the positions at these places."""
+        end = places.stop if isinstance(places, slice) else int(places.max(initial=-1)) + 1
         made = len(self._blocks) * BLOCK
         if end > made:
             # One by one, so that no number depends on how many are made at once.
             self._blocks += [self._block(first) for first in range(made, end, BLOCK)]
             cosines, sines = zip(*self._blocks, strict=True)
             self._cosines, self._sines = self._joined(cosines), self._joined(sines)
-        return self._cosines[start:end], self._sines[start:end]
+        return self._cosines[places], self._sines[places]
 
     def _block(self, first: int) -> tuple[Array, Array]:
         positions = np.arange(first, first + BLOCK, dtype=np.float32)

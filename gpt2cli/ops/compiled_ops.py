@@ -6,6 +6,7 @@ threads, so a sample has the same bits in any batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ from gpt2cli.ops import kernels
 from gpt2cli.ops.compiled_weights import Int8Matrix, Table, as_table
 from gpt2cli.ops.head_screen import shortlist
 from gpt2cli.ops.numpy_ops import NumpyOps, finish, widen
-from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
+from gpt2cli.ops.operations import LayerCache, Places, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -58,11 +59,14 @@ class CompiledOps(NumpyOps):
     def to_numpy(self, x: Array) -> Array:
         return widen(x)
 
-    def embed(self, tokens: Array | Table, positions: Array | Table | None, ids: Array, start: int) -> Array:
+    def embed(
+        self, tokens: Array | Table, positions: Array | Table | None, ids: Array, places: Places
+    ) -> Array:
         embedded: Array = widen(as_table(tokens).rows(ids.ravel())).reshape(*ids.shape, -1)
         if positions is None:
             return embedded
-        places = np.arange(start, start + ids.shape[1])
+        if isinstance(places, slice):
+            places = np.arange(places.start, places.stop)
         return embedded + widen(as_table(positions).rows(places))
 
     def layer_norm(self, x: Array, weight: Array, bias: Array | None, epsilon: float) -> Array:
@@ -121,15 +125,23 @@ class CompiledOps(NumpyOps):
     ) -> Array:
         batch, time, heads, width = queries.shape
         first += time if first < 0 else 0
-        held: list[Array | None] = [past.keys, past.values] if past else [None, None]
-        length = past.length if past else 0
-        out = np.empty((batch, time - first, heads * width), np.float32)
-        kernels.attention(queries, keys, values, held[0], held[1], length, first, scale, window or 0, out)
+        outputs = time - int(past.spans[:, 3].sum()) if past else time - first
+        out = np.empty((batch, outputs, heads * width), np.float32)
+        held = (past.keys, past.values, past.spans) if past else (None, None, None)
+        kernels.attention(queries, keys, values, held[0], held[1], held[2], first, scale, window or 0, out)
         return out
 
-    def tail(self, x: Array, first: int) -> Array:
+    def choose(self, rows: Sequence[Array], filters: Sequence[tuple[float, ...]]) -> list[int] | None:
+        table = np.array(filters, np.float64)
+        with np.errstate(divide="ignore"):
+            table[:, 3] = np.log(table[:, 3])
+        out = np.empty(len(rows), np.int64)
+        kernels.choose(rows, table, out)
+        return out.tolist()
+
+    def select(self, x: Array, places: Places) -> Array:
         # The last positions of several rows are not contiguous, and the kernels need contiguous arrays.
-        return np.ascontiguousarray(x[..., first:, :])
+        return np.ascontiguousarray(x[:, places])
 
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
         out = np.empty((4, len(targets)))

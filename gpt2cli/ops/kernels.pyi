@@ -6,6 +6,7 @@ bfloat16 (as uint16). `activation` is 0 for none, 1 for GELU by tanh, 2 for GELU
 docs/kernels.md.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,16 +49,18 @@ def linear_int8(
 # The weight (depth, columns) may have any strides; panels, scales and totals are filled.
 def pack_int8(weight: Array, panels: Array, scales: Array, totals: Array, /) -> None: ...
 
-# Queries, keys and values (batch, time, heads, width) may be strided, and so may the cache (batch, heads,
-# positions, width), to which keys and values are appended after the first `past` positions. A window of 0
-# shows all positions.
+# Queries, keys and values (batch, time, heads, width) may be strided. With a cache (heads, positions, width),
+# which may be strided too, the batch is 1, and the rows that lie side by side in it have spans (rows, 4) of
+# int64: where a row begins in the cache, how many positions it has there, how many are new, and how many of
+# these need no output. The new keys and values are appended. Without a cache, the queries before `first` need
+# none. A window of 0 shows all positions.
 def attention(
     queries: Array,
     keys: Array,
     values: Array,
     cached_keys: Array | None,
     cached_values: Array | None,
-    past: int,
+    spans: Array | None,
     first: int,
     scale: float,
     window: int,
@@ -78,6 +81,11 @@ def checksum(data: Array, /) -> int: ...
 # Have SIGBUS print a message and end the process with exit code 1 if it comes from these bytes, unless the
 # program handles it itself.
 def watch_mapping(mapped: memoryview, message: bytes, /) -> None: ...
+
+# Choose from each row of logits (vocabulary,). The filters (rows, 5) are doubles: the temperature, k or 0,
+# p, the logarithm of min-p, and the position of the draw. Out is int64: -1 if there is NaN or infinity, -2
+# if all logits are minus infinity.
+def choose(rows: Sequence[Array], filters: Array, out: Array, /) -> None: ...
 
 # Return the number of threads now in use.
 def set_threads(count: int, /) -> int: ...

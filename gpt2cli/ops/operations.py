@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -21,6 +21,8 @@ A = TypeVar("A", bound=Shaped)
 Storage = Literal["float16", "bfloat16", "int8"]
 # Returns the rows of a matrix at the given integer indices.
 ReadRows: TypeAlias = "Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]"
+# Positions along an axis: a range of them, or their numbers.
+Places: TypeAlias = "slice | np.ndarray[Any, np.dtype[np.int64]]"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,25 +52,37 @@ class StoredTensor:
 
 @dataclass(eq=False, repr=False)
 class LayerCache(Generic[A]):
-    """The keys and values of one layer, (batch, kv heads, capacity, head width); `length` are computed."""
+    """The keys and values of one layer, (kv heads, positions, head width), and the rows that are read.
+
+    A row of `spans` (rows, 4) has the place where a text begins in the cache, the number of its positions
+    there, how many new ones follow them, and how many of these need no output.
+    """
 
     keys: A
     values: A
-    length: int
+    spans: np.ndarray[Any, np.dtype[np.int64]]
 
-    def append(self, keys: A, values: A) -> tuple[A, A]:
-        """Append (batch, kv heads, time, head width) to the cache; return past and new keys and values."""
-        end = self.length + keys.shape[2]
+    def append(self, keys: A, values: A) -> Iterator[tuple[slice, slice, int]]:
+        """Append new positions (kv heads, time, head width) of all rows side by side.
+
+        Yield for each row its places among the new ones and in the cache, with the past, and how many
+        outputs are skipped.
+        """
+        new: tuple[Any, Any] = (keys, values)
         held: tuple[Any, Any] = (self.keys, self.values)
-        held[0][:, :, self.length : end] = keys
-        held[1][:, :, self.length : end] = values
-        return held[0][:, :, :end], held[1][:, :, :end]
+        first = 0
+        for begin, past, time, skipped in self.spans.tolist():
+            there = slice(begin + past, begin + past + time)
+            for into, part in zip(held, new, strict=True):
+                into[:, there] = part[:, first : first + time]
+            yield slice(first, first + time), slice(begin, begin + past + time), skipped
+            first += time
 
 
 class Ops(Protocol[A]):
     """The operations on the arrays `A` of one backend.
 
-    In shapes, `time` is the number of new positions and `past` the number already in the cache.
+    In shapes, `time` is the number of new positions.
     """
 
     name: str
@@ -78,8 +92,13 @@ class Ops(Protocol[A]):
     storage: Storage | None
     # Whether the backend uses the screen of a head.
     uses_screens: bool
+    # Of a number of an activation, in bytes.
+    number_bytes: int
     # Why a GPU that is here computes nothing, where auto would have chosen it; else empty.
     unused_gpu: str
+
+    def free_memory(self) -> int | None:
+        """Return the free bytes of a device with memory of its own, else None."""
 
     def weight(self, tensor: StoredTensor) -> A:
         """Return a stored tensor as an array of the backend, without copying if possible."""
@@ -94,10 +113,10 @@ class Ops(Protocol[A]):
         """Return an array as float32 in main memory."""
 
     def empty(self, shape: tuple[int, ...]) -> A:
-        """Return an uninitialized array of the activations' type."""
+        """Return an uninitialized array of the activations' type, which takes memory as it is used."""
 
-    def embed(self, tokens: A, positions: A | None, ids: A, start: int) -> A:
-        """Return tokens[ids] + positions[start : start + time], of shape (batch, time, width).
+    def embed(self, tokens: A, positions: A | None, ids: A, places: Places) -> A:
+        """Return tokens[ids] + positions[places], of shape (batch, time, width).
 
         Positions that enter elsewhere, as by `rotate`, are None.
         """
@@ -153,11 +172,12 @@ class Ops(Protocol[A]):
     ) -> A:
         """Attend causally with queries (batch, time, heads, head width).
 
-        Keys and values (batch, time, kv heads, head width) are appended to the past. Each of their heads
-        serves the same number of neighbouring heads of queries (Ainslie et al., "GQA", 2023). All three may
-        be views, such as those of `split_qkv`. Query i sees the past and the new keys up to i, or the last
-        `window` of these. The result has the shape (batch, time - first, heads * head width); queries before
-        position `first` are skipped.
+        Each head of keys and values (batch, time, kv heads, head width) serves the same number of
+        neighbouring heads of queries (Ainslie et al., "GQA", 2023). All three may be views, such as those of
+        `split_qkv`. With a past, the batch is 1 and has the rows of its spans side by side; keys and values
+        are appended to it. Query i of a row sees its past and its new keys up to i, or the last `window` of
+        these. The result has the shape (batch, outputs, heads * head width): queries before position `first`
+        are skipped, or with a past those that its spans say.
         """
 
     def token_statistics(
@@ -172,11 +192,24 @@ class Ops(Protocol[A]):
         marked 1 in `word_starts` (vocabulary,), or NaN without it. The logits may be overwritten.
         """
 
-    def tail(self, x: A, first: int) -> A:
-        """Return x[..., first:, :] for x (..., time, width)."""
+    def choose(
+        self, rows: Sequence[np.ndarray[Any, np.dtype[np.float32]]], filters: Sequence[tuple[float, ...]]
+    ) -> list[int] | None:
+        """Return the index chosen from each row of logits (vocabulary,), or None if the caller must choose.
 
-    def select_rows(self, x: A, rows: Sequence[int]) -> A:
-        """Return x[rows] along the first axis, as a copy."""
+        The filters of a row are its temperature, top-k, top-p and min-p, and the position of the draw. An
+        index is -1 if there is NaN or infinity, -2 if all logits are minus infinity.
+        """
+
+    def select(self, x: A, places: Places) -> A:
+        """Return x[:, places] for x (batch, time, width)."""
+
+
+def in_batch(x: A, batch: int) -> A:
+    """Return (rows, time, ...) as a batch (batch, rows * time / batch, ...)."""
+    array: Any = x
+    divided: A = array.reshape(batch, -1, *x.shape[2:])
+    return divided
 
 
 def split_heads(x: A, heads: int) -> A:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.errors import Error
-from gpt2cli.ops.operations import LayerCache, Storage, StoredTensor
+from gpt2cli.ops.operations import LayerCache, Places, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,10 +64,14 @@ class TorchOps:
         self.device = torch.device(device)
         self.device_name = str(self.device)
         self.dtype = dtype
+        self.number_bytes = dtype.itemsize
         self.dtype_name = str(dtype).removeprefix("torch.")
         # Tensors are converted as they are loaded.
         self.storage: Storage | None = None
         self.dropout = dropout
+
+    def free_memory(self) -> int | None:
+        return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None
 
     def weight(self, tensor: StoredTensor) -> Tensor:
         stored = torch.from_numpy(tensor.array)
@@ -88,10 +92,10 @@ class TorchOps:
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
-    def embed(self, tokens: Tensor, positions: Tensor | None, ids: Tensor, start: int) -> Tensor:
+    def embed(self, tokens: Tensor, positions: Tensor | None, ids: Tensor, places: Places) -> Tensor:
         embedded = F.embedding(ids, tokens)
         if positions is not None:
-            embedded = embedded + positions[start : start + ids.shape[1]]
+            embedded = embedded + positions[places]
         return self._drop(embedded)
 
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
@@ -143,9 +147,27 @@ class TorchOps:
         past: LayerCache[Tensor] | None = None,
         first: int = 0,
     ) -> Tensor:
-        queries, keys, values = (part.transpose(1, 2) for part in (queries[:, first:], keys, values))
-        if past:
-            keys, values = past.append(keys, values)
+        if not past:
+            queries, keys, values = (part.transpose(1, 2) for part in (queries[:, first:], keys, values))
+            return self._attend(queries, keys, values, scale, window)
+        own, held_keys, held_values = queries[0].transpose(0, 1), past.keys, past.values
+        spans = past.append(keys[0].transpose(0, 1), values[0].transpose(0, 1))
+        attended = [
+            self._attend(
+                own[None, :, new][:, :, skipped:],
+                held_keys[None, :, there],
+                held_values[None, :, there],
+                scale,
+                window,
+            )
+            for new, there, skipped in spans
+        ]
+        return torch.cat(attended, dim=1)
+
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, scale: float, window: int | None
+    ) -> Tensor:
+        """Return (batch, time, heads * head width) for queries (batch, heads, time, head width)."""
         batch, heads, time, width = queries.shape
         # Before these, no query sees any.
         begin = max(0, keys.shape[2] - time + 1 - window) if window else 0
@@ -183,11 +205,11 @@ class TorchOps:
         rows = (logprobs.gather(1, places)[:, 0], entropies, ranks, starts)
         return np.stack([row.cpu().double().numpy() for row in rows])
 
-    def tail(self, x: Tensor, first: int) -> Tensor:
-        return x[..., first:, :]
+    def choose(self, rows: Sequence[Array], filters: Sequence[tuple[float, ...]]) -> list[int] | None:
+        return None
 
-    def select_rows(self, x: Tensor, rows: Sequence[int]) -> Tensor:
-        return x[list(rows)]
+    def select(self, x: Tensor, places: Places) -> Tensor:
+        return x[:, places]
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.dropout else x

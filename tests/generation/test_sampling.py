@@ -25,6 +25,7 @@ from transformers.generation.logits_process import (
 )
 
 from gpt2cli.errors import Error, UsageError
+from gpt2cli.generation.philox import uniform
 from gpt2cli.generation.sampling import (
     NEVER,
     Places,
@@ -41,7 +42,6 @@ from gpt2cli.generation.sampling import (
     log_softmax,
     penalize_presence,
     penalize_repetition,
-    uniform,
 )
 from gpt2cli.generation.settings import SamplingSettings
 

@@ -42,6 +42,7 @@ ROOMS = (
 # What stands beside the rooms: it reaches all of them, and none but the last may reach it.
 FRONT_DOOR = {"gpt2cli", "gpt2cli.__main__", "gpt2cli.language_model"}
 LONGEST_MODULE = 300
+LONGEST_DECODER = 120
 FULLEST_FOLDER = 14
 
 RUN = """
@@ -135,6 +136,8 @@ def test_a_few_tokens_after_a_short_prompt_load_nothing_that_they_do_not_need(
     loaded = loaded_by(arguments, environment)
     assert "numpy" in loaded
     assert not {"tokenizers", "numpy.random", "pydantic", "rich", "huggingface_hub", "secrets"} & loaded
+    # What looks inside.
+    assert not {"gpt2cli.inspection", "gpt2cli.model.watcher"} & loaded
     # What only a terminal gets.
     assert not {"unicodedata", "gpt2cli.text.cells", "gpt2cli.cli.output.terminal"} & loaded
 
@@ -198,6 +201,10 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_is_short_enough_to_read(name: str) -> None:
     assert len(MODULES[name].read_text().splitlines()) < LONGEST_MODULE
+
+
+def test_the_decoder_reads_like_a_paper() -> None:
+    assert len(MODULES["gpt2cli.model.decoder"].read_text().splitlines()) <= LONGEST_DECODER
 
 
 def test_a_folder_is_small_enough_to_survey() -> None:

@@ -29,8 +29,19 @@ def keys(ops: Ops[Any], batch: int, time: int, first: float = 0.0) -> Any:
 
 
 def append(cache: KVCache[Any], layer: int, new_keys: Any, new_values: Any) -> tuple[Any, Any]:
-    """Store behind what a layer has seen, as the backends do that attend to it."""
-    return cache.layer(layer, new_keys.shape[2]).append(new_keys, new_values)
+    """Store behind what a layer has seen, as the backends do that attend to it; return all (batch, ...)."""
+    batch, heads, time, width = new_keys.shape
+    ops = cache._ops
+    past, _ = cache.reading(batch, time, 0).past(layer, is_last=False)
+    assert past
+    new = [part.swapaxes(0, 1).reshape(heads, batch * time, width) for part in (new_keys, new_values)]
+    held = [there for _, there, _ in past.append(*new)]
+
+    def rows(part: Any) -> Any:
+        stacked = np.stack([ops.to_numpy(part[:, there]) for there in held])
+        return ops.weight(StoredTensor("F32", stacked))
+
+    return rows(past.keys), rows(past.values)
 
 
 def test_what_was_appended_comes_back_in_order(ops: Ops[Any]) -> None:

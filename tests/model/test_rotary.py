@@ -51,7 +51,7 @@ def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float) -> Non
 def check_tables(ops: Ops[Any], embedding: torch.nn.Module, frequencies: Any) -> None:
     """Assert that a table is that of a model of transformers, which has each angle twice."""
     cosines, sines = embedding(torch.zeros(1), torch.arange(POSITIONS)[None])
-    found = RotaryTable(ops, frequencies).between(0, POSITIONS)
+    found = RotaryTable(ops, frequencies).at(slice(0, POSITIONS))
     for part, expected in zip(found, (cosines, sines), strict=True):
         check(ops, part, expected[0, :, : len(frequencies)], 1e-6)
 
@@ -93,10 +93,13 @@ def test_every_scaling_changes_the_frequencies_it_should() -> None:
 def test_a_table_that_grows_has_the_numbers_of_one_made_at_once(ops: Ops[Any]) -> None:
     frequencies = rotary_frequencies(Rotary(), 20)
     grown, at_once = RotaryTable(ops, frequencies), RotaryTable(ops, frequencies)
-    expected = [ops.to_numpy(part) for part in at_once.between(0, POSITIONS)]
+    expected = [ops.to_numpy(part) for part in at_once.at(slice(0, POSITIONS))]
     for start, end in ((0, 1), (1, 5), (5, BLOCK), (BLOCK - 1, BLOCK + 1), (2 * BLOCK, POSITIONS), (0, 9)):
-        for part, whole in zip(grown.between(start, end), expected, strict=True):
+        for part, whole in zip(grown.at(slice(start, end)), expected, strict=True):
             np.testing.assert_array_equal(ops.to_numpy(part), whole[start:end])
+    places = np.array([BLOCK, 3, 3, 2 * BLOCK + 1])
+    for part, whole in zip(RotaryTable(ops, frequencies).at(places), expected, strict=True):
+        np.testing.assert_array_equal(ops.to_numpy(part), whole[places])
 
 
 @pytest.mark.parametrize("rotated", [2, 6, 20])
@@ -105,7 +108,7 @@ def test_heads_are_rotated_as_in_gpt_neox_and_llama(
     ops: Ops[Any], rotated: int, time: int, heads: int, kv_heads: int
 ) -> None:
     qkv = random(2, time, (heads + 2 * kv_heads) * 20)
-    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), rotated)).between(3, 3 + time)
+    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), rotated)).at(slice(3, 3 + time))
     twice = [torch.from_numpy(ops.to_numpy(part)).repeat(1, 2)[None] for part in (cosines, sines)]
     queries, keys, values = (part.transpose(1, 2) for part in split_qkv(qkv, heads, kv_heads))
     expected = gpt_neox.apply_rotary_pos_emb(queries, keys, *(part[:, :] for part in twice))
@@ -123,7 +126,7 @@ def test_heads_are_rotated_as_in_gpt_neox_and_llama(
 @pytest.mark.parametrize("rotated", [2, 6, 20])
 def test_neighbours_are_rotated_as_in_gpt_j(ops: Ops[Any], rotated: int) -> None:
     queries, keys = random(2, 5, 4 * 20), random(2, 5, 4 * 20, seed=1)
-    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), rotated)).between(0, 5)
+    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), rotated)).at(slice(0, 5))
     table = gptj.create_sinusoidal_positions(5, rotated)
     check(ops, sines, table[:, : rotated // 2], 1e-6)
     check(ops, cosines, table[:, rotated // 2 :], 1e-6)
@@ -139,7 +142,7 @@ def test_neighbours_are_rotated_as_in_gpt_j(ops: Ops[Any], rotated: int) -> None
 
 def test_gradients_flow_through_a_rotation() -> None:
     ops = open_backend("cpu", "torch")
-    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), 6)).between(0, 5)
+    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), 6)).at(slice(0, 5))
     twice = [torch.cat((part, part), -1)[None] for part in (cosines, sines)]
     queries, keys = (random(2, 5, 3, 8, seed=seed).requires_grad_() for seed in (1, 2))
     weights = random(2, 5, 3, 8, seed=3)

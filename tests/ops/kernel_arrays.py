@@ -139,20 +139,30 @@ def attention(
     past, kv_heads = keys.shape[2] - time, keys.shape[1]
     newest = [part.swapaxes(1, 2) for part in (queries, keys[:, :, past:], values[:, :, past:])]
     qkv = filled(batch, time, heads + 2 * kv_heads, width)
-    views = [qkv[:, :, :heads], qkv[:, :, heads : heads + kv_heads], qkv[:, :, heads + kv_heads :]]
+    places = [slice(heads), slice(heads, heads + kv_heads), slice(heads + kv_heads, None)]
     if by_head:
-        views = [qkv[:, :, 0::3], qkv[:, :, 1::3], qkv[:, :, 2::3]]
+        places = [slice(part, None, 3) for part in range(3)]
+    views = [qkv[:, :, part] for part in places]
     for view, part in zip(views, newest, strict=True):
         view[...] = part
-    # With unused room, and so with gaps between heads.
-    held = [filled(batch, kv_heads, past + time + 5, width) for _ in range(2)] if past else []
-    for cache, part in zip(held, (keys, values), strict=False):
-        cache[:, :, :past] = part[:, :, :past]
     out = filled(batch, time, heads * width)
-    kernels.attention(*views, *(held or (None, None)), past, 0, scale, window, out)
-    for cache, part in zip(held, (keys, values), strict=False):
-        np.testing.assert_array_equal(cache[:, :, : past + time], part)
-        assert (cache[:, :, past + time :] == filled(1)).all()
+    if not past:
+        kernels.attention(*views, None, None, None, 0, scale, window, out)
+        return out.reshape(batch, time, heads, width).transpose(0, 2, 1, 3)
+    # With unused room, and so with gaps between heads and rows, which have an order of their own.
+    room = past + time + 5
+    held = [filled(kv_heads, batch * room, width) for _ in range(2)]
+    begins = np.arange(batch)[::-1] * room
+    for cache, part in zip(held, (keys, values), strict=True):
+        for begin, row in zip(begins, part, strict=True):
+            cache[:, begin : begin + past] = row[:, :past]
+    spans = np.stack([begins, *(np.full(batch, number) for number in (past, time, 0))], axis=1)
+    side_by_side = [qkv.reshape(1, batch * time, *qkv.shape[2:])[:, :, part] for part in places]
+    kernels.attention(*side_by_side, *held, spans, 0, scale, window, out)
+    for cache, part in zip(held, (keys, values), strict=True):
+        for begin, row in zip(begins, part, strict=True):
+            np.testing.assert_array_equal(cache[:, begin : begin + past + time], row)
+            assert (cache[:, begin + past + time : begin + room] == filled(1)).all()
     return out.reshape(batch, time, heads, width).transpose(0, 2, 1, 3)
 
 

@@ -184,18 +184,25 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t wi
 {
     enum { BATCH = 2 };
     ptrdiff_t heads = (time + width) % 5 ? 3 : 1, kv_heads = (window + time) % 2 ? 1 : heads, group = heads / kv_heads;
-    struct attention_shape s = {
-        BATCH, heads, kv_heads, time, seen, width, window, {heads * time * width, time * width, width},
-        {kv_heads * seen * width, seen * width, width}, {time * heads * width, width, heads * width}};
+    struct attention_row rows[BATCH + 1];
+    struct attention_shape s = {rows, BATCH + 1, heads, kv_heads, width, window, {time * width, width},
+                                {seen * width, width}, {width, heads * width}};
     ptrdiff_t news = BATCH * heads * time * width, olds = BATCH * kv_heads * seen * width;
     float *queries = floats(news), *keys = floats(olds), *values = floats(olds), *out = exactly((size_t)news * 4);
     double *weights = exactly((size_t)seen * sizeof *weights);
     /* The new keys and values, side by side (batch, time, 2, kv_heads, width), go behind those in the cache. */
     ptrdiff_t row = kv_heads * width;
     float *kv = floats(BATCH * time * 2 * row);
-    kv_append(&(struct kv_update){kv, kv + row, keys, values, BATCH, kv_heads, time, width, seen - time,
-                                  {time * 2 * row, width, 2 * row},
-                                  {s.key_stride[0], s.key_stride[1], s.key_stride[2]}});
+    struct kv_row kv_rows[BATCH];
+    for (ptrdiff_t batch = 0; batch < BATCH; batch++) {
+        float *new = kv + batch * time * 2 * row, *k = keys + batch * row * seen, *v = values + batch * row * seen;
+        ptrdiff_t first = batch * heads * time * width;
+        kv_rows[batch] = (struct kv_row){new, new + row, k + (seen - time) * width, v + (seen - time) * width, time};
+        /* A row without queries lies between. */
+        rows[2 * batch] = (struct attention_row){queries + first, k, v, out + first, time, seen};
+    }
+    rows[1] = (struct attention_row){queries, keys, values, out, 0, seen};
+    kv_append(&(struct kv_update){kv_rows, BATCH, kv_heads, width, {width, 2 * row}, {seen * width, width}});
     for (ptrdiff_t i = 0; i < BATCH * time * row; i++) {
         ptrdiff_t head = i / width / time, position = i / width % time;
         ptrdiff_t from = (head / kv_heads * time + position) * 2 * row + head % kv_heads * width + i % width;
@@ -203,7 +210,7 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t wi
         check("appended keys", keys[to], kv[from], 0.0);
         check("appended values", values[to], kv[from + row], 0.0);
     }
-    if (kernels->attention(queries, keys, values, 0.25f, out, &s))
+    if (kernels->attention(&s, 0.25f))
         abort();
     for (ptrdiff_t task = 0; task < BATCH * heads * time; task++) {
         ptrdiff_t head = task / time, query = task % time, count = seen - time + query + 1;
@@ -217,8 +224,7 @@ void try_attention(ptrdiff_t time, ptrdiff_t seen, ptrdiff_t width, ptrdiff_t wi
                 score += 0.25 * q[i] * k[key * width + i];
             total += weights[key] = exp(score);
         }
-        const float *to = out + head / heads * s.out_stride[0];
-        to += head % heads * s.out_stride[1] + query * s.out_stride[2];
+        const float *to = out + head / heads * time * heads * width + head % heads * width + query * heads * width;
         for (ptrdiff_t i = 0; i < width; i++) {
             double mean = 0.0;
             for (ptrdiff_t key = begin; key < count; key++)
@@ -326,6 +332,31 @@ void try_statistics(ptrdiff_t rows, ptrdiff_t count, int has_starts)
     free(logits), free(starts), free(targets), free(out);
 }
 
+void try_choose(ptrdiff_t rows, ptrdiff_t count)
+{
+    static const float temperatures[] = {0.0f, 0.7f, 2.0f};
+    static const double nuclei[] = {1.0, 0.9, 0.3};
+    float *logits = floats(rows * count);
+    struct choice *choices = exactly((size_t)rows * sizeof *choices);
+    int64_t *out = exactly((size_t)rows * sizeof *out);
+    for (int filter = 0; filter < 27; filter++) {
+        for (ptrdiff_t row = 0; row < rows; row++)
+            choices[row] = (struct choice){logits + row * count, temperatures[filter % 3], filter % 5 * 20,
+                                           nuclei[filter / 9], filter % 2 ? -1.0f : -INFINITY, (double)row / (double)rows};
+        if (kernels->choose(&(struct choices){choices, out, rows, count}))
+            abort();
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            double above = 0.0;
+            for (ptrdiff_t i = 0; i < count; i++)
+                above += logits[row * count + i] > logits[row * count + out[row]];
+            /* Rows of temperature 0 take the likeliest, and no row takes one below its top_k. */
+            if (filter % 3 == 0 || (filter % 5 && above >= filter % 5 * 20))
+                check("choose", above, 0.0, 0.0);
+        }
+    }
+    free(logits), free(choices), free(out);
+}
+
 /* NaN and infinity must never be converted to whole numbers. */
 void try_special_numbers(void)
 {
@@ -341,12 +372,16 @@ void try_special_numbers(void)
             if (isfinite(special[i]) != isfinite(scales[0]) || (!isfinite(special[i]) && !isnan(out[0])))
                 check("linear_int8 of what is not finite", out[0], NAN, 0.0);
         }
-        struct attention_shape s = {1, 1, 1, 1, 1, 2, 0, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}};
-        if (kernels->attention(x, x, x, 1.0f, out, &s))
+        struct attention_row row = {x, x, x, out, 1, 1};
+        if (kernels->attention(&(struct attention_shape){&row, 1, 1, 1, 2, 0, {2, 2}, {2, 2}, {2, 2}}, 1.0f))
             abort();
         for (int activation = ACTIVATION_NONE; activation <= ACTIVATION_SILU; activation++)
             kernels->linear(&(struct product){bias + 1, x, DTYPE_F32, 0, NULL, NULL, x, out, 1, 1, 2,
                                               (enum activation)activation, x, x});
+        int64_t chosen;
+        struct choice choice = {x, 1e-30f, 1, 0.5, -1.0f, 0.5};
+        if (kernels->choose(&(struct choices){&choice, &chosen, 1, 2}) || chosen > 1)
+            abort();
         kernels->layer_norm(&(struct norm){x, weight, bias, 1e-5f, out, 2, 1});
         kernels->rms_norm(&(struct norm){x, weight, NULL, 1e-5f, out, 2, 1});
     }
@@ -358,14 +393,14 @@ void try_empty(void)
     uint8_t panels[INT8_QUAD * INT8_PANEL_COLUMNS] = {0};
     for (int i = 0; i < 3; i++) {
         struct product p = {one, one, DTYPE_F32, 0, one, i ? one : NULL, one, one, i & 1, 1, i & 2};
-        struct attention_shape s = {i & 1, i & 2, 1, 0, i, 1, 0, {0}, {0}, {0}};
+        struct attention_row row = {one, one, one, one, 0, i};
         kernels->linear(&p);
         p.transposed = 1;
         kernels->linear(&p);
         kernels->lm_head(&p);
         p.weight = panels;
         kernels->linear_int8(&p);
-        kernels->attention(one, one, one, 1.0f, one, &s);
+        kernels->attention(&(struct attention_shape){&row, i & 1, 1 + (i & 2), 1, 1, 0, {0}, {0}, {0}}, 1.0f);
     }
     kernels->layer_norm(&(struct norm){one, one, one, 1.0f, one, 0, 1});
     kernels->rms_norm(&(struct norm){one, one, NULL, 1.0f, one, 0, 1});

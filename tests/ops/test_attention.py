@@ -51,18 +51,57 @@ def test_attention_is_causal_with_and_without_a_past(
     for past in (0, 1, 5):
         qkv = random(2, past + time, (count + 2 * kv_count) * 4)
         expected = expected_attention(qkv, count, kv_count, 0.3, window)
-        held = LayerCache(own(ops, random(2, kv_count, 300, 4)), own(ops, random(2, kv_count, 300, 4)), 0)
+        # The rows lie side by side, and in the cache in another order.
+        begins = np.array([300, 0])
+        held = LayerCache(own(ops, random(kv_count, 600, 4)), own(ops, random(kv_count, 600, 4)), begins)
+
+        def rows(
+            first: int, end: int, skipped: int, qkv: Tensor = qkv, held: Any = held, begins: Any = begins
+        ) -> tuple[Any, Any, Any]:
+            held.spans = np.array([[begin, first, end - first, skipped] for begin in begins])
+            return split_qkv(own(ops, qkv[:, first:end].reshape(1, 2 * (end - first), -1)), *heads)
+
+        def in_rows(part: Tensor) -> Tensor:
+            return part.reshape(1, -1, part.shape[-1])
+
         if past:
-            before = split_qkv(own(ops, qkv[:, :past]), *heads)
-            check(ops, ops.attention(*before, 0.3, window, held), expected[:, :past])
-        held.length = past
-        newest = split_qkv(own(ops, qkv[:, past:]), *heads)
-        check(ops, ops.attention(*newest, 0.3, window, held), expected[:, past:])
-        check(ops, ops.attention(*newest, 0.3, window, held, -1), expected[:, -1:])
+            check(ops, ops.attention(*rows(0, past, 0), 0.3, window, held), in_rows(expected[:, :past]))
+        end = past + time
+        check(ops, ops.attention(*rows(past, end, 0), 0.3, window, held), in_rows(expected[:, past:]))
+        last = ops.attention(*rows(past, end, time - 1), 0.3, window, held)
+        check(ops, last, in_rows(expected[:, -1:]))
         whole = split_qkv(own(ops, qkv), *heads)
         check(ops, ops.attention(*whole, 0.3, window, None, past), expected[:, past:])
         for cache, part in zip((held.keys, held.values), split_qkv(qkv, *heads)[1:], strict=True):
-            check(ops, cache[:, :, : past + time], part.transpose(1, 2), 0)
+            for begin, row in zip(begins, part, strict=True):
+                check(ops, cache[:, begin : begin + end], row.transpose(0, 1), 0)
+
+
+@pytest.mark.parametrize("heads", [(3, 3), (4, 2)])
+@pytest.mark.parametrize("window", [None, 5])
+def test_rows_of_different_lengths_attend_each_to_its_own(
+    ops: Ops[Any], window: int | None, heads: tuple[int, int]
+) -> None:
+    count, kv_count = heads
+    # (past, new, skipped): one token, a chunk in the middle, none that is asked for, a prompt, none at all.
+    shapes = [(17, 1, 0), (3, 40, 0), (9, 4, 4), (0, 33, 32), (5, 0, 0), (0, 1, 0), (2, 3, 1)]
+    parts = [random(1, past + new, (count + 2 * kv_count) * 4, seed=new) for past, new, _ in shapes]
+    held = LayerCache(
+        own(ops, random(kv_count, 500, 4)), own(ops, random(kv_count, 500, 4)), np.empty((0, 4), int)
+    )
+    begins = [60 * row for row in (4, 1, 6, 0, 2, 5, 3)]
+    for begin, part, (past, _, _) in zip(begins, parts, shapes, strict=True):
+        if past:
+            held.spans = np.array([[begin, 0, past, 0]])
+            ops.attention(*split_qkv(own(ops, part[:, :past]), *heads), 0.3, window, held)
+    held.spans = np.array([[begin, *shape] for begin, shape in zip(begins, shapes, strict=True)])
+    new = torch.cat([part[:, past:] for part, (past, _, _) in zip(parts, shapes, strict=True)], dim=1)
+    expected = [
+        expected_attention(part, count, kv_count, 0.3, window)[:, past + skipped :]
+        for part, (past, _, skipped) in zip(parts, shapes, strict=True)
+    ]
+    found = ops.attention(*split_qkv(own(ops, new), *heads), 0.3, window, held)
+    check(ops, found, torch.cat(expected, dim=1))
 
 
 @pytest.mark.parametrize("window", [1, 4, 6, 9])

@@ -15,7 +15,7 @@ from transformers import GPTNeoXConfig, GPTNeoXModel, LlamaConfig, LlamaModel
 from gpt2cli.checkpoint.derived_fields import Rotary
 from gpt2cli.model.rotary import RotaryTable, rotary_frequencies
 from gpt2cli.ops.backend import open_backend
-from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor, split_heads, split_qkv
+from gpt2cli.ops.operations import LayerCache, Ops, StoredTensor, in_batch, split_heads, split_qkv
 
 TIME, VOCABULARY = 40, 50
 # In one pass, and continued in steps.
@@ -45,7 +45,14 @@ class Weights:
 
 
 def cache(ops: Ops[Any], kv_heads: int, width: int) -> LayerCache[Any]:
-    return LayerCache(ops.empty((2, kv_heads, TIME, width)), ops.empty((2, kv_heads, TIME, width)), 0)
+    shape = (kv_heads, 2 * TIME, width)
+    return LayerCache(ops.empty(shape), ops.empty(shape), np.empty((2, 4), np.int64))
+
+
+def places(held: LayerCache[Any], start: int, end: int) -> Any:
+    """Say which positions of both texts, side by side, are read next, and return their numbers."""
+    held.spans = np.array([[row * TIME, start, end - start, 0] for row in range(2)])
+    return np.concatenate([np.arange(start, end)] * 2)
 
 
 def ids() -> Tensor:
@@ -90,21 +97,21 @@ def test_a_block_of_llama_is_that_of_transformers(ops: Ops[Any]) -> None:
         found = []
         for start in range(0, TIME, step):
             part = ids()[:, start : start + step]
-            held.length, end = start, start + part.shape[1]
-            x = ops.embed(weight("embed_tokens.weight"), None, ops.token_ids(part.tolist()), start)
+            at = places(held, start, start + part.shape[1])
+            x = ops.embed(weight("embed_tokens.weight"), None, ops.token_ids([part.flatten().tolist()]), at)
             normed = ops.rms_norm(x, weight("layers.0.input_layernorm.weight"), 1e-5)
             queries, keys, values = (
                 split_heads(ops.linear(normed, weight(f"layers.0.self_attn.{name}_proj.weight"), None), heads)
                 for name, heads in (("q", 6), ("k", 2), ("v", 2))
             )
-            queries, keys = ops.rotate(queries, keys, *table.between(start, end))
+            queries, keys = ops.rotate(queries, keys, *table.at(at))
             attended = ops.attention(queries, keys, values, 6**-0.5, None, held)
             x = ops.linear(attended, weight("layers.0.self_attn.o_proj.weight"), None, residual=x)
             normed = ops.rms_norm(x, weight("layers.0.post_attention_layernorm.weight"), 1e-5)
             gate = ops.linear(normed, weight("layers.0.mlp.gate_proj.weight"), None, "silu")
             inner = ops.linear(normed, weight("layers.0.mlp.up_proj.weight"), None, gate=gate)
             x = ops.linear(inner, weight("layers.0.mlp.down_proj.weight"), None, residual=x)
-            found.append(ops.rms_norm(x, weight("norm.weight"), 1e-5))
+            found.append(in_batch(ops.rms_norm(x, weight("norm.weight"), 1e-5), 2))
         return found
 
     check_steps(ops, compute, model)
@@ -134,19 +141,19 @@ def test_a_block_of_gpt_neox_is_that_of_transformers(ops: Ops[Any]) -> None:
         found = []
         for start in range(0, TIME, step):
             part = ids()[:, start : start + step]
-            held.length, end = start, start + part.shape[1]
-            x = ops.embed(weight("embed_in.weight"), None, ops.token_ids(part.tolist()), start)
+            at = places(held, start, start + part.shape[1])
+            x = ops.embed(weight("embed_in.weight"), None, ops.token_ids([part.flatten().tolist()]), at)
             normed = ops.layer_norm(x, *weight.affine("layers.0.input_layernorm"), 1e-5)
             qkv = ops.linear(normed, *weight.affine("layers.0.attention.query_key_value"))
             queries, keys, values = split_qkv(qkv, 3, 3, by_head=True)
-            queries, keys = ops.rotate(queries, keys, *table.between(start, end))
+            queries, keys = ops.rotate(queries, keys, *table.at(at))
             attended = ops.attention(queries, keys, values, 20**-0.5, None, held)
             # In parallel: the MLP reads the input of the block too.
             normed = ops.layer_norm(x, *weight.affine("layers.0.post_attention_layernorm"), 1e-5)
             x = ops.linear(attended, *weight.affine("layers.0.attention.dense"), residual=x)
             inner = ops.linear(normed, *weight.affine("layers.0.mlp.dense_h_to_4h"), "gelu")
             x = ops.linear(inner, *weight.affine("layers.0.mlp.dense_4h_to_h"), residual=x)
-            found.append(ops.layer_norm(x, *weight.affine("final_layer_norm"), 1e-5))
+            found.append(in_batch(ops.layer_norm(x, *weight.affine("final_layer_norm"), 1e-5), 2))
         return found
 
     check_steps(ops, compute, model)

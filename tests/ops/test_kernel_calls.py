@@ -195,7 +195,8 @@ HALF, DOUBLE, BYTE = np.float16, np.float64, np.uint8
 X, WEIGHT, BIAS, OUT = zeros(2, 4), zeros(4, 3), zeros(3), zeros(2, 3)
 PANELS, SCALES = zeros(1, 1, 32, 4, dtype=BYTE), zeros(32)
 IDS, TABLE = zeros(4, dtype=np.int64), zeros(4, 4, dtype=DOUBLE)
-QKV, K, ATTENDED = zeros(1, 3, 6, 4), zeros(1, 2, 5, 4), zeros(1, 3, 8)
+QKV, K, ATTENDED = zeros(1, 3, 6, 4), zeros(2, 5, 4), zeros(1, 3, 8)
+SPANS = np.array([[0, 2, 3, 0]])
 Q, TURNS = zeros(1, 3, 2, 4), zeros(3, 2)
 REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]] = {
     "linear, too few": (kernels.linear, (X, WEIGHT, 0, BIAS), TypeError),
@@ -394,72 +395,93 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     **{
         f"attention, {name}": (kernels.attention, arguments, error)
         for name, arguments, error in (
-            ("too few", (Q, Q, Q, K, K.copy(), 2, 0, 1.0, 0), TypeError),
-            ("queries of three axes", (Q[0], Q, Q, None, None, 0, 0, 1.0, 0, ATTENDED), ValueError),
-            ("no queries", (None, Q, Q, None, None, 0, 0, 1.0, 0, ATTENDED), TypeError),
-            ("no heads", (Q[:, :, :0], Q, Q, None, None, 0, 0, 1.0, 0, ATTENDED), ValueError),
-            ("no keys", (Q, Q[:, :, :0], Q[:, :, :0], None, None, 0, 0, 1.0, 0, ATTENDED), ValueError),
-            ("heads of no width", (*[Q[..., :0]] * 3, None, None, 0, 0, 1.0, 0, zeros(1, 3, 0)), ValueError),
+            ("too few", (Q, Q, Q, K, K.copy(), SPANS, 0, 1.0, 0), TypeError),
+            ("queries of three axes", (Q[0], Q, Q, None, None, None, 0, 1.0, 0, ATTENDED), ValueError),
+            ("no queries", (None, Q, Q, None, None, None, 0, 1.0, 0, ATTENDED), TypeError),
+            ("no heads", (Q[:, :, :0], Q, Q, None, None, None, 0, 1.0, 0, ATTENDED), ValueError),
+            ("no keys", (Q, Q[:, :, :0], Q[:, :, :0], None, None, None, 0, 1.0, 0, ATTENDED), ValueError),
             (
-                "heads that cannot share",
-                (zeros(1, 3, 3, 4), Q, Q, None, None, 0, 0, 1.0, 0, ATTENDED),
+                "heads of no width",
+                (*[Q[..., :0]] * 3, None, None, None, 0, 1.0, 0, zeros(1, 3, 0)),
                 ValueError,
             ),
-            ("more keys than queries", (Q[:, :2], Q, Q, None, None, 0, 0, 1.0, 0, ATTENDED), ValueError),
+            (
+                "heads that cannot share",
+                (zeros(1, 3, 3, 4), Q, Q, None, None, None, 0, 1.0, 0, ATTENDED),
+                ValueError,
+            ),
+            ("more keys than queries", (Q[:, :2], Q, Q, None, None, None, 0, 1.0, 0, ATTENDED), ValueError),
             (
                 "keys of another batch",
-                (Q, *zeros(2, 2, 3, 2, 4), None, None, 0, 0, 1.0, 0, ATTENDED),
+                (Q, *zeros(2, 2, 3, 2, 4), None, None, None, 0, 1.0, 0, ATTENDED),
                 ValueError,
             ),
             (
                 "keys of another width",
-                (Q, *zeros(2, 1, 3, 2, 5), None, None, 0, 0, 1.0, 0, ATTENDED),
+                (Q, *zeros(2, 1, 3, 2, 5), None, None, None, 0, 1.0, 0, ATTENDED),
                 ValueError,
             ),
-            ("fewer new values", (Q, Q, Q[:, :2], None, None, 0, 0, 1.0, 0, ATTENDED), ValueError),
+            ("fewer new values", (Q, Q, Q[:, :2], None, None, None, 0, 1.0, 0, ATTENDED), ValueError),
             (
                 "new values that lie otherwise",
-                (Q, Q, QKV[:, :, :2], None, None, 0, 0, 1.0, 0, ATTENDED),
+                (Q, Q, QKV[:, :, :2], None, None, None, 0, 1.0, 0, ATTENDED),
                 ValueError,
             ),
             (
                 "queries with gaps",
-                (zeros(1, 3, 2, 8)[..., ::2], Q, Q, None, None, 0, 0, 1.0, 0, ATTENDED),
+                (zeros(1, 3, 2, 8)[..., ::2], Q, Q, None, None, None, 0, 1.0, 0, ATTENDED),
                 ValueError,
             ),
-            ("a past that nothing holds", (Q, Q, Q, None, None, 1, 0, 1.0, 0, ATTENDED), ValueError),
-            ("a past before the first", (Q, Q, Q, K, K.copy(), -1, 0, 1.0, 0, ATTENDED), ValueError),
-            ("no room", (Q, Q, Q, K, K.copy(), 3, 0, 1.0, 0, ATTENDED), ValueError),
-            ("a past beyond any", (Q, Q, Q, K, K.copy(), (1 << 63) - 1, 0, 1.0, 0, ATTENDED), ValueError),
-            ("keys alone", (Q, Q, Q, K, None, 2, 0, 1.0, 0, ATTENDED), TypeError),
-            ("keys of three axes", (Q, Q, Q, K[0], K.copy(), 2, 0, 1.0, 0, ATTENDED), ValueError),
-            ("values of other heads", (Q, Q, Q, K, zeros(1, 3, 5, 4), 2, 0, 1.0, 0, ATTENDED), ValueError),
-            ("another batch", (Q, Q, Q, *zeros(2, 2, 2, 5, 4), 2, 0, 1.0, 0, ATTENDED), ValueError),
-            ("a cache of other heads", (Q, Q, Q, *zeros(2, 1, 1, 5, 4), 2, 0, 1.0, 0, ATTENDED), ValueError),
-            ("fewer values", (Q, Q, Q, K, K.copy()[:, :, :4], 2, 0, 1.0, 0, ATTENDED), ValueError),
+            ("spans of nothing", (Q, Q, Q, None, None, SPANS, 0, 1.0, 0, ATTENDED), ValueError),
+            *(
+                (f"spans {spans}", (Q, Q, Q, K, K.copy(), np.array(spans), 0, 1.0, 0, ATTENDED), ValueError)
+                for spans in (
+                    [[0, -1, 3, 0]],
+                    [[-1, 2, 3, 0]],
+                    [[0, 3, 3, 0]],
+                    [[1, 2, 3, 0]],
+                    [[0, 2**63 - 1, 3, 0]],
+                    [[2**63 - 1, 0, 3, 0]],
+                    [[0, 2, 4, 0]],
+                    [[0, 2, 2, 0]],
+                    [[0, 2, 3, 1]],
+                    [[0, 2, 3, 4]],
+                    [[0, 2, 3, -1]],
+                    [[0, 0, 2**63 - 1, 0]],
+                    [[0, 2, 2, 0], [0, 0, 2, 0]],
+                    [[0, 2, 3]],
+                    [0, 2, 3, 0],
+                )
+            ),
+            ("keys alone", (Q, Q, Q, K, None, SPANS, 0, 1.0, 0, ATTENDED), TypeError),
+            ("keys of two axes", (Q, Q, Q, K[0], K.copy(), SPANS, 0, 1.0, 0, ATTENDED), ValueError),
+            ("values of other heads", (Q, Q, Q, K, zeros(3, 5, 4), SPANS, 0, 1.0, 0, ATTENDED), ValueError),
+            ("a batch of two", (*zeros(3, 2, 3, 2, 4), K, K.copy(), SPANS, 0, 1.0, 0, ATTENDED), ValueError),
+            ("a cache of other heads", (Q, Q, Q, *zeros(2, 1, 5, 4), SPANS, 0, 1.0, 0, ATTENDED), ValueError),
+            ("fewer values", (Q, Q, Q, K, K.copy()[:, :4], SPANS, 0, 1.0, 0, ATTENDED), ValueError),
             (
                 "values that lie otherwise",
-                (Q, Q, Q, K, zeros(1, 5, 2, 4).transpose(0, 2, 1, 3), 2, 0, 1.0, 0, ATTENDED),
+                (Q, Q, Q, K, zeros(5, 2, 4).transpose(1, 0, 2), SPANS, 0, 1.0, 0, ATTENDED),
                 ValueError,
             ),
             (
                 "keys with gaps",
-                (Q, Q, Q, *zeros(2, 1, 2, 5, 8)[..., ::2], 2, 0, 1.0, 0, ATTENDED),
+                (Q, Q, Q, *zeros(2, 2, 5, 8)[..., ::2], SPANS, 0, 1.0, 0, ATTENDED),
                 ValueError,
             ),
-            ("keys to read", (Q, Q, Q, read_only(1, 2, 5, 4), K, 2, 0, 1.0, 0, ATTENDED), ValueError),
+            ("keys to read", (Q, Q, Q, read_only(2, 5, 4), K, SPANS, 0, 1.0, 0, ATTENDED), ValueError),
             (
                 "keys five bytes apart",
-                (Q, Q, Q, *[apart(1, 2, 5, 4)] * 2, 2, 0, 1.0, 0, ATTENDED),
+                (Q, Q, Q, *[apart(2, 5, 4)] * 2, SPANS, 0, 1.0, 0, ATTENDED),
                 ValueError,
             ),
-            ("a first beyond the last", (Q, Q, Q, None, None, 0, 4, 1.0, 0, ATTENDED), ValueError),
-            ("a first below none", (Q, Q, Q, None, None, 0, -1, 1.0, 0, ATTENDED), ValueError),
-            ("scale by name", (Q, Q, Q, None, None, 0, 0, "1", 0, ATTENDED), TypeError),
-            ("window below none", (Q, Q, Q, None, None, 0, 0, 1.0, -1, ATTENDED), ValueError),
-            ("window by name", (Q, Q, Q, None, None, 0, 0, 1.0, "1", ATTENDED), TypeError),
-            ("long out", (Q, Q, Q, None, None, 0, 1, 1.0, 0, ATTENDED), ValueError),
-            ("out to read", (Q, Q, Q, None, None, 0, 0, 1.0, 0, read_only(1, 3, 8)), ValueError),
+            ("a first beyond the last", (Q, Q, Q, None, None, None, 4, 1.0, 0, ATTENDED), ValueError),
+            ("a first below none", (Q, Q, Q, None, None, None, -1, 1.0, 0, ATTENDED), ValueError),
+            ("scale by name", (Q, Q, Q, None, None, None, 0, "1", 0, ATTENDED), TypeError),
+            ("window below none", (Q, Q, Q, None, None, None, 0, 1.0, -1, ATTENDED), ValueError),
+            ("window by name", (Q, Q, Q, None, None, None, 0, 1.0, "1", ATTENDED), TypeError),
+            ("long out", (Q, Q, Q, None, None, None, 1, 1.0, 0, ATTENDED), ValueError),
+            ("out to read", (Q, Q, Q, None, None, None, 0, 1.0, 0, read_only(1, 3, 8)), ValueError),
         )
     },
     **{
@@ -548,13 +570,13 @@ def test_a_norm_may_be_written_where_its_rows_were() -> None:
 
 
 def test_axes_of_one_may_have_any_stride() -> None:
-    new, held = random(3, 2, 3, 1, 1), [random(2, 1, 5, 1, seed=seed) for seed in (1, 2)]
+    new, held = random(3, 1, 3, 1, 1), [random(1, 5, 1, seed=seed) for seed in (1, 2)]
     strided = [
-        np.lib.stride_tricks.as_strided(part.copy(), strides=(part.strides[0], 52 * index, 4, 8 * index))
+        np.lib.stride_tricks.as_strided(part.copy(), strides=(52 * index, 4, 8 * index))
         for index, part in enumerate(held, 1)
     ]
-    expected, out = own.filled(2, 3, 1), own.filled(2, 3, 1)
-    kernels.attention(*new, *held, 2, 0, 0.3, 0, expected)
-    kernels.attention(*new, *strided, 2, 0, 0.3, 0, out)
+    expected, out = own.filled(1, 3, 1), own.filled(1, 3, 1)
+    kernels.attention(*new, *held, SPANS, 0, 0.3, 0, expected)
+    kernels.attention(*new, *strided, SPANS, 0, 0.3, 0, out)
     np.testing.assert_array_equal(out, expected)
     np.testing.assert_array_equal(strided, held)

@@ -404,12 +404,19 @@ def test_attention_is_the_same_on_any_number_of_threads(time: int) -> None:
 @pytest.mark.parametrize("past", [0, 1, 20])
 def test_queries_that_nobody_reads_are_left_out(time: int, past: int) -> None:
     qkv = random(2, time, 6, 20)
+    room = past + time
 
     def attended(first: int) -> tuple[Array, ...]:
-        held = tuple(random(2, 2, past + time, 20, seed=seed) for seed in (1, 2)) if past else (None, None)
         out = own.filled(2, time - first, 40)
-        heads = (qkv[:, :, :2], qkv[:, :, 2:4], qkv[:, :, 4:])
-        own.kernels.attention(*heads, *held, past, first, 0.3, 0, out)
+        if not past:
+            heads = (qkv[:, :, :2], qkv[:, :, 2:4], qkv[:, :, 4:])
+            own.kernels.attention(*heads, None, None, None, first, 0.3, 0, out)
+            return (out,)
+        rows = qkv.reshape(1, 2 * time, 6, 20)
+        held = tuple(random(2, 2 * room, 20, seed=seed) for seed in (1, 2))
+        spans = np.array([[row * room, past, time, first] for row in range(2)])
+        heads = (rows[:, :, :2], rows[:, :, 2:4], rows[:, :, 4:])
+        own.kernels.attention(*heads, *held, spans, 0, 0.3, 0, out)
         return out, *held
 
     whole, *held = attended(0)

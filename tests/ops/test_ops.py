@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,8 +21,9 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 from gpt2cli.checkpoint.config import ACTIVATION_FUNCTIONS
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
-from gpt2cli.ops.numpy_ops import WORTH_SHARING, NumpyOps, SharedWork
+from gpt2cli.ops.numpy_ops import NumpyOps
 from gpt2cli.ops.operations import Ops, StoredTensor, split_qkv
+from gpt2cli.ops.threads import WORTH_SHARING
 from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
 
 WITH_WEIGHTS = {"prelu", "xielu"}
@@ -94,7 +96,9 @@ def test_an_rms_norm_is_that_of_transformers(ops: Ops[Any]) -> None:
 
 def test_tokens_without_learned_positions_are_embedded_alone(ops: Ops[Any]) -> None:
     tokens, ids = random(7, 5), [[3, 0, 6], [1, 1, 2]]
-    check(ops, ops.embed(own(ops, tokens), None, ops.token_ids(ids), 4), tokens[torch.tensor(ids)], 0)
+    check(
+        ops, ops.embed(own(ops, tokens), None, ops.token_ids(ids), slice(4, 7)), tokens[torch.tensor(ids)], 0
+    )
 
 
 def test_a_layer_norm_may_have_no_bias(ops: Ops[Any]) -> None:
@@ -168,13 +172,18 @@ def test_logits_that_are_not_numbers_tell_nothing(ops: Ops[Any]) -> None:
             assert np.isnan(found[0]).tolist() == [False, True, False]
 
 
-def test_rows_are_selected_as_copies(ops: Ops[Any]) -> None:
-    x = random(3, 2)
-    given_x = own(ops, x)
-    rows = ops.select_rows(given_x, [2, 0, 2])
-    check(ops, rows, x[[2, 0, 2]], 0)
-    rows += 1
-    check(ops, given_x, x, 0)
+def test_positions_are_selected_by_range_and_by_number(ops: Ops[Any]) -> None:
+    x = random(2, 5, 3)
+    check(ops, ops.select(own(ops, x), slice(1, 4)), x[:, 1:4], 0)
+    check(ops, ops.select(own(ops, x), np.array([4, 0, 4])), x[:, [4, 0, 4]], 0)
+
+
+def test_unused_memory_is_not_taken() -> None:
+    for ops in (open_backend("cpu", "numpy"), open_backend("cpu", "torch")):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        held = ops.empty((1 << 20, 300))
+        held[5:9] = 1.0
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
 def test_a_ragged_batch_is_refused(ops: Ops[Any]) -> None:
@@ -184,7 +193,7 @@ def test_a_ragged_batch_is_refused(ops: Ops[Any]) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_a_product_in_shares_is_the_product(threads: int) -> None:
-    product = SharedWork(threads).product
+    product = NumpyOps(threads).product
     rows, matrix = random(9, 400).numpy(), random(401, 400, seed=1).numpy()
     assert rows.shape[0] * matrix.size > WORTH_SHARING
     np.testing.assert_allclose(product(rows, matrix.T), rows @ matrix.T, rtol=1e-5, atol=1e-4)

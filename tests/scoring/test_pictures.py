@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gpt2cli.errors import UsageError
-from gpt2cli.scoring.pictures import html_page, png_image, svg_drawing
-from gpt2cli.scoring.shading import FULL_SHADE, PALETTE, Part, Shaded, lines_of, parts_of, shade
+from gpt2cli.scoring.pictures.shaded_text import html_page, png_image, svg_drawing
+from gpt2cli.scoring.pictures.shading import FULL_SHADE, PALETTE, Part, Shaded, lines_of, parts_of, shade
 from gpt2cli.text.cells import cell_width
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

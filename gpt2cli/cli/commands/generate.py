@@ -32,6 +32,7 @@ def generate(
     json: options.JsonLines = False,
     record: options.Record = None,
     output: options.OutputOptions,
+    trace: options.Trace = None,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
     context: typer.Context,
@@ -47,6 +48,7 @@ def generate(
     `cat notes | gpt2 generate -m gpt2-large --stop "The end"`
     """
     named = file_format(output.output, ("text", "markdown", "json", "jsonl"))
+    file_format(trace, ("html", "jsonl"), "--trace")
     json = json or named in ("json", "jsonl")
     file_format(record, ("json", "jsonl"))
     if record is not None and record == output.output:
@@ -71,6 +73,10 @@ def generate(
         notes = TextNotes(messages.note, loaded.tokenizer, completion.special, crlf=prompt.newlines is None)
         notes.check(text, "the prompt")
     run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
+    if trace:
+        from gpt2cli.cli.output.inspection.trace_file import TraceFile
+
+        traced = TraceFile(trace, run)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
@@ -94,6 +100,8 @@ def generate(
     samples = completion.num_samples
     with open_completions(output, record, to_json, json=json, samples=samples, echoed=echoed) as writer:
         _write(run, writer, messages, watch)
+    if trace:
+        traced.write()
 
 
 def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:

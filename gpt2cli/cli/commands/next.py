@@ -17,6 +17,7 @@ from gpt2cli.cli.output.file_formats import file_format, require_format
 from gpt2cli.cli.output.rows import FORMATS, RowOutput, row_format
 from gpt2cli.cli.output.streams import open_output, stdout_is_terminal
 from gpt2cli.cli.output.timing import print_timing
+from gpt2cli.errors import UsageError
 from gpt2cli.text.reading.newlines import Newlines, with_lf
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def next_tokens(
     candidates: CandidateOptions,
     questions: QuestionOptions,
     json: Annotated[bool, options.flag("--json", help="Print one JSON object.")] = False,
+    view: Annotated[bool, options.flag("--view", help="Print bars, as on a terminal.")] = False,
     output: options.OutputOptions,
     model: options.ModelOptions,
     compute: options.ComputeOptions,
@@ -60,6 +62,8 @@ def next_tokens(
     named = file_format(output.output, ("text", *FORMATS))
     if json:
         require_format("--json", ("text", "json"), named, output.output)
+    if view and (json or output.output):
+        raise UsageError("--view prints bars, and excludes --json and -o.")
     messages = verbosity.messages(output.color)
     questions.check(text is not None or file is not None or bool(candidates.texts()))
     if questions.items is not None:
@@ -90,7 +94,7 @@ def next_tokens(
     row_type, column = (Candidate, "text") if settings.candidates else (NextToken, "token")
     records = [row_record(row, column) for row in continuations.rows()]
     print_timing(messages, loaded, start)
-    if output.output is None and not json and not output.raw and stdout_is_terminal():
+    if view or (output.output is None and not json and not output.raw and stdout_is_terminal()):
         from gpt2cli.cli.output.terminal.probability_bars import print_bars
 
         print_bars(records, output.color)

@@ -102,6 +102,16 @@ Quiet = Annotated[bool, flag("--quiet", "-q", rich_help_panel=MESSAGES, help="Pr
 Verbose = Annotated[bool, flag("--verbose", "-v", rich_help_panel=MESSAGES, help="Print details on stderr.")]
 Json = Annotated[bool, flag("--json", rich_help_panel=OUTPUT, help="Print JSON.")]
 JsonLines = Annotated[bool, flag("--json", rich_help_panel=OUTPUT, help="Print JSON, one object per line.")]
+Trace = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+        help="Write each draw to FILE.html or .jsonl.",
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(

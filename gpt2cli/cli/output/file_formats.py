@@ -29,8 +29,10 @@ EXTENSIONS: dict[FileFormat, tuple[str, ...]] = {
 }
 
 
-def file_format(output: Path | None, formats: Sequence[FileFormat]) -> FileFormat | None:
+def file_format(output: Path | None, formats: Sequence[FileFormat], option: str = "-o") -> FileFormat | None:
     """Return the one of `formats` that a file's extension names; None for stdout or without an extension.
+
+    `option` is the one that names the file.
 
     Raises:
         UsageError: the extension names none of them, and the file is not a device or a pipe.
@@ -46,7 +48,7 @@ def file_format(output: Path | None, formats: Sequence[FileFormat]) -> FileForma
         return None
     *others, last = [EXTENSIONS[name][0] for name in formats]
     raise UsageError(
-        f"-o {output}: this command does not write {extension}.",
+        f"{option} {output}: this command does not write {extension}.",
         f"The extension is the format: {', '.join(others)} or {last}. A name without one takes any.",
     )
 

@@ -30,4 +30,4 @@ def _round(name: str, value: Any) -> Any:
     if not isinstance(value, float):
         return value
     # A probability may be smaller than fixed decimals can show.
-    return float(f"{value:.{DECIMALS}g}") if name == "probability" else round(value, DECIMALS)
+    return float(f"{value:.{DECIMALS}g}") if name.endswith("probability") else round(value, DECIMALS)

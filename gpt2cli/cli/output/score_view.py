@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from gpt2cli.cli.output.streams import Write, stdout_is_terminal, terminal_columns, wants_color
+from gpt2cli.scoring.pictures.shading import (
+    FULL_SHADE,
+    Part,
+    Placed,
+    Shaded,
+    legend,
+    lines_of,
+    parts_of,
+    shade,
+)
 from gpt2cli.scoring.rows import TokenRow, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
 from gpt2cli.scoring.settings import Split, Unit
-from gpt2cli.scoring.shading import FULL_SHADE, Part, Placed, Shaded, legend, lines_of, parts_of, shade
 from gpt2cli.scoring.streaming.streamed_text import Content
 from gpt2cli.scoring.text_scorer import Scoring
 from gpt2cli.scoring.words import WordRow, word_rows
@@ -56,7 +65,7 @@ class View:
 def show_view(view: View, picture: str | None, write: Write, *, to_stdout: bool, color: str) -> None:
     """Write a picture (html, svg or png), or lines for a terminal."""
     if picture in ("html", "svg", "png"):
-        from gpt2cli.scoring import pictures
+        from gpt2cli.scoring.pictures import shaded_text as pictures
 
         draw = {"html": pictures.html_page, "svg": pictures.svg_drawing, "png": pictures.png_image}[picture]
         write(draw(list(view.parts()), view.title))

@@ -21,23 +21,37 @@ enum {
     INT8_MAX_DEPTH = 1 << 16, /* whose sums of products still fit 32 bits */
 };
 
-/* Queries (batch, heads, time, width) against keys and values (batch, kv_heads, seen, width), each of whose heads
-   serves as many neighbouring heads of queries. A query sees the positions up to its own: the last `window` of them, or
-   all if that is 0. Strides count floats; those of the last axis are 1, and keys and values share theirs. */
-struct attention_shape {
-    ptrdiff_t batch, heads, kv_heads, time, seen, width, window;
-    ptrdiff_t query_stride[3], key_stride[3], out_stride[3];
+/* Neighbouring queries of one text, the newest of the `seen` positions whose keys and values lie from `keys` and
+   `values` on. */
+struct attention_row {
+    const float *queries, *keys, *values;
+    float *out;
+    ptrdiff_t time, seen;
 };
 
-/* New keys and values (batch, heads, time, width), and those (batch, heads, positions, width) of a cache, into which
-   they go from position `past` on. Strides as above. */
-struct kv_update {
+/* Queries (heads, time, width) of each row against its keys and values (kv_heads, seen, width), each of whose heads
+   serves as many neighbouring heads of queries. A query sees the positions up to its own: the last `window` of them, or
+   all if that is 0. Strides count floats, from a head to the next and from a position to the next; those of the last
+   axis are 1, and keys and values share theirs. */
+struct attention_shape {
+    const struct attention_row *rows;
+    ptrdiff_t count, heads, kv_heads, width, window, query_stride[2], key_stride[2], out_stride[2];
+};
+
+/* New keys and values of a text, and where they go behind those that are cached. */
+struct kv_row {
     const float *new_keys, *new_values;
     float *keys, *values;
-    ptrdiff_t batch, heads, time, width, past, new_stride[3], stride[3];
+    ptrdiff_t time;
 };
 
-/* Numbers (batch, heads, time, width). Strides as above. */
+/* New keys and values (heads, time, width) of each row. Strides as above. */
+struct kv_update {
+    const struct kv_row *rows;
+    ptrdiff_t count, heads, width, new_stride[2], stride[2];
+};
+
+/* Numbers (batch, heads, time, width). Strides count floats, as above. */
 struct heads {
     float *numbers;
     ptrdiff_t heads, stride[3];
@@ -88,6 +102,27 @@ struct statistics {
     ptrdiff_t rows, vocabulary;
 };
 
+/* Logits (vocabulary), and how to choose from them: divided by the temperature, 0 for the likeliest; of the top_k
+   likeliest, or of all for 0; of these the fewest likeliest with the share top_p; of these, those whose score is at most
+   -log_min_p below the highest; the one at a position, from 0 to 1, of their cumulative distribution. */
+struct choice {
+    const float *logits;
+    float temperature;
+    ptrdiff_t top_k;
+    double top_p;
+    float log_min_p;
+    double position;
+};
+
+/* In place of a chosen token. */
+enum { CHOICE_NOT_A_NUMBER = -1, CHOICE_ALL_BANNED = -2 };
+
+struct choices {
+    const struct choice *rows;
+    int64_t *out;
+    ptrdiff_t count, vocabulary;
+};
+
 /* The kernels of one instruction set. They use the threads of the pool. Those that return int return 0, or -1 if out
    of memory. */
 struct kernels {
@@ -95,11 +130,11 @@ struct kernels {
     int (*linear)(const struct product *product);
     int (*lm_head)(const struct product *product);
     int (*linear_int8)(const struct product *product);
-    int (*attention)(const float *queries, const float *keys, const float *values, float scale, float *out,
-                     const struct attention_shape *shape);
+    int (*attention)(const struct attention_shape *shape, float scale);
     void (*layer_norm)(const struct norm *norm);
     void (*rms_norm)(const struct norm *norm);
     void (*token_statistics)(const struct statistics *statistics);
+    int (*choose)(const struct choices *choices);
 };
 
 extern const struct kernels kernels_generic;

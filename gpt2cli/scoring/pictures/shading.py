@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from gpt2cli.scoring.pictures.canvas import Color
 from gpt2cli.text.cells import cell_width, may_break
 from gpt2cli.text.printable import replaced
 
-Color = tuple[int, int, int]
 # Black text is readable on all of them.
 PALETTE: tuple[Color, ...] = ((255, 255, 255), (255, 222, 150), (250, 160, 90), (238, 96, 72))
 # In bits; all higher surprisals have the same shade.

@@ -5,35 +5,35 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
 from gpt2cli.errors import UsageError
-from gpt2cli.scoring.shading import Color, Part, Placed, legend, lines_of, printable_parts, shade
+from gpt2cli.scoring.pictures.canvas import (
+    COLUMN,
+    FONT_FAMILY,
+    FONT_SIZE,
+    INK,
+    LINE,
+    MARGIN,
+    PAPER,
+    SCALE,
+    escape,
+    hex_color,
+    image_font,
+)
+from gpt2cli.scoring.pictures.shading import Part, Placed, legend, lines_of, printable_parts, shade
 from gpt2cli.text.cells import cell_width
-from gpt2cli.text.printable import replaced
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    Font = FreeTypeFont | ImageFont
+    from gpt2cli.scoring.pictures.canvas import Font
 
 COLUMNS = 80
-FONT_SIZE = 16
-# Of a fixed-width font: the width of a column and the height of a line.
-COLUMN = 9.6
-LINE = 26
-MARGIN = 20
 SWATCH = 42
 # Drawing an image of this size takes about 250 MB.
 MOST_IMAGE_LINES = 1_000
-INK: Color = (17, 17, 17)
-PAPER: Color = (255, 255, 255)
-# Pixels per unit of the measures above, so that pictures print sharply.
-SCALE = 2
-FONTS = ("DejaVuSansMono.ttf", "Menlo.ttc", "consola.ttf")
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -61,7 +61,7 @@ def html_page(parts: Sequence[Part], title: str) -> bytes:
         spans.append(_span(part, last.isspace()))
         last = part.text[-1:] or last
     swatches = " ".join(
-        f'<span style="background:{_hex(shade(bits))}">{label}</span>' for bits, label in legend()
+        f'<span style="background:{hex_color(shade(bits))}">{label}</span>' for bits, label in legend()
     )
     # HTML drops a newline right after <pre>.
     text = "\n" + "".join(spans)
@@ -78,17 +78,17 @@ def svg_drawing(parts: Sequence[Part], title: str) -> bytes:
     for step, (bits, label) in enumerate(legend()):
         x = MARGIN + step * 2 * SWATCH
         drawn.append(
-            f'<rect x="{x}" y="{top}" width="{2 * SWATCH}" height="{LINE}" fill="{_hex(shade(bits))}"/>'
+            f'<rect x="{x}" y="{top}" width="{2 * SWATCH}" height="{LINE}" fill="{hex_color(shade(bits))}"/>'
         )
         drawn.append(f'<text x="{x + 6}" y="{top + LINE - 8}">{label}</text>')
-    drawn.append(f'<text x="{MARGIN}" y="{top + 2 * LINE - 4}">{_escape(title)}</text>')
+    drawn.append(f'<text x="{MARGIN}" y="{top + 2 * LINE - 4}">{escape(title)}</text>')
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" '
-            f'font-family="ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace" '
-            f'font-size="{FONT_SIZE}" fill="{_hex(INK)}">',
-            f"<title>{_escape(title)}</title>",
-            f'<rect width="100%" height="100%" fill="{_hex(PAPER)}"/>',
+            f'font-family="{FONT_FAMILY}" '
+            f'font-size="{FONT_SIZE}" fill="{hex_color(INK)}">',
+            f"<title>{escape(title)}</title>",
+            f'<rect width="100%" height="100%" fill="{hex_color(PAPER)}"/>',
             *drawn,
             "</svg>\n",
         ]
@@ -103,7 +103,7 @@ def png_image(parts: Sequence[Part], title: str) -> bytes:
     """
     from PIL import Image, ImageDraw
 
-    font = _font(FONT_SIZE * SCALE)
+    font = image_font(FONT_SIZE * SCALE)
     width = COLUMNS * COLUMN * SCALE
     lines = list(lines_of(parts, width, cache(font.getlength)))
     if len(lines) > MOST_IMAGE_LINES:
@@ -128,13 +128,13 @@ def png_image(parts: Sequence[Part], title: str) -> bytes:
 
 
 def _span(part: Part, after_space: bool) -> str:
-    text = _escape(part.text)
+    text = escape(part.text)
     if not after_space and part.text[:1] == " " and not part.text[1:2].isspace():
         # HTML drops this space, shade included, at a line break.
         text = f"<i> </i>{text[1:]}"
     if part.bits is None:
         return text
-    color = _hex(shade(part.bits))
+    color = hex_color(shade(part.bits))
     return f'<span style="background:{color}" title="{html.escape(part.note)}">{text}</span>'
 
 
@@ -144,7 +144,7 @@ def _svg_part(placed: Placed, top: float) -> str:
     if part.bits is not None:
         drawn = (
             f'<rect x="{x:g}" y="{top:g}" width="{width:g}" height="{LINE - 2}" '
-            f'fill="{_hex(shade(part.bits))}"><title>{html.escape(part.note)}</title></rect>'
+            f'fill="{hex_color(shade(part.bits))}"><title>{html.escape(part.note)}</title></rect>'
         )
     text = part.text.strip()
     if not text:
@@ -153,7 +153,7 @@ def _svg_part(placed: Placed, top: float) -> str:
     # With any font, the text must stay within its shade.
     return drawn + (
         f'<text x="{x:g}" y="{top + LINE - 8:g}" textLength="{COLUMN * cell_width(text):g}" '
-        f'lengthAdjust="spacingAndGlyphs" xml:space="preserve" pointer-events="none">{_escape(text)}</text>'
+        f'lengthAdjust="spacingAndGlyphs" xml:space="preserve" pointer-events="none">{escape(text)}</text>'
     )
 
 
@@ -164,21 +164,3 @@ def _draw_part(draw: ImageDraw, font: Font, placed: Placed, top: float) -> None:
         box = (x, top, x + placed.width - 1, top + (LINE - 2) * SCALE)
         draw.rectangle(box, fill=shade(placed.part.bits))
     draw.text((x, top + (LINE - 8) * SCALE), placed.part.text, INK, font, anchor="ls")
-
-
-def _font(size: int) -> Font:
-    from PIL import ImageFont
-
-    for name in FONTS:
-        with suppress(OSError):
-            return ImageFont.truetype(name, size)
-    return ImageFont.load_default(size)
-
-
-def _escape(text: str) -> str:
-    """Return text escaped for HTML and XML, without control characters but tab and newline."""
-    return html.escape(replaced(text))
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
