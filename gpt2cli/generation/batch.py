@@ -8,7 +8,7 @@ from typing import Generic, Literal, NamedTuple
 
 import numpy as np
 
-from gpt2cli.errors import UsageError
+from gpt2cli.errors import ContextError, UsageError
 from gpt2cli.generation.requests import FinishReason, GenerationSettings
 from gpt2cli.generation.sampling import Sampler, Scores, log_softmax
 from gpt2cli.generation.speculation import Drafts, ReadAhead
@@ -47,14 +47,15 @@ def fit_prompt(
     first `leading` ids are kept whichever side is cut.
 
     Raises:
-        UsageError: the ids do not fit and `truncate` is None, or there are none.
+        ContextError: the ids do not fit and `truncate` is None.
+        UsageError: there are none.
     """
     if not ids:
         raise UsageError("The prompt has no tokens: this tokenizer drops all of it.")
     if len(ids) <= context:
         return ids, False
     if truncate is None:
-        raise UsageError(
+        raise ContextError(
             f"The prompt has {len(ids):,} tokens and the model's context holds {context:,}.",
             "Shorten it, or set `truncate` to left (keeps the end) or right (keeps the beginning). "
             "gpt2 tokenize counts and cuts as this model does if its `model` names it.",
