@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
-from gpt2cli.errors import ContextError, Error, UsageError
+from gpt2cli.errors import ContextError, Error, InputError, UsageError
 from gpt2cli.generation.settings import Overflow, SampleSettings, StopAt, Truncation
+from gpt2cli.generation.settings import PromptText as PromptText
 
 VERSION = 1
-PromptText: TypeAlias = "str | tuple[int, ...] | None"
 INVALID_REQUEST, SERVER_ERROR = "invalid_request_error", "server_error"
 CONTEXT_EXCEEDED = "context_length_exceeded"
 _PARAMETER = re.compile(r"`(\w+)`")
@@ -119,7 +119,7 @@ def parse_settings(fields: Mapping[str, Any], defaults: SampleSettings) -> Sampl
         raise rejected(error) from error
 
 
-def rejected(error: UsageError) -> RequestError:
+def rejected(error: UsageError | InputError) -> RequestError:
     """Return an error of the library as that of a request."""
     if isinstance(error, RequestError):
         return error
@@ -131,7 +131,7 @@ def rejected(error: UsageError) -> RequestError:
 
 def error_object(error: Error) -> dict[str, Any]:
     """Return an error as the OpenAI API describes one; what is wrong with the request has its own type."""
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError | InputError):
         error = rejected(error)
     is_invalid = isinstance(error, RequestError)
     return {
