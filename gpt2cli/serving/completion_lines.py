@@ -14,7 +14,7 @@ from gpt2cli.generation.requests import Event
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.serving.answers import answer, delta, failure
-from gpt2cli.serving.lines import Answer, Line, LineRequest, parse_line
+from gpt2cli.serving.lines import LINES_AHEAD, Answer, Line, LineRequest, parse_line
 from gpt2cli.serving.protocol import CompletionRequest, parse_request
 from gpt2cli.serving.seeds import line_seed
 
@@ -54,6 +54,11 @@ class CompletionLines:
         self._engine: Engine[Any] = Engine(loaded.model, rows=settings.batch_size)
         self._samples: dict[int, tuple[_Job, int]] = {}
         self._answers: list[Answer] = []
+
+    @property
+    def lines_ahead(self) -> int:
+        """How many lines may be read before the first is answered."""
+        return LINES_AHEAD
 
     @property
     def has_room(self) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from gpt2cli.model.loading import LoadedModel
 from gpt2cli.serving.protocol import RequestError, read_object
 
-# An answer that waits for its turn takes memory; so many lines may be ahead of the first unanswered one.
-MOST_LINES_AHEAD = 1024
+# An answer that waits for its turn takes memory; so many lines may be read before the first is answered.
+LINES_AHEAD = 1024
 
 
 class Line(NamedTuple):
@@ -49,6 +50,10 @@ class LineWorker(Protocol):
     """What answers lines."""
 
     @property
+    def lines_ahead(self) -> int:
+        """How many lines may be read before the first is answered."""
+
+    @property
     def has_room(self) -> bool:
         """Whether another line would be of use now."""
 
@@ -70,6 +75,13 @@ class LineRequest:
     id: str | int | None
     carried: Mapping[str, Any] | None
     fields: Mapping[str, Any]
+
+
+def model_facts(loaded: LoadedModel) -> dict[str, Any]:
+    """Return what answers depend on beside the settings: the model, and what computes."""
+    ops, files = loaded.model.ops, loaded.files
+    where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
+    return {"model": files.name, "revision": files.revision, **where}
 
 
 def parse_line(line: Line, field: str | None, text_name: str) -> LineRequest:
@@ -97,14 +109,16 @@ def parse_line(line: Line, field: str | None, text_name: str) -> LineRequest:
 class InOrder:
     """Answers in the order of their lines; those of the first unanswered line pass at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """Create an order in which at most so many lines wait for their answers."""
+        self._most = most
         self._waiting: deque[int] = deque()
         self._held: defaultdict[int, list[Answer]] = defaultdict(list)
 
     @property
     def has_room(self) -> bool:
         """Whether another line may be read."""
-        return len(self._waiting) < MOST_LINES_AHEAD
+        return len(self._waiting) < self._most
 
     def expect(self, line: int) -> None:
         """Note that a line was read."""
@@ -125,13 +139,13 @@ class InOrder:
 class AsTheyFinish(InOrder):
     """Answers as they come; the lines that wait are counted, not sorted."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
         self._open = 0
 
     @property
     def has_room(self) -> bool:
-        return self._open < MOST_LINES_AHEAD
+        return self._open < self._most
 
     def expect(self, line: int) -> None:
         self._open += 1

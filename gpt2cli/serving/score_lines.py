@@ -14,7 +14,7 @@ from gpt2cli.scoring.rows import exponential
 from gpt2cli.scoring.settings import ScoringSettings
 from gpt2cli.scoring.text_scorer import open_scoring
 from gpt2cli.serving.answers import answer, failure
-from gpt2cli.serving.lines import Answer, Line, LineRequest, parse_line
+from gpt2cli.serving.lines import LINES_AHEAD, Answer, Line, LineRequest, parse_line
 from gpt2cli.serving.protocol import RequestError
 
 # Enough that texts of a length meet, few enough that the first answer comes soon.
@@ -50,6 +50,11 @@ class ScoreLines:
         self._unscored: deque[_Text] = deque()
         self._scored: Iterator[tuple[_Text, Iterable[Predictions]]] = iter(())
         self._answers: list[Answer] = []
+
+    @property
+    def lines_ahead(self) -> int:
+        """How many lines may be read before the first is answered."""
+        return LINES_AHEAD
 
     @property
     def has_room(self) -> bool:

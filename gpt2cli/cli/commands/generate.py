@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gpt2cli.cli.answering.options import LineOptions
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
@@ -29,6 +30,7 @@ def generate(
     model: options.ModelOptions,
     completion: CompletionOptions,
     generation_config: GenerationConfig = False,
+    lines: LineOptions,
     json: options.Json = False,
     output: options.OutputOptions,
     compute: options.ComputeOptions,
@@ -48,6 +50,13 @@ def generate(
     json = json or named in ("json", "jsonl")
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
+    lines.check(prompt.given(), output.output)
+    if lines.wanted:
+        from gpt2cli.cli.answering.completions import generate_lines
+
+        given = prompt, model, completion, generation_config, output, compute
+        generate_lines(lines, *given, messages, context)
+        return
     if completion.logprobs is not None and not json:
         raise UsageError("--logprobs needs --json.")
     for note in completion.notes():

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gpt2cli.cli.answering.options import LineOptions
 from gpt2cli.cli.input.lines import checked_blocks
-from gpt2cli.cli.input.text import read_text, source_name
+from gpt2cli.cli.input.pairs import read_pairs
 from gpt2cli.cli.options import rows as choose
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
@@ -19,7 +20,6 @@ from gpt2cli.cli.output.streams import open_output
 from gpt2cli.cli.output.timing import print_timing
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.output.messages import Messages
     from gpt2cli.scoring.pairs.sentences import Sentence
     from gpt2cli.scoring.text_scorer import Scoring
     from gpt2cli.text.reading.notes import TextNotes
@@ -34,6 +34,7 @@ def score(
     output_format: choose.OutputFormat,
     selection: choose.SelectionOptions,
     settings: ProtocolOptions,
+    lines: LineOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
 ) -> None:
@@ -51,7 +52,15 @@ def score(
     `gpt2 score --filter 'ppl<50' < lines`
     """
     target = output.output
-    named = choose.check_conflicts(source, rows, output_format, selection, settings, target)
+    given = choose.given_options(source, rows, output_format, selection, settings)
+    lines.check(given, target)
+    if lines.wanted:
+        from gpt2cli.cli.answering.scores import score_lines
+
+        origin = source.only() if lines.jsonl is None else lines.jsonl
+        score_lines(lines, origin, model, settings, target, compute, verbosity.messages())
+        return
+    named = choose.check_conflicts(given, rows, selection, target)
     # Everything about the request is checked before a model is loaded.
     by = settings.rows_by(rows.by)
     if selection.pairs is None:
@@ -61,7 +70,7 @@ def score(
 
     condition = None if selection.keep is None else parse_condition(selection.keep)
     names = source.names(messages.note)
-    sentences = None if selection.pairs is None else _read_pairs(selection.pairs, messages)
+    sentences = None if selection.pairs is None else read_pairs(selection.pairs, messages)
     sources = None if condition or sentences else source.open(names)
     loaded = model.load(compute, messages)
     from gpt2cli.scoring.text_scorer import open_scoring
@@ -95,16 +104,6 @@ def score(
     print_timing(messages, loaded, start)
     if sources and sources.failed:
         raise typer.Exit(1)
-
-
-def _read_pairs(source: str, messages: Messages) -> list[Sentence]:
-    from gpt2cli.scoring.pairs.sentences import missing_conditions, parse_pairs
-
-    name = source_name(source)
-    sentences = parse_pairs(read_text(source), name)
-    if missing := missing_conditions(sentences):
-        messages.note(f"note: {name}: {missing}")
-    return sentences
 
 
 def _write_pairs(scoring: Scoring, sentences: Sequence[Sentence], notes: TextNotes, table: RowOutput) -> None:

@@ -15,6 +15,7 @@ from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.progress.stopwatch import Stopwatch
+    from gpt2cli.hub.model_files import ModelFiles
     from gpt2cli.language_model import LanguageModel
 
 PROMPT, MODEL, OUTPUT = "Prompt", "Model", "Output"
@@ -141,6 +142,16 @@ class ModelOptions:
         return load_with(
             self.model, compute, offline=self.offline, reporter=messages, for_decoding=for_decoding
         )
+
+    def fetch(self, messages: Messages) -> ModelFiles:
+        """Return the model's files, downloading them if they are missing.
+
+        Raises:
+            HubError: the model does not exist or cannot be downloaded.
+        """
+        from gpt2cli.model.loading import fetch_files
+
+        return fetch_files(self.model, offline=self.offline, reporter=messages)
 
 
 class ComputeOptions(Compute):
