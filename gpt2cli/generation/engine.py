@@ -9,6 +9,7 @@ from typing import Generic
 
 import numpy as np
 
+from gpt2cli.errors import Error
 from gpt2cli.generation.requests import Event, FinishReason, Request, Token
 from gpt2cli.generation.sampling import Scores, log_softmax
 from gpt2cli.model.decoder import hidden_states, logits
@@ -94,7 +95,13 @@ class Engine(Generic[A]):
         for row in list(self._rows):
             reason: FinishReason | None = None if row.request.settings.max_tokens else "length"
             if not reason:
-                token, reason = self._next(row)
+                try:
+                    token, reason = self._next(row)
+                except Error as error:
+                    # Others go on.
+                    self._rows.remove(row)
+                    events.append(Event(row.ticket, error=error))
+                    continue
                 if token:
                     events.append(Event(row.ticket, token))
             if reason:

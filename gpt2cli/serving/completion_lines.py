@@ -85,7 +85,9 @@ class CompletionLines:
         answers, self._answers = self._answers, []
         if not self._engine.idle:
             for event in self._engine.step():
-                answers += self._take(event)
+                # Those of a line that failed in this step are of no use.
+                if event.ticket in self._samples:
+                    answers += self._take(event)
         return answers
 
     def _start(self, line: int, asked: LineRequest, request: CompletionRequest) -> None:
@@ -100,6 +102,10 @@ class CompletionLines:
 
     def _take(self, event: Event) -> Iterator[Answer]:
         job, sample = self._samples[event.ticket]
+        if event.error:
+            self._drop(job)
+            yield failure(job.line, job.asked.id, event.error)
+            return
         completion = job.completions[sample]
         text = ""
         if event.token:
@@ -113,6 +119,12 @@ class CompletionLines:
             yield delta(job.line, job.asked.id, sample, text)
         if event.finish_reason and job.is_done:
             yield self._answer(job)
+
+    def _drop(self, job: _Job) -> None:
+        tickets = [ticket for ticket, (other, _) in self._samples.items() if other is job]
+        for ticket in tickets:
+            self._engine.cancel(ticket)
+            del self._samples[ticket]
 
     def _answer(self, job: _Job) -> Answer:
         continuation, settings = job.continuation, job.request.settings
