@@ -165,7 +165,7 @@ def read_answers(path: Path) -> Answered:
         for number, data in enumerate(file, 1):
             if not data.endswith(b"\n"):
                 break
-            state = _state(data)
+            state = state_of(data)
             if state is None:
                 raise InputError(f"{path}, line {number} is not an answer.", "Remove it, or write elsewhere.")
             line, is_done, is_error = state
@@ -177,7 +177,7 @@ def read_answers(path: Path) -> Answered:
     return answered
 
 
-def _state(data: bytes) -> tuple[int, bool, bool] | None:
+def state_of(data: bytes) -> tuple[int, bool, bool] | None:
     """Return the line that an answer is for, whether it is its last, and whether it is an error."""
     head = _HEAD.match(data)
     if not head:
@@ -199,7 +199,7 @@ def _drop_leftovers(path: Path, done: LineSet) -> None:
     """Take out the answers that will be given again: of lines that failed, or whose stream broke off."""
     with path.open("rb") as answers, whole_file(path) as kept:
         for data in answers:
-            state = _state(data)
+            state = state_of(data)
             if state and state[0] in done and (state[1] or not state[2]):
                 kept.write(data)
 

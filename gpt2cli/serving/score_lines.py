@@ -134,9 +134,8 @@ def _texts(fields: Mapping[str, Any], names: Sequence[str]) -> list[str]:
             raise RequestError(f"There is no field {name!r} beside {names[0]}.", name, "unknown_parameter")
     for name in names:
         if fields.get(name) is None:
-            message = (
-                f"The line has no {name}." if len(names) > 1 else "The line has neither text nor context."
-            )
+            missing = f"no {name}" if fields else "neither text nor context"
+            message = f"The line has {missing}."
             raise RequestError(message, name, "missing_required_parameter")
         if not isinstance(fields[name], str):
             raise RequestError(f"{name} must be a text.", name, "invalid_type")
