@@ -96,13 +96,7 @@ class Continuation:
         self._num_samples = num_samples
         self._batch_size = batch_size
         self._end_ids = end_ids(loaded)
-        self._sampler = Sampler(
-            settings,
-            self.seed,
-            _sequence_biases(settings, loaded.tokenizer, self._end_ids),
-            min_tokens=settings.min_tokens,
-            end_ids=self._end_ids,
-        )
+        self._sampler = open_sampler(loaded, settings, self.seed, self._end_ids)
         self._generation_settings = GenerationSettings(
             settings.max_tokens,
             self._end_ids,
@@ -190,6 +184,22 @@ class Continuation:
             prompt=self.text,
             mean_logprob=completion.mean_logprob,
         )
+
+
+def open_sampler(
+    loaded: LoadedModel,
+    settings: CompletionSettings,
+    seed: int,
+    end_ids: Sequence[int],
+    biases: Sequence[SequenceBias] = (),
+) -> Sampler:
+    """Return what draws tokens as the settings ask, with further biases.
+
+    Raises:
+        InputError: a text that is biased or banned is not Unicode.
+    """
+    found = (*_sequence_biases(settings, loaded.tokenizer, end_ids), *biases)
+    return Sampler(settings, seed, found, min_tokens=settings.min_tokens, end_ids=end_ids)
 
 
 def encode_prompt(loaded: LoadedModel, prompt: PromptText, settings: CompletionSettings) -> Prompt:
