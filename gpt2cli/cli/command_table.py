@@ -18,6 +18,7 @@ COMMANDS = {
     "next": "next_tokens",
     "score": "score",
     "rank": "rank",
+    "serve": "serve",
     "tokenize": "tokenize",
     "train": "train",
     "export": "export",

@@ -1,0 +1,157 @@
+"""`/v1/completions`: text continued as the OpenAI API does it, and prompts scored."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from gpt2cli.serving.http.completions.choices import Choices, Update, Work, read_work
+from gpt2cli.serving.http.completions.fields import CompletionBody, parse_body
+from gpt2cli.serving.http.edge.body import read_body
+from gpt2cli.serving.http.edge.connection import EVENTS, Stream, event, send_json, while_connected
+from gpt2cli.serving.http.edge.outcomes import as_refusal
+from gpt2cli.serving.http.service import Mailbox, Service
+from gpt2cli.serving.protocol import read_object
+
+DONE = b"data: [DONE]\n\n"
+
+
+class Completions:
+    """The route; a request is read in the thread for texts, and answered from the worker's updates."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        limits = self._service.limits
+        data = await read_body(scope, receive, limits.body_bytes, limits.seconds)
+        stream = Stream(send, EVENTS)
+
+        async def answer() -> None:
+            await self._answer(data, send, stream)
+
+        try:
+            await while_connected(receive, limits.seconds, answer)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            if not stream.begun:
+                raise
+            await stream.send(event({"error": as_refusal(error).error()}))
+            await stream.close()
+
+    async def _answer(self, data: bytes, send: Send, stream: Stream) -> None:
+        body = await self._service.read(lambda: parse_body(read_object(data)))
+        self._service.require_model(body.model)
+        with self._service.room(body.choices):
+            work = await self._service.read(read_work, self._service.reading, body)
+            answer = _Answer(self._service, body, work)
+            with self._working(work) as mailbox:
+                updates = self._updates(mailbox, body.choices)
+                if body.stream:
+                    async for update in updates:
+                        await stream.send(event(answer.chunk(update)))
+                    if body.with_usage:
+                        await stream.send(event(answer.usage_chunk()))
+                    await stream.send(DONE)
+                    await stream.close()
+                    return
+                async for update in updates:
+                    answer.add(update)
+            await send_json(send, answer.whole())
+
+    @contextmanager
+    def _working(self, work: Work) -> Iterator[Mailbox]:
+        service, mailbox = self._service, Mailbox()
+        choices = Choices(service.worker, service.loaded, work, lambda item: service.post(mailbox, item))
+        service.worker.call(choices.begin)
+        service.metrics.prompt_tokens.inc(work.prompt_tokens)
+        try:
+            yield mailbox
+        finally:
+            service.worker.call(choices.cancel)
+
+    async def _updates(self, mailbox: Mailbox, choices: int) -> AsyncIterator[Update]:
+        """Yield what is new until all choices have ended.
+
+        Raises:
+            Exception: the worker failed.
+        """
+        metrics = self._service.metrics
+        last, is_first = time.perf_counter(), True
+        while choices:
+            update = await mailbox.get()
+            if isinstance(update, Exception):
+                raise update
+            now = time.perf_counter()
+            (metrics.first_token if is_first else metrics.gap).observe(now - last)
+            last, is_first = now, False
+            choices -= update.finish_reason is not None
+            metrics.completion_tokens.inc(update.tokens)
+            yield update
+
+
+class _Answer:
+    """The answer to a request, in chunks or whole."""
+
+    def __init__(self, service: Service, body: CompletionBody, work: Work) -> None:
+        self._body = body
+        self._work = work
+        self._made = 0
+        self._choices: list[dict[str, Any]] = [
+            {"index": index, "text": "", "logprobs": None, "finish_reason": None}
+            for index in range(body.choices)
+        ]
+        self._head = {
+            "id": f"cmpl-{secrets.token_hex(12)}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": service.loaded.files.name,
+            "seed": work.seed,
+        }
+
+    def chunk(self, update: Update) -> dict[str, Any]:
+        """Return a chunk of a stream."""
+        self._made += update.tokens
+        choice: dict[str, Any] = {
+            "index": update.choice,
+            "text": update.text,
+            "logprobs": update.logprobs,
+            "finish_reason": update.finish_reason,
+        }
+        if self._body.with_ids:
+            choice["token_ids"] = update.token_ids
+        usage = {"usage": None} if self._body.with_usage else {}
+        return {**self._head, "choices": [choice], **usage}
+
+    def usage_chunk(self) -> dict[str, Any]:
+        """Return the last chunk, which has the numbers of tokens and no choice."""
+        return {**self._head, "choices": [], "usage": self._usage()}
+
+    def add(self, update: Update) -> None:
+        """Add an update to the whole."""
+        self._made += update.tokens
+        choice = self._choices[update.choice]
+        choice["text"] += update.text
+        choice["finish_reason"] = update.finish_reason
+        if self._body.with_ids:
+            choice.setdefault("token_ids", []).extend(update.token_ids)
+        if update.logprobs is not None:
+            rows = choice["logprobs"] = choice["logprobs"] or {name: [] for name in update.logprobs}
+            for name, values in update.logprobs.items():
+                rows[name].extend(values)
+
+    def whole(self) -> dict[str, Any]:
+        """Return the answer in one piece."""
+        return {**self._head, "choices": self._choices, "usage": self._usage()}
+
+    def _usage(self) -> dict[str, int]:
+        read = self._work.prompt_tokens
+        return {"prompt_tokens": read, "completion_tokens": self._made, "total_tokens": read + self._made}
