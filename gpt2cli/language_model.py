@@ -18,8 +18,10 @@ from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation
     from gpt2cli.generation.generated_text import GeneratedText
-    from gpt2cli.scoring.continuations import NextText
+    from gpt2cli.scoring.continuations import Continuations
+    from gpt2cli.scoring.next_rows import NextText
     from gpt2cli.scoring.report import Row
+    from gpt2cli.scoring.text_scorer import Scoring
 
 P = ParamSpec("P")
 Settings = TypeVar("Settings")
@@ -107,6 +109,26 @@ class LanguageModel(LoadedModel):
         from gpt2cli.generation.continuation import Continuation
 
         return Continuation(self, prompt, settings, num_samples, batch_size)
+
+    def scoring(self, settings: ScoringSettings) -> Scoring:
+        """Return what scores texts, any number of them, as the settings ask.
+
+        Raises:
+            UsageError: a setting is out of range or does not fit the model.
+        """
+        from gpt2cli.scoring.text_scorer import open_scoring
+
+        return open_scoring(self, settings)
+
+    def continuations(self, text: str, settings: NextSettings) -> Continuations:
+        """Return a text that has been read, and what may follow it, with all details.
+
+        Raises:
+            UsageError, InputError: as `next` does.
+        """
+        from gpt2cli.scoring.continuations import Continuations
+
+        return Continuations(self, text, settings)
 
     @_takes(ScoringSettings)
     def score(self, text: str, settings: ScoringSettings) -> list[Row]:

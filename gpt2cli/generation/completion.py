@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpt2cli.generation.batch import Generation
+from gpt2cli.generation.pieces import Piece
 from gpt2cli.generation.requests import FinishReason, Token
 from gpt2cli.generation.settings import CompletionSettings
 from gpt2cli.generation.speculation import Drafts
 from gpt2cli.text.text_stream import TextStream
+from gpt2cli.text.token_text import token_text
 from gpt2cli.text.tokenizer import Tokenizer
-
-
-class Piece(NamedTuple):
-    """A piece of a sample's text that is final; `finish_reason` is set on the last piece.
-
-    Of the best of several samples, `sample` counts the best.
-    """
-
-    sample: int
-    text: str
-    finish_reason: FinishReason | None = None
-
-
-class Timing(NamedTuple):
-    """The seconds spent on loading, on prefill, and on decoding one batch."""
-
-    load_seconds: float
-    prefill_seconds: float
-    decode_seconds: float
 
 
 class Completion:
@@ -141,11 +124,3 @@ def _finish(generation: Generation[Any], completions: Mapping[int, Completion]) 
             text = completion.finish(reason)
             completion.drafts = generation.drafts.get(sample)
             yield Piece(sample, text, completion.finish_reason)
-
-
-def token_text(data: bytes) -> str:
-    """Return the text of a token, or `bytes:` and its bytes as \\xNN if they are not valid UTF-8."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)

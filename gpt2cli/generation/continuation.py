@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.batch import Generation, Prefilled, fit_prompt, prefill, top_needed
-from gpt2cli.generation.completion import Completion, Piece, stream_text
+from gpt2cli.generation.completion import Completion, stream_text
+from gpt2cli.generation.pieces import Piece
 from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, PromptText

@@ -6,18 +6,15 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gpt2cli.errors import UsageError
-from gpt2cli.scoring.predictions import (
-    Predictions,
-    Scheme,
-    Window,
-    Windows,
-    require_bos,
-    rolling_windows,
-)
 from gpt2cli.scoring.rows import Summary, exponential, in_unit
 from gpt2cli.scoring.settings import ProtocolName, ScoringSettings, Unit
+from gpt2cli.scoring.windows import Scheme, Window, Windows, require_bos, rolling_windows
+
+if TYPE_CHECKING:
+    from gpt2cli.scoring.predictions import Predictions
 
 
 @dataclass(frozen=True)

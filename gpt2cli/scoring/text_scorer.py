@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from gpt2cli.errors import UsageError
-from gpt2cli.model.loading import LoadedModel
-from gpt2cli.model.model import Model
-from gpt2cli.scoring.predictions import Predictions, Scheme, require_bos, score_texts
 from gpt2cli.scoring.protocols import protocol_scheme
 from gpt2cli.scoring.rows import Summary, Totals
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens
 from gpt2cli.scoring.settings import ScoringSettings, Unit
+from gpt2cli.scoring.windows import Scheme, require_bos
 from gpt2cli.scoring.words import begins_word
-from gpt2cli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.model.loading import LoadedModel
+    from gpt2cli.model.model import Model
+    from gpt2cli.scoring.predictions import Predictions
+    from gpt2cli.text.tokenizer import Tokenizer
 
 Key = TypeVar("Key")
 BATCH_ON_CPU, BATCH_ELSEWHERE = 1, 8
@@ -83,6 +86,9 @@ class TextScorer:
     def _score(
         self, texts: Iterable[tuple[Key, Text]], words: bool
     ) -> Iterator[tuple[_Item[Key], Iterator[Predictions]]]:
+        # The client of a server has scores without computing any.
+        from gpt2cli.scoring.predictions import score_texts
+
         starts = begins_word(self.tokenizer, self.model.config.vocab_size) if words else None
         items = (_Item(key, text, self.tokenizer.encode(text.content, self.special)) for key, text in texts)
         keyed = ((item, item.ids) for item in items)

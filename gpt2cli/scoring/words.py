@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from gpt2cli.scoring.predictions import Mask
 from gpt2cli.scoring.rows import NATS_PER
 from gpt2cli.scoring.scored_text import ScoredToken
 from gpt2cli.scoring.settings import Unit
-from gpt2cli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.scoring.predictions import Mask
+    from gpt2cli.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class WordRow:
 
 def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
     """Return which ids begin a word, (vocabulary,): those with white space first, and the end of text."""
+    import numpy as np
+
     starts = [tokenizer.begins_word(token_id) for token_id in range(vocab_size)]
     for token_id in tokenizer.end_ids:
         starts[token_id] = True

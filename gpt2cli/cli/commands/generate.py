@@ -95,7 +95,7 @@ def generate(
 
 
 def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:
-    from gpt2cli.generation.completion import Timing
+    from gpt2cli.generation.pieces import Timing
 
     prefill_seconds = run.prefill()
     watch.lap("prefill")

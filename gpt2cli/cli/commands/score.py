@@ -73,10 +73,9 @@ def score(
     sentences = None if selection.pairs is None else read_pairs(selection.pairs, messages)
     sources = None if condition or sentences else source.open(names)
     loaded = model.load(compute, messages)
-    from gpt2cli.scoring.text_scorer import open_scoring
 
     notes = settings.notes(messages.note, loaded.tokenizer, rows if sources else None)
-    scoring = open_scoring(loaded, settings)
+    scoring = loaded.scoring(settings)
     start = time.perf_counter()
     with open_output(target) as write:
         table = RowOutput(output_format.kind(named), write, output_format.aligns(target))

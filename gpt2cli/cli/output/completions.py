@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gpt2cli.cli.output.streams import Write, json_line, terminal_columns
-from gpt2cli.generation.completion import Completion, Piece, Timing
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
+    from gpt2cli.generation.completion import Completion
+    from gpt2cli.generation.pieces import Piece, Timing
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from gpt2cli.cli.output.messages import Messages
 
 if TYPE_CHECKING:
-    from gpt2cli.generation.completion import Completion, Timing
+    from gpt2cli.generation.completion import Completion
     from gpt2cli.generation.continuation import Continuation
+    from gpt2cli.generation.pieces import Timing
     from gpt2cli.model.loading import LoadedModel
 
 

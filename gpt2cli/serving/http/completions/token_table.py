@@ -6,8 +6,8 @@ import codecs
 from collections.abc import Sequence
 from typing import Any
 
-from gpt2cli.generation.completion import token_text
 from gpt2cli.generation.requests import Token
+from gpt2cli.text.token_text import token_text
 from gpt2cli.text.tokenizer import Tokenizer
 
 # JSON has no infinity; this is what clients of vLLM know.
