@@ -18,9 +18,10 @@ from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation
     from gpt2cli.generation.generated_text import GeneratedText
+    from gpt2cli.generation.model_defaults import ModelDefaults
     from gpt2cli.scoring.continuations import Continuations
-    from gpt2cli.scoring.next_rows import NextText
     from gpt2cli.scoring.report import Row
+    from gpt2cli.scoring.rows import NextText
     from gpt2cli.scoring.text_scorer import Scoring
 
 P = ParamSpec("P")
@@ -94,9 +95,14 @@ class LanguageModel(LoadedModel):
         Raises:
             CheckpointError: the file is damaged, or a value in it is out of its range.
         """
+        return self.model_defaults.keywords()
+
+    @property
+    def model_defaults(self) -> ModelDefaults:
+        """What the model's generation_config.json recommends, and how it spells that."""
         from gpt2cli.generation.model_defaults import ModelDefaults
 
-        return ModelDefaults(self.files.generation).keywords()
+        return ModelDefaults(self.files.generation)
 
     def continuation(
         self, prompt: str | None, settings: CompletionSettings, num_samples: int = 1, batch_size: int = 8

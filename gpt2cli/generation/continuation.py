@@ -6,13 +6,13 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.batch import Generation, Prefilled, fit_prompt, prefill, top_needed
 from gpt2cli.generation.completion import Completion, stream_text
-from gpt2cli.generation.pieces import Piece
+from gpt2cli.generation.pieces import MadeSample, Piece
 from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, PromptText
@@ -22,6 +22,7 @@ from gpt2cli.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from gpt2cli.generation.generated_text import GeneratedText
 
+Sample = TypeVar("Sample", bound=MadeSample)
 # Short enough to retype.
 CHOSEN_SEED_BYTES = 4
 
@@ -250,13 +251,13 @@ def end_ids(loaded: LoadedModel) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*own, *(token_id for token_id in told if token_id < config.vocab_size))))
 
 
-def likeliest(drawn: Mapping[int, Completion], count: int) -> dict[int, Completion]:
+def likeliest(drawn: Mapping[int, Sample], count: int) -> dict[int, Sample]:
     """Return the samples with the highest log-probability per token, the best first."""
     ranked = sorted(drawn.items(), key=lambda entry: _likelihood(entry[1]), reverse=True)
     return dict(ranked[:count])
 
 
-def _likelihood(completion: Completion) -> float:
+def _likelihood(completion: MadeSample) -> float:
     mean = completion.mean_logprob
     return -math.inf if mean is None else mean
 

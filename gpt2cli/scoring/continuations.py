@@ -15,8 +15,7 @@ from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
-from gpt2cli.scoring.next_rows import Candidate, NextText, NextToken
-from gpt2cli.scoring.rows import in_unit
+from gpt2cli.scoring.rows import Candidate, NextText, NextToken, in_unit
 from gpt2cli.scoring.settings import NextSettings
 from gpt2cli.scoring.windows import require_bos
 from gpt2cli.text.token_text import token_text

@@ -12,7 +12,7 @@ from gpt2cli.model.loading import LoadedModel
 from gpt2cli.scoring.predictions import Predictions, score_texts
 from gpt2cli.scoring.rows import exponential
 from gpt2cli.scoring.settings import ScoringSettings
-from gpt2cli.scoring.text_scorer import open_scoring
+from gpt2cli.scoring.text_scorer import open_scorer
 from gpt2cli.serving.answers import answer, failure
 from gpt2cli.serving.lines import LINES_AHEAD, Answer, Line, LineRequest, parse_line
 from gpt2cli.serving.protocol import RequestError
@@ -44,7 +44,7 @@ class ScoreLines:
             UsageError: a setting does not fit the model.
         """
         self._loaded = loaded
-        self._scorer = open_scoring(loaded, settings).scorer
+        self._scorer = open_scorer(loaded, settings)
         self._field = field
         self._next: list[_Text] = []
         self._unscored: deque[_Text] = deque()

@@ -21,6 +21,7 @@ from gpt2cli.errors import UsageError
 if TYPE_CHECKING:
     from gpt2cli.cli.output.completions import CompletionWriter
     from gpt2cli.generation.continuation import Continuation
+    from gpt2cli.serving.remote.continuation import RemoteContinuation
 
 
 @takes_groups
@@ -63,11 +64,11 @@ def generate(
         messages.note(note)
     text = prompt.read(messages)
     watch.lap("prompt")
-    loaded = model.load(compute, messages, for_decoding=True)
+    loaded = model.open(compute, messages, for_decoding=True)
     if loaded.files.generation or generation_config:
         from gpt2cli.cli.options.model_defaults import complete
 
-        completion = complete(completion, generation_config, loaded.files, context, messages)
+        completion = complete(completion, generation_config, loaded, context, messages)
     from gpt2cli.cli.output.completions import JsonCompletionWriter, TextCompletionWriter
     from gpt2cli.text.reading.notes import TextNotes
 
@@ -94,7 +95,9 @@ def generate(
             _write(run, texts, messages, watch)
 
 
-def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:
+def _write(
+    run: Continuation | RemoteContinuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch
+) -> None:
     from gpt2cli.generation.pieces import Timing
 
     prefill_seconds = run.prefill()

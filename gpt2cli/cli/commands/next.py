@@ -62,10 +62,10 @@ def next_tokens(
     content = with_lf(content) if newlines == "lf" else content
     settings.require_text(content)
     _note_spaces(content, settings.candidates, messages)
-    loaded = model.load(compute, messages)
+    loaded = model.open(compute, messages)
     start = time.perf_counter()
-    from gpt2cli.scoring.next_rows import Candidate, NextToken
     from gpt2cli.scoring.report import row_columns, row_record
+    from gpt2cli.scoring.rows import Candidate, NextToken
     from gpt2cli.text.reading.notes import TextNotes
 
     notes = TextNotes(messages.note, loaded.tokenizer, settings.special, crlf=newlines is None)

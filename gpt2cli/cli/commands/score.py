@@ -72,7 +72,7 @@ def score(
     names = source.names(messages.note)
     sentences = None if selection.pairs is None else read_pairs(selection.pairs, messages)
     sources = None if condition or sentences else source.open(names)
-    loaded = model.load(compute, messages)
+    loaded = model.open(compute, messages)
 
     notes = settings.notes(messages.note, loaded.tokenizer, rows if sources else None)
     scoring = loaded.scoring(settings)

@@ -10,8 +10,7 @@ from gpt2cli.cli.output.streams import Write, json_line, terminal_columns
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
-    from gpt2cli.generation.completion import Completion
-    from gpt2cli.generation.pieces import Piece, Timing
+    from gpt2cli.generation.pieces import MadeSample, Piece, Timing
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
@@ -22,7 +21,7 @@ class CompletionWriter(Protocol):
     def add(self, piece: Piece) -> None:
         """Accept the next piece."""
 
-    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+    def end_batch(self, completions: Mapping[int, MadeSample], timing: Timing) -> None:
         """Accept the completed samples of a batch."""
 
     def interrupt(self) -> None:
@@ -61,7 +60,7 @@ class TextCompletionWriter:
             self._begin_next()
             self._write_current()
 
-    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+    def end_batch(self, completions: Mapping[int, MadeSample], timing: Timing) -> None:
         """Do nothing, because every piece has been written."""
 
     def interrupt(self) -> None:
@@ -117,7 +116,7 @@ class JsonCompletionWriter:
     def add(self, piece: Piece) -> None:
         """Do nothing until the end of the batch."""
 
-    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+    def end_batch(self, completions: Mapping[int, MadeSample], timing: Timing) -> None:
         """Write one object for each sample of the batch."""
         for sample, completion in completions.items():
             self._write(json_line(self._object(sample, completion, timing)))
@@ -125,7 +124,7 @@ class JsonCompletionWriter:
     def interrupt(self) -> None:
         """Omit incomplete samples."""
 
-    def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
+    def _object(self, sample: int, completion: MadeSample, timing: Timing) -> dict[str, Any]:
         tokens = completion.tokens
         return {
             "index": sample + 1,

@@ -11,6 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gpt2cli import __version__
 from gpt2cli.model.loading import LoadedModel
+from gpt2cli.serving.http.commands.candidates import predict
+from gpt2cli.serving.http.commands.model import describe, find_unknown
+from gpt2cli.serving.http.commands.route import CommandRoute
+from gpt2cli.serving.http.commands.samples import make_samples
+from gpt2cli.serving.http.commands.scores import score
 from gpt2cli.serving.http.completions.route import Completions
 from gpt2cli.serving.http.description import description
 from gpt2cli.serving.http.edge.access import Access
@@ -25,6 +30,14 @@ from gpt2cli.serving.http.tokens import detokenize, tokenize, tokenizer_info
 from gpt2cli.serving.protocol import read_object
 
 Endpoint: TypeAlias = Callable[[Scope, Receive, Send], Any]
+# Between this program's commands and a server of the same version.
+COMMANDS = {
+    "model": describe,
+    "unknown": find_unknown,
+    "generate": make_samples,
+    "score": score,
+    "next": predict,
+}
 NO_CHAT = "The models continue text and have no chat. Use /v1/completions."
 
 
@@ -45,6 +58,10 @@ def application(
         _get("/v1/models", _models(service)),
         _get("/v1/models/{model:path}", _model(service)),
         Route("/v1/chat/completions", _Answer(_no_chat), methods=["POST"]),
+        *(
+            Route(f"/gpt2/{name}", CommandRoute(service, answer), methods=["POST"])
+            for name, answer in COMMANDS.items()
+        ),
         Route("/tokenize", _Answer(_texts(service, tokenize)), methods=["POST"]),
         Route("/detokenize", _Answer(_texts(service, detokenize)), methods=["POST"]),
         _get("/tokenizer_info", _tokenizer_info(service)),

@@ -21,7 +21,7 @@ class Limits:
 
     batch_size: int = 64
     queue: int = 256
-    body_bytes: int = 1 << 20
+    body_bytes: int = 4 << 20
     seconds: float = 600.0
     grace: float = 10.0
 

@@ -18,6 +18,7 @@ from gpt2cli.model.loading import LoadedModel
 from gpt2cli.serving.http.edge.failures import RefusedError
 from gpt2cli.serving.http.limits import Limits
 from gpt2cli.serving.http.metrics import Metrics
+from gpt2cli.serving.http.tickets import Tickets
 from gpt2cli.serving.http.worker import Worker
 from gpt2cli.text.loading import load_tokenizer
 
@@ -64,10 +65,6 @@ class Service:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reader, partial(function, *values, **named))
 
-    def post(self, mailbox: Mailbox, item: Any) -> None:
-        """Put an item into a mailbox; only in the worker's thread, which sends all of a step at once."""
-        self._sent.append((mailbox, item))
-
     @property
     def model_card(self) -> dict[str, Any]:
         """What the OpenAI API says of a model, and the length of its context."""
@@ -79,6 +76,10 @@ class Service:
             "max_model_len": self.loaded.model.config.n_positions,
         }
 
+    def serves(self, name: Any) -> bool:
+        """Return whether a name, or an alias, means the model that is served."""
+        return isinstance(name, str) and _canonical(name) == _canonical(self.loaded.files.name)
+
     def require_model(self, name: str | None) -> None:
         """Check that a request means the model that is served; None does.
 
@@ -86,7 +87,7 @@ class Service:
             RefusedError: it means another.
         """
         own = self.loaded.files.name
-        if name is not None and _canonical(name) != _canonical(own):
+        if name is not None and not self.serves(name):
             raise RefusedError(
                 404,
                 f"The model {name[:100]!r} is not served here, only {own!r}.",
@@ -115,6 +116,17 @@ class Service:
         finally:
             self._samples -= samples
             self.metrics.samples.set(self._samples)
+
+    @contextmanager
+    def working(self, begin: Callable[[Tickets], object]) -> Iterator[Mailbox]:
+        """Have the worker begin with a request, and drop it in the end; the mailbox has what it posts."""
+        mailbox = Mailbox()
+        tickets = Tickets(self.worker, lambda item: self._sent.append((mailbox, item)))
+        self.worker.call(lambda: tickets.attempt(lambda: begin(tickets)))
+        try:
+            yield mailbox
+        finally:
+            self.worker.call(tickets.cancel)
 
     def _send(self) -> None:
         if self._sent:

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from gpt2cli.cli.options.shared import API_KEY
 from gpt2cli.errors import UsageError
 from gpt2cli.serving.http.limits import Limits
 
 SERVER, LIMITS = "Server", "Limits"
-API_KEY = "GPT2_API_KEY"
 
 _server = partial(typer.Option, rich_help_panel=SERVER)
 _limit = partial(typer.Option, rich_help_panel=LIMITS)

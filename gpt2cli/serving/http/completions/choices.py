@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gpt2cli.errors import Error
 from gpt2cli.generation.completion import Completion
 from gpt2cli.generation.continuation import decode_prompt, encode_prompt, end_ids, open_sampler
 from gpt2cli.generation.requests import Event, FinishReason, GenerationSettings, Request, Token
 from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
-from gpt2cli.scoring.prompt_scores import prompt_tokens
 from gpt2cli.serving.http.completions.fields import CompletionBody
+from gpt2cli.serving.http.completions.prompt_scores import prompt_tokens
 from gpt2cli.serving.http.completions.token_table import TokenTable
-from gpt2cli.serving.http.worker import Chore, Worker
+from gpt2cli.serving.http.tickets import Tickets
 from gpt2cli.serving.protocol import RequestError
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -92,79 +91,38 @@ def read_work(loaded: LoadedModel, body: CompletionBody) -> Work:
     return Work(prompts, settings, seed, body.echo, body.with_ids, ends)
 
 
-class Choices:
-    """The choices of a request as the worker makes them; all methods are called in its thread.
+def begin(loaded: LoadedModel, work: Work, tickets: Tickets) -> None:
+    """Begin with all prompts, in the worker's thread; those that are scored are continued after that."""
+    for number, prompt in enumerate(work.prompts):
+        if work.echo and work.settings.logprobs is not None:
+            tickets.add_chore(_scored(loaded, work, number, prompt, tickets))
+        else:
+            _continue(loaded, work, number, prompt, tickets, [])
 
-    What is new is given to `post`, and so is an error, after which nothing follows.
-    """
 
-    def __init__(
-        self, worker: Worker, loaded: LoadedModel, work: Work, post: Callable[[Update | Exception], object]
-    ) -> None:
-        self._worker = worker
-        self._loaded = loaded
-        self._work = work
-        self._post = post
-        self._tickets: set[int] = set()
-        self._chores: list[Chore] = []
-        self._cancelled = False
+def _scored(
+    loaded: LoadedModel, work: Work, number: int, prompt: PromptToContinue, tickets: Tickets
+) -> Iterator[None]:
+    tokens: list[Token] = []
+    for part in prompt_tokens(loaded.model, prompt.ids, work.settings.logprobs or 0):
+        tokens += part
+        yield
+    _continue(loaded, work, number, prompt, tickets, tokens)
 
-    def begin(self) -> None:
-        """Begin with all prompts; log-probabilities of a prompt come before its choices."""
-        for number, prompt in enumerate(self._work.prompts):
-            if self._work.echo and self._work.settings.logprobs is not None:
-                chore = self._scored(number, prompt)
-                self._chores.append(chore)
-                self._worker.add_chore(chore)
-            else:
-                self._continue(number, prompt, [])
 
-    def cancel(self) -> None:
-        """Drop what is not done."""
-        self._cancelled = True
-        for ticket in self._tickets:
-            self._worker.cancel(ticket)
-        for chore in self._chores:
-            self._worker.drop_chore(chore)
-
-    def _scored(self, number: int, prompt: PromptToContinue) -> Iterator[None]:
-        tokens: list[Token] = []
-        model, top = self._loaded.model, self._work.settings.logprobs or 0
-        try:
-            for part in prompt_tokens(model, prompt.ids, top):
-                tokens += part
-                yield
-        except Error as error:
-            self._fail(error)
-            return
-        self._continue(number, prompt, tokens)
-
-    def _continue(self, number: int, prompt: PromptToContinue, scored: Sequence[Token]) -> None:
-        for sample, request in enumerate(prompt.requests):
-            index = number * len(prompt.requests) + sample
-            choice = _Choice(self._work, index, prompt, self._loaded.tokenizer)
-            if self._work.echo:
-                self._post(choice.echo(scored))
-            self._submit(request, choice)
-
-    def _submit(self, request: Request, choice: _Choice) -> None:
-        def take(event: Event | Exception) -> None:
-            if isinstance(event, Exception):
-                self._fail(event)
-                return
-            update = choice.take(event)
-            if update.finish_reason:
-                self._worker.cancel(ticket)
-                self._tickets.discard(ticket)
-            if update.finish_reason or update.text:
-                self._post(update)
-
-        ticket = self._worker.submit(request, take)
-        self._tickets.add(ticket)
-
-    def _fail(self, error: Exception) -> None:
-        self.cancel()
-        self._post(error)
+def _continue(
+    loaded: LoadedModel,
+    work: Work,
+    number: int,
+    prompt: PromptToContinue,
+    tickets: Tickets,
+    scored: Sequence[Token],
+) -> None:
+    for sample, request in enumerate(prompt.requests):
+        choice = _Choice(work, number * len(prompt.requests) + sample, prompt, loaded.tokenizer)
+        if work.echo:
+            tickets.post(choice.echo(scored))
+        tickets.submit(request, choice.take)
 
 
 class _Choice:
@@ -187,8 +145,8 @@ class _Choice:
         rows = self._echoed.rows(scored, self._work.with_ids) if scored else None
         return Update(self._index, self._prompt.text, 0, ids, rows)
 
-    def take(self, event: Event) -> Update:
-        """Return what an event adds; an end token ends the text."""
+    def take(self, event: Event) -> Update | None:
+        """Return what an event adds, if that is final; an end token ends the text."""
         text, reason, token = "", event.finish_reason, event.token
         if token and token.id in self._work.end_ids:
             self._pending.append(token)
@@ -202,7 +160,7 @@ class _Choice:
             text += self._completion.finish(reason)
             reason = self._completion.finish_reason
         if not (text or reason):
-            return Update(self._index)
+            return None
         tokens, self._pending = self._pending, []
         made = len(self._completion.tokens) - self._counted
         self._counted += made

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gpt2cli.serving.http.completions.choices import Choices, Update, Work, read_work
+from gpt2cli.serving.http.completions.choices import Update, Work, begin, read_work
 from gpt2cli.serving.http.completions.fields import CompletionBody, parse_body
 from gpt2cli.serving.http.edge.body import read_body
 from gpt2cli.serving.http.edge.connection import EVENTS, Stream, event, send_json, while_connected
 from gpt2cli.serving.http.edge.outcomes import as_refusal
 from gpt2cli.serving.http.service import Mailbox, Service
+from gpt2cli.serving.http.tickets import Failure
 from gpt2cli.serving.protocol import read_object
 
 DONE = b"data: [DONE]\n\n"
@@ -53,7 +54,8 @@ class Completions:
         with self._service.room(body.choices):
             work = await self._service.read(read_work, self._service.reading, body)
             answer = _Answer(self._service, body, work)
-            with self._working(work) as mailbox:
+            self._service.metrics.prompt_tokens.inc(work.prompt_tokens)
+            with self._service.working(partial(begin, self._service.loaded, work)) as mailbox:
                 updates = self._updates(mailbox, body.choices)
                 if body.stream:
                     async for update in updates:
@@ -67,17 +69,6 @@ class Completions:
                     answer.add(update)
             await send_json(send, answer.whole())
 
-    @contextmanager
-    def _working(self, work: Work) -> Iterator[Mailbox]:
-        service, mailbox = self._service, Mailbox()
-        choices = Choices(service.worker, service.loaded, work, lambda item: service.post(mailbox, item))
-        service.worker.call(choices.begin)
-        service.metrics.prompt_tokens.inc(work.prompt_tokens)
-        try:
-            yield mailbox
-        finally:
-            service.worker.call(choices.cancel)
-
     async def _updates(self, mailbox: Mailbox, choices: int) -> AsyncIterator[Update]:
         """Yield what is new until all choices have ended.
 
@@ -88,8 +79,8 @@ class Completions:
         last, is_first = time.perf_counter(), True
         while choices:
             update = await mailbox.get()
-            if isinstance(update, Exception):
-                raise update
+            if isinstance(update, Failure):
+                raise update.error
             now = time.perf_counter()
             (metrics.first_token if is_first else metrics.gap).observe(now - last)
             last, is_first = now, False
