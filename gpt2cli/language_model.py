@@ -95,11 +95,13 @@ class LanguageModel(LoadedModel):
         Raises:
             CheckpointError: the file is damaged, or a value in it is out of its range.
         """
-        return self.model_defaults.keywords()
+        return self.model_defaults.keywords() if self.model_defaults else {}
 
     @property
-    def model_defaults(self) -> ModelDefaults:
-        """What the model's generation_config.json recommends, and how it spells that."""
+    def model_defaults(self) -> ModelDefaults | None:
+        """What the model's generation_config.json recommends, and how it spells that; None without one."""
+        if self.files.generation is None:
+            return None
         from gpt2cli.generation.model_defaults import ModelDefaults
 
         return ModelDefaults(self.files.generation)

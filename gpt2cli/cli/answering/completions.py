@@ -61,8 +61,10 @@ def _with_defaults(
     if not (files.generation or wanted):
         return completion
     from gpt2cli.cli.options.model_defaults import complete
+    from gpt2cli.generation.model_defaults import ModelDefaults
 
-    return complete(completion, wanted, files, context, messages)
+    defaults = ModelDefaults(files.generation) if files.generation else None
+    return complete(completion, wanted, files.name, defaults, context, messages)
 
 
 def _answering(

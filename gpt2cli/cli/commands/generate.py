@@ -68,7 +68,9 @@ def generate(
     if loaded.files.generation or generation_config:
         from gpt2cli.cli.options.model_defaults import complete
 
-        completion = complete(completion, generation_config, loaded, context, messages)
+        completion = complete(
+            completion, generation_config, loaded.files.name, loaded.model_defaults, context, messages
+        )
     from gpt2cli.cli.output.completions import JsonCompletionWriter, TextCompletionWriter
     from gpt2cli.text.reading.notes import TextNotes
 

@@ -11,11 +11,16 @@ from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.options.shared import OpenModel
+    from gpt2cli.generation.model_defaults import ModelDefaults
 
 
 def complete(
-    completion: CompletionOptions, wanted: bool, loaded: OpenModel, context: typer.Context, messages: Messages
+    completion: CompletionOptions,
+    wanted: bool,
+    name: str,
+    defaults: ModelDefaults | None,
+    context: typer.Context,
+    messages: Messages,
 ) -> CompletionOptions:
     """Return the options with the model's defaults if these are wanted, else note which there are.
 
@@ -25,10 +30,10 @@ def complete(
         UsageError: the model has no defaults.
         CheckpointError: the file with them is damaged.
     """
-    if loaded.files.generation is None:
-        name = loaded.files.name
+    if defaults is None:
+        if not wanted:
+            return completion
         raise UsageError(f"{name} has no generation_config.json.", "Leave out --generation-config.")
-    defaults = loaded.model_defaults
     chosen = {name for name in context.params if _is_given(context, name)}
     if not wanted:
         if changes := defaults.changes(completion, chosen):

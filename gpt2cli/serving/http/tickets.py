@@ -38,9 +38,9 @@ class Tickets:
     def submit(self, request: Request, tell: Callable[[Event], Told | None]) -> None:
         """Have a sample made; `tell` returns what an event means to the client, and a reason to end."""
 
-        def take(event: Event | Exception) -> None:
-            if isinstance(event, Exception):
-                self.fail(event)
+        def take(event: Event) -> None:
+            if event.error:
+                self.fail(event.error)
                 return
             told = tell(event)
             if told and told.finish_reason:

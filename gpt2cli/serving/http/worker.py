@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
+from gpt2cli.errors import Error
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import Event, Request
 
 # Work in parts that are short enough to stand between two steps of the engine.
 Chore: TypeAlias = Iterator[object]
 Call: TypeAlias = Callable[[], object]
-Taker: TypeAlias = Callable[["Event | Exception"], object]
+Taker: TypeAlias = Callable[[Event], object]
+LOGGER = logging.getLogger(__name__)
 
 
 class Worker:
@@ -49,7 +52,7 @@ class Worker:
         self._calls.put(function)
 
     def submit(self, request: Request, take: Taker) -> int:
-        """Submit a sample whose events, or whose failure, are given to `take`, and return its ticket."""
+        """Submit a sample whose events are given to `take`, and return its ticket."""
         ticket = self._engine.submit(request)
         self._takers[ticket] = take
         return ticket
@@ -88,16 +91,15 @@ class Worker:
         try:
             events = self._engine.step()
         except Exception as error:
-            takers, self._takers = self._takers, {}
+            LOGGER.exception("A step of the engine failed.")
+            failed = error if isinstance(error, Error) else Error("The engine failed.")
+            events = [Event(ticket, error=failed) for ticket in self._takers]
             self._engine = self._open_engine()
-            for take in takers.values():
-                take(error)
-            return
         for event in events:
             # Whoever takes an event may cancel other tickets.
             if take_event := self._takers.get(event.ticket):
                 take_event(event)
-            if event.finish_reason:
+            if event.finish_reason or event.error:
                 self._takers.pop(event.ticket, None)
 
     def _answer_calls(self) -> None:

@@ -84,8 +84,10 @@ class RemoteModel:
         self._generation_values: dict[str, Any] = facts["generation_values"]
 
     @property
-    def model_defaults(self) -> ModelDefaults:
-        """What the model's generation_config.json recommends, and how it spells that."""
+    def model_defaults(self) -> ModelDefaults | None:
+        """What the model's generation_config.json recommends, and how it spells that; None without one."""
+        if self.files.generation is None:
+            return None
         from gpt2cli.generation.model_defaults import ModelDefaults
 
         return ModelDefaults(self.files.generation, self._generation_values)
