@@ -47,7 +47,12 @@ def read_object(data: str | bytes) -> dict[str, Any]:
         RequestError: it holds none, or a name twice.
     """
     try:
-        value = json.loads(data, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        value = json.loads(
+            data,
+            object_pairs_hook=_without_repeats,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_float,
+        )
     except RecursionError as error:
         raise RequestError("The JSON is nested too deeply.", code="invalid_json") from error
     except ValueError as error:
@@ -154,6 +159,12 @@ def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise RequestError(f"The field {twice!r} is given twice.", twice)
     return found
+
+
+def _parse_float(text: str) -> int | float:
+    # JSON has one type of numbers, and some writers give whole ones a fraction of zero.
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _refuse_constant(name: str) -> Any:

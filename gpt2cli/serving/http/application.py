@@ -147,6 +147,8 @@ def _texts(service: Service, work: Callable[[LoadedModel, Mapping[str, Any]], di
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         data = await read_body(scope, receive, limits.body_bytes, limits.seconds)
-        await send_json(send, await service.read(lambda: work(service.reading, read_object(data))))
+        fields = await service.read(read_object, data)
+        service.require_model(fields.get("model"))
+        await send_json(send, await service.read(work, service.reading, fields))
 
     return answer

@@ -80,12 +80,14 @@ class Service:
         """Return whether a name, or an alias, means the model that is served."""
         return isinstance(name, str) and _canonical(name) == _canonical(self.loaded.files.name)
 
-    def require_model(self, name: str | None) -> None:
+    def require_model(self, name: Any) -> None:
         """Check that a request means the model that is served; None does.
 
         Raises:
-            RefusedError: it means another.
+            RefusedError: it means another, or is no name.
         """
+        if not isinstance(name, str | None):
+            raise RefusedError(400, "model must be a text.", param="model", code="invalid_type")
         own = self.loaded.files.name
         if name is not None and not self.serves(name):
             raise RefusedError(

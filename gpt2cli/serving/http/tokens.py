@@ -16,7 +16,7 @@ def tokenize(loaded: LoadedModel, fields: Mapping[str, Any]) -> dict[str, Any]:
         RequestError: a field is unknown, missing or of another type.
         InputError: the text is not Unicode.
     """
-    _require_known(fields, ("model", "prompt", "add_special_tokens", "return_token_strs"))
+    _require_known(fields, ("model", "prompt", "add_special_tokens"))
     text, with_leading = fields.get("prompt"), fields.get("add_special_tokens", True)
     if not isinstance(text, str):
         raise RequestError("prompt must be a text.", "prompt", "invalid_type")
@@ -24,14 +24,7 @@ def tokenize(loaded: LoadedModel, fields: Mapping[str, Any]) -> dict[str, Any]:
         raise RequestError("add_special_tokens must be true or false.", "add_special_tokens", "invalid_type")
     tokenizer = loaded.tokenizer
     ids = [*(tokenizer.leading_ids if with_leading else ()), *tokenizer.encode(text, special=True)]
-    answer: dict[str, Any] = {
-        "count": len(ids),
-        "max_model_len": loaded.model.config.n_positions,
-        "tokens": ids,
-    }
-    if fields.get("return_token_strs"):
-        answer["token_strs"] = [tokenizer.token_of(token_id) for token_id in ids]
-    return answer
+    return {"count": len(ids), "max_model_len": loaded.model.config.n_positions, "tokens": ids}
 
 
 def detokenize(loaded: LoadedModel, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class CompletionBody:
     prompts: Sequence[PromptText]
     settings: SampleSettings
     biases: Mapping[int, float]
-    model: str | None
+    model: Any
     echo: bool
     stream: bool
     with_ids: bool
@@ -57,18 +57,15 @@ def parse_body(fields: Mapping[str, Any]) -> CompletionBody:
     settings = replace(settings, num_samples=_choices(given))
     if settings.logprobs is not None and settings.logprobs > MOST_LOGPROBS:
         raise RequestError(f"logprobs must be at most {MOST_LOGPROBS}, not {settings.logprobs}.", "logprobs")
-    model = given.get("model")
-    if not isinstance(model, str | None):
-        raise RequestError("model must be a text.", "model", "invalid_type")
     return CompletionBody(
         prompts=_prompts(given.get("prompt")),
         settings=settings,
         biases=_biases(given.get("logit_bias", {})),
-        model=model,
+        model=given.get("model"),
         echo=flags["echo"],
         stream=flags["stream"],
         with_ids=flags["return_token_ids"],
-        with_usage=_with_usage(given, flags["stream"]),
+        with_usage=_with_usage(given),
     )
 
 
@@ -102,14 +99,10 @@ def _biases(value: Any) -> dict[int, float]:
     return found
 
 
-def _with_usage(given: Mapping[str, Any], stream: bool) -> bool:
-    options = given.get("stream_options")
-    if options is None:
-        return False
+def _with_usage(given: Mapping[str, Any]) -> bool:
+    options = given.get("stream_options", {})
     if not isinstance(options, dict) or options.keys() - {"include_usage"}:
         raise RequestError("stream_options must be an object with include_usage.", "stream_options")
-    if not stream:
-        raise RequestError("stream_options needs stream.", "stream_options")
     return _flag(options, "include_usage", "stream_options")
 
 
