@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,9 @@ def test_llm_streams_a_completion_model(url: str, tmp_path: Path) -> None:
 
 def evaluate(model: str, arguments: dict[str, Any], tasks: Path) -> dict[str, Any]:
     """Return the numbers that lm-eval has for each task."""
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager(include_path=str(tasks), include_defaults=False)
+    manager = import_module("lm_eval.tasks").TaskManager(include_path=str(tasks), include_defaults=False)
     names = sorted(path.stem for path in tasks.glob("*.yaml"))
-    found = simple_evaluate(
+    found = import_module("lm_eval").simple_evaluate(
         model=model, model_args=arguments, tasks=names, task_manager=manager, bootstrap_iters=0
     )
     assert found is not None
