@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check completions constraints man readme study-training
+.PHONY: check completions constraints man readme study-cluster study-training
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -25,6 +25,10 @@ man:
 
 readme:
 	$(PYTHON) tests/readme.py
+
+# Simulates clusters of up to 1,000 workers, and writes the table in docs/scale.md.
+study-cluster:
+	$(PYTHON) tests/cluster_simulation.py
 
 # Takes an hour or more, and goes on where it was stopped; TEXT=FILE takes the place of Python's sources.
 study-training:

@@ -19,7 +19,8 @@ from gpt2cli.serving.lines import Answer, Line, LineWorker, model_facts
 OpenWorker = Callable[[LoadedModel], LineWorker]
 
 # Each call brings a worker so many lines, and it keeps as many back, so that its batch never runs empty.
-CHUNK_LINES = 64
+# Towards the end there are fewer, so that all workers end at about the same time.
+CHUNK_LINES, FEWEST_LINES = 64, 8
 # A line that was there each time when a worker died is probably why.
 MOST_DEATHS = 3
 # How long a free worker waits for lines that have not arrived.
@@ -78,7 +79,7 @@ class RayCluster:
     """Answer lines by the workers of a Ray cluster: one for each GPU, or for each `threads` CPUs.
 
     It connects to the cluster that RAY_ADDRESS or this machine has, or starts one here. The lines of a worker
-    that is lost go to others, and each line is answered once.
+    that is lost go to others, and each line is answered once. `ray` has the functions of the module ray.
 
     Raises:
         Error: Ray is not installed, or the cluster has no room for a worker.
@@ -91,8 +92,9 @@ class RayCluster:
         offline: bool,
         open_worker: OpenWorker,
         note: Callable[[str], None],
+        ray: Any = None,
     ) -> None:
-        self._ray = _start_ray()
+        self._ray = _start_ray() if ray is None else ray
         self._note = note
         resources = self._ray.cluster_resources()
         gpus = int(resources.get("GPU", 0)) if compute.device in ("auto", "cuda") else 0
@@ -131,8 +133,7 @@ class RayCluster:
     @property
     def has_room(self) -> bool:
         """Whether another line would be of use now."""
-        free = sum(member.is_ready and member.call is None for member in self._members)
-        return len(self._queue) < CHUNK_LINES * (free + 1)
+        return len(self._queue) < CHUNK_LINES * self.size
 
     @property
     def idle(self) -> bool:
@@ -151,8 +152,7 @@ class RayCluster:
         """
         for member in self._members:
             if member.is_ready and member.call is None and (self._queue or member.lines):
-                count = min(CHUNK_LINES, len(self._queue))
-                lines = [self._queue.popleft() for _ in range(count)]
+                lines = self._chunk()
                 member.lines |= {line.number: line for line in lines}
                 member.call = member.actor.work.remote(lines)
         has_free = any(member.is_ready and member.call is None for member in self._members)
@@ -162,6 +162,16 @@ class RayCluster:
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         self._ray.shutdown()
+
+    def _chunk(self) -> list[Line]:
+        """Return the next lines for a worker; those that others were lost with are in small company."""
+        deaths = self._deaths[self._queue[0].number] if self._queue else 0
+        share = max(FEWEST_LINES, len(self._queue) // self.size)
+        most = min(share, CHUNK_LINES >> 3 * deaths)
+        lines: list[Line] = []
+        while self._queue and len(lines) < most and self._deaths[self._queue[0].number] == deaths:
+            lines.append(self._queue.popleft())
+        return lines
 
     def _wait(self, seconds: float | None) -> list[Answer]:
         calls = [member.call for member in self._members if member.call is not None]
