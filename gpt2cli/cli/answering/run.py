@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gpt2cli.cli.input.line_feed import ByteSource, open_feed
 from gpt2cli.cli.options.shared import ComputeOptions, ModelOptions
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.lines import LineDone, line_progress
-from gpt2cli.cli.output.streams import open_output
+from gpt2cli.cli.output.streams import open_output, stdout_writer
 from gpt2cli.generation.continuation import choose_seed
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.ops.compute import Compute
@@ -43,6 +44,8 @@ class LineRun:
     ) -> None:
         self._lines = lines
         self._output = output
+        # What runs a cluster may print on stdout, which is kept for the answers.
+        self._write = stdout_writer() if output is None else None
         self._messages = messages
         self._shard = lines.part()
         if lines.shard == AUTO:
@@ -99,9 +102,13 @@ class LineRun:
 
     @contextmanager
     def _opened(self, facts: Mapping[str, Any]) -> Iterator[Put]:
+        if self._write:
+            write = self._write
+            yield lambda answer: write(answer.data)
+            return
         if self._journal is None:
-            with open_output(self._output) as write:
-                yield lambda answer: write(answer.data)
+            with open_output(self._output) as to_file:
+                yield lambda answer: to_file(answer.data)
             return
         own = {"seed": self.seed, "field": self._lines.field, "shard": str(self._shard)}
         if self._record:
@@ -126,7 +133,8 @@ def open_cluster(
     from gpt2cli.serving.cluster import RayCluster
 
     plain = Compute(**asdict(compute))
-    with messages.working("Starting the workers"), ExitStack() as stack:
+    with ExitStack() as stack, messages.working("Starting the workers"):
+        stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
         cluster = RayCluster(model.model, plain, model.offline, open_worker, messages.note)
         stack.callback(cluster.close)
         facts = cluster.prepare()
