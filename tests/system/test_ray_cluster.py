@@ -19,7 +19,7 @@ from conftest import COMMAND
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-LINES = 4_000
+LINES = 1_500
 
 
 @pytest.fixture(scope="module")
