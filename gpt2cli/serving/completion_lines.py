@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.errors import Error
 from gpt2cli.generation.completion import Completion
@@ -14,9 +15,13 @@ from gpt2cli.generation.requests import Event
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.serving.answers import answer, delta, failure
+from gpt2cli.serving.engine_owner import EngineOwner
 from gpt2cli.serving.lines import LINES_AHEAD, Answer, Line, LineRequest, parse_line
 from gpt2cli.serving.protocol import CompletionRequest, parse_request
 from gpt2cli.serving.seeds import line_seed
+
+if TYPE_CHECKING:
+    from gpt2cli.serving.batch_lines import BatchLines
 
 
 @dataclass(eq=False)
@@ -28,6 +33,7 @@ class _Job:
     request: CompletionRequest
     continuation: Continuation
     completions: dict[int, Completion] = field(default_factory=dict)
+    tickets: list[int] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
@@ -51,9 +57,9 @@ class CompletionLines:
         self._seed = seed
         self._echo = echo
         self._field = field
-        self._engine: Engine[Any] = Engine(loaded.model, rows=settings.batch_size)
-        self._samples: dict[int, tuple[_Job, int]] = {}
+        self._owner = EngineOwner(Engine(loaded.model, rows=settings.batch_size))
         self._answers: list[Answer] = []
+        self._batch: BatchLines | None = None
 
     @property
     def lines_ahead(self) -> int:
@@ -63,18 +69,21 @@ class CompletionLines:
     @property
     def has_room(self) -> bool:
         """Whether another line would be of use: enough are at hand for rows that become free."""
-        return len(self._samples) < 2 * self._settings.batch_size
+        return len(self._owner) < 2 * self._settings.batch_size
 
     @property
     def idle(self) -> bool:
         """Whether no line waits for an answer."""
-        return not self._samples and not self._answers
+        return not (len(self._owner) or self._answers)
 
     def submit(self, line: Line) -> None:
         """Take a line, which gets an answer even if it makes no sense."""
         asked = None
         try:
             asked = parse_line(line, self._field, "prompt")
+            if self._field is None and "custom_id" in asked.fields:
+                self._submit_batch(line.number, asked.fields)
+                return
             request = parse_request(asked.fields, self._settings, self._echo)
             self._start(line.number, asked, request)
         except Error as error:
@@ -82,13 +91,20 @@ class CompletionLines:
 
     def step(self) -> Sequence[Answer]:
         """Make the next token of each sample, and return what is now final."""
+        self._owner.step()
         answers, self._answers = self._answers, []
-        if not self._engine.idle:
-            for event in self._engine.step():
-                # Those of a line that failed in this step are of no use.
-                if event.ticket in self._samples:
-                    answers += self._take(event)
         return answers
+
+    def _submit_batch(self, line: int, fields: Mapping[str, Any]) -> None:
+        if self._batch is None:
+            # Few files have such lines.
+            from gpt2cli.serving.batch_lines import BatchLines
+
+            self._batch = BatchLines(self._loaded, self._owner, self._seed, self._answer_with)
+        self._batch.submit(line, fields)
+
+    def _answer_with(self, one: Answer) -> None:
+        self._answers.append(one)
 
     def _start(self, line: int, asked: LineRequest, request: CompletionRequest) -> None:
         settings = request.settings
@@ -98,33 +114,34 @@ class CompletionLines:
         job = _Job(line, asked, request, continuation)
         for sample in range(settings.best_of or settings.num_samples):
             job.completions[sample] = continuation.completion()
-            self._samples[self._engine.submit(continuation.request(sample))] = job, sample
+            take = partial(self._take, job, sample)
+            try:
+                job.tickets.append(self._owner.submit(continuation.request(sample), take))
+            except Error:
+                self._drop(job)
+                raise
 
-    def _take(self, event: Event) -> Iterator[Answer]:
-        job, sample = self._samples[event.ticket]
+    def _take(self, job: _Job, sample: int, event: Event) -> None:
         if event.error:
             self._drop(job)
-            yield failure(job.line, job.asked.id, event.error)
+            self._answers.append(failure(job.line, job.asked.id, event.error))
             return
         completion = job.completions[sample]
         text = ""
         if event.token:
             text = completion.push(event.token)
             if completion.stopped:
-                self._engine.stop(event.ticket)
+                self._owner.stop(event.ticket)
         if event.finish_reason:
             text += completion.finish(event.finish_reason)
-            del self._samples[event.ticket]
         if text and job.request.stream and not job.request.settings.best_of:
-            yield delta(job.line, job.asked.id, sample, text)
+            self._answers.append(delta(job.line, job.asked.id, sample, text))
         if event.finish_reason and job.is_done:
-            yield self._answer(job)
+            self._answers.append(self._answer(job))
 
     def _drop(self, job: _Job) -> None:
-        tickets = [ticket for ticket, (other, _) in self._samples.items() if other is job]
-        for ticket in tickets:
-            self._engine.cancel(ticket)
-            del self._samples[ticket]
+        for ticket in job.tickets:
+            self._owner.cancel(ticket)
 
     def _answer(self, job: _Job) -> Answer:
         continuation, settings = job.continuation, job.request.settings

@@ -47,22 +47,17 @@ class LineOptions:
         _lines(metavar="ray", show_default=False, help="Share lines among a Ray cluster."),
     ] = None
 
-    @property
-    def wanted(self) -> bool:
-        """Whether lines are answered."""
-        return self.jsonl is not None or self.field is not None
-
-    def check(self, others: Mapping[str, bool], output: Path | None) -> None:
-        """Check that the options go together and with others, which have a name and whether they are given.
+    def are_wanted(self, others: Mapping[str, bool], output: Path | None) -> bool:
+        """Return whether lines are answered; `others` are options by name, and whether they are given.
 
         Raises:
-            UsageError: they do not.
+            UsageError: the options do not go together, or not with the others.
         """
-        if not self.wanted:
+        if self.jsonl is None and self.field is None:
             for name in ("unordered", "resume", "shard", "cluster"):
                 if getattr(self, name):
                     raise UsageError(f"--{name} is for many lines.", "Name them with --jsonl or --field.")
-            return
+            return False
         kind = "--field" if self.jsonl is None else "--jsonl"
         # A table, or lines with other fields, are named as any text is.
         names = [name for name in others if self.jsonl is not None or name not in ("FILE", "--file")]
@@ -70,6 +65,7 @@ class LineOptions:
         if self.resume and output is None:
             raise UsageError("--resume needs -o FILE.", "Name the file that the run wrote.")
         file_format(output, ("text", "jsonl"))
+        return True
 
     def part(self) -> Shard:
         """Return which of the lines are answered.

@@ -51,8 +51,7 @@ def generate(
     json = json or named in ("json", "jsonl")
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
-    lines.check(prompt.given(), output.output)
-    if lines.wanted:
+    if lines.are_wanted(prompt.given(), output.output):
         from gpt2cli.cli.answering.completions import generate_lines
 
         given = prompt, model, completion, generation_config, output, compute
@@ -82,8 +81,7 @@ def generate(
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
     echoed = (text or "") if prompt.echo else ""
-    as_list = named == "json" and completion.num_samples > 1
-    with open_output(output.output, as_list=as_list) as write:
+    with open_output(output.output, as_list=named == "json" and completion.num_samples > 1) as write:
         if json:
             report = run.report(completion.report() | {"unconditional": prompt.unconditional})
             logprobs = completion.logprobs is not None

@@ -53,8 +53,7 @@ def score(
     """
     target = output.output
     given = choose.given_options(source, rows, output_format, selection, settings)
-    lines.check(given, target)
-    if lines.wanted:
+    if lines.are_wanted(given, target):
         from gpt2cli.cli.answering.scores import score_lines
 
         origin = source.only() if lines.jsonl is None else lines.jsonl

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from gpt2cli.generation.requests import Event, FinishReason, Request
-from gpt2cli.serving.http.worker import Chore, Worker
+from gpt2cli.serving.http.worker import Chore
 
 
 class Told(Protocol):
@@ -15,6 +15,22 @@ class Told(Protocol):
     @property
     def finish_reason(self) -> FinishReason | None:
         """The reason of the end."""
+
+
+class Owner(Protocol):
+    """What makes samples and does chores."""
+
+    def submit(self, request: Request, take: Callable[[Event], object], /) -> int:
+        """Submit a sample whose events are given to `take`, and return its ticket."""
+
+    def cancel(self, ticket: int, /) -> None:
+        """Drop a sample."""
+
+    def add_chore(self, chore: Iterator[object], /) -> None:
+        """Have a chore done."""
+
+    def drop_chore(self, chore: Iterator[object], /) -> None:
+        """Forget a chore."""
 
 
 class Failure(NamedTuple):
@@ -29,7 +45,7 @@ class Tickets:
     What a client is to be told is given to `post`, and so is a failure, after which nothing follows.
     """
 
-    def __init__(self, worker: Worker, post: Callable[[Any], object]) -> None:
+    def __init__(self, worker: Owner, post: Callable[[Any], object]) -> None:
         self.post = post
         self._worker = worker
         self._tickets: set[int] = set()

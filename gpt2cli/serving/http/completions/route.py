@@ -6,13 +6,13 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gpt2cli.serving.http.completions.choices import Update, Work, begin, read_work
-from gpt2cli.serving.http.completions.fields import CompletionBody, parse_body
+from gpt2cli.serving.http.completions.answer import CompletionAnswer
+from gpt2cli.serving.http.completions.choices import Update, begin, read_work
+from gpt2cli.serving.http.completions.fields import parse_body
 from gpt2cli.serving.http.edge.body import read_body
 from gpt2cli.serving.http.edge.connection import EVENTS, Stream, event, send_json, while_connected
 from gpt2cli.serving.http.edge.outcomes import as_refusal
@@ -53,7 +53,9 @@ class Completions:
         self._service.require_model(body.model)
         with self._service.room(body.choices):
             work = await self._service.read(read_work, self._service.reading, body)
-            answer = _Answer(self._service, body, work)
+            answer = CompletionAnswer(
+                f"cmpl-{secrets.token_hex(12)}", self._service.loaded.files.name, body, work
+            )
             self._service.metrics.prompt_tokens.inc(work.prompt_tokens)
             with self._service.working(partial(begin, self._service.loaded, work)) as mailbox:
                 updates = self._updates(mailbox, body.choices)
@@ -87,62 +89,3 @@ class Completions:
             choices -= update.finish_reason is not None
             metrics.completion_tokens.inc(update.tokens)
             yield update
-
-
-class _Answer:
-    """The answer to a request, in chunks or whole."""
-
-    def __init__(self, service: Service, body: CompletionBody, work: Work) -> None:
-        self._body = body
-        self._work = work
-        self._made = 0
-        self._choices: list[dict[str, Any]] = [
-            {"index": index, "text": "", "logprobs": None, "finish_reason": None}
-            for index in range(body.choices)
-        ]
-        self._head = {
-            "id": f"cmpl-{secrets.token_hex(12)}",
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": service.loaded.files.name,
-            "seed": work.seed,
-        }
-
-    def chunk(self, update: Update) -> dict[str, Any]:
-        """Return a chunk of a stream."""
-        self._made += update.tokens
-        choice: dict[str, Any] = {
-            "index": update.choice,
-            "text": update.text,
-            "logprobs": update.logprobs,
-            "finish_reason": update.finish_reason,
-        }
-        if self._body.with_ids:
-            choice["token_ids"] = update.token_ids
-        usage = {"usage": None} if self._body.with_usage else {}
-        return {**self._head, "choices": [choice], **usage}
-
-    def usage_chunk(self) -> dict[str, Any]:
-        """Return the last chunk, which has the numbers of tokens and no choice."""
-        return {**self._head, "choices": [], "usage": self._usage()}
-
-    def add(self, update: Update) -> None:
-        """Add an update to the whole."""
-        self._made += update.tokens
-        choice = self._choices[update.choice]
-        choice["text"] += update.text
-        choice["finish_reason"] = update.finish_reason
-        if self._body.with_ids:
-            choice.setdefault("token_ids", []).extend(update.token_ids)
-        if update.logprobs is not None:
-            rows = choice["logprobs"] = choice["logprobs"] or {name: [] for name in update.logprobs}
-            for name, values in update.logprobs.items():
-                rows[name].extend(values)
-
-    def whole(self) -> dict[str, Any]:
-        """Return the answer in one piece."""
-        return {**self._head, "choices": self._choices, "usage": self._usage()}
-
-    def _usage(self) -> dict[str, int]:
-        read = self._work.prompt_tokens
-        return {"prompt_tokens": read, "completion_tokens": self._made, "total_tokens": read + self._made}
