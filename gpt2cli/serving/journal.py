@@ -61,18 +61,23 @@ class Answered:
 class Journal:
     """The output of a run, one flushed line for each answer."""
 
-    def __init__(self, file: IO[bytes], answered: Answered) -> None:
+    def __init__(self, path: Path, file: IO[bytes], answered: Answered) -> None:
         self.answered = answered
+        self._path = path
         self._file = file
 
     def write(self, answer: Answer) -> None:
         """Write an answer.
 
         Raises:
-            OSError: writing failed.
+            OSError: writing failed; the error names the file.
         """
-        self._file.write(answer.data)
-        self._file.flush()
+        try:
+            self._file.write(answer.data)
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -150,7 +155,7 @@ def open_journal(path: Path, facts: Mapping[str, Any], *, resumed: bool) -> Iter
         if answered.has_leftovers:
             _drop_leftovers(path, answered.lines)
             file = stack.enter_context(_locked(path))
-        yield Journal(file, answered)
+        yield Journal(path, file, answered)
         _write_record(path, {**facts, DONE: True})
 
 

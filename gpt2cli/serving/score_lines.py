@@ -129,14 +129,14 @@ class ScoreLines:
 
 
 def _texts(fields: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    if not fields.keys() & {"text", "context", "continuation"}:
+        raise RequestError("The line has neither text nor context.", "text", "missing_required_parameter")
     for name in fields:
         if name not in names:
             raise RequestError(f"There is no field {name!r} beside {names[0]}.", name, "unknown_parameter")
     for name in names:
         if fields.get(name) is None:
-            missing = f"no {name}" if fields else "neither text nor context"
-            message = f"The line has {missing}."
-            raise RequestError(message, name, "missing_required_parameter")
+            raise RequestError(f"The line has no {name}.", name, "missing_required_parameter")
         if not isinstance(fields[name], str):
             raise RequestError(f"{name} must be a text.", name, "invalid_type")
     return [fields[name] for name in names]

@@ -110,7 +110,8 @@ def test_neither_order_nor_company_changes_a_score(loaded: LoadedModel) -> None:
 @pytest.mark.parametrize(
     ("line", "param", "message"),
     [
-        ({}, "context", "The line has neither text nor context."),
+        ({}, "text", "The line has neither text nor context."),
+        ({"prompt": "a"}, "text", "The line has neither text nor context."),
         ({"context": "a"}, "continuation", "The line has no continuation."),
         ({"text": "a", "context": "b"}, "context", "There is no field 'context' beside text."),
         ({"context": "a", "continuation": "b", "unit": "bits"}, "unit", "There is no field 'unit'"),

@@ -97,8 +97,8 @@ class LineRun:
         return self._shard.has(line) and line not in self._answered.lines
 
     def _progress(self) -> AbstractContextManager[LineDone]:
-        source = self._source
-        return line_progress(self._messages, lambda: source.bytes_read, source.size, self._output is None)
+        feed, total = self._feed, self._source.total
+        return line_progress(self._messages, lambda: feed.bytes_taken, total, self._output is None)
 
     @contextmanager
     def _opened(self, facts: Mapping[str, Any]) -> Iterator[Put]:

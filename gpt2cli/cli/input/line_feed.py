@@ -52,9 +52,9 @@ class ByteSource:
         self._stream = cast("BufferedReader", stream)
         self._descriptor = stream.fileno()
         status = os.fstat(self._descriptor)
-        # How many bytes there are to read, if that is known.
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        self.bytes_read = 0
+        # How many bytes the lines have, if that is known.
+        self.total = None if is_compressed(source) else self.size
         self._chunks = self._open_chunks(source)
         self._begun = b""
 
@@ -95,15 +95,13 @@ class ByteSource:
 
     def _open_chunks(self, source: str) -> Iterator[bytes]:
         if is_compressed(source):
-            counted = self._counted(read_chunks(self._stream, COMPRESSED_BLOCK_BYTES))
-            return without_bom(decompressed(counted, source))
-        return self._counted(stream_chunks(self._stream, BLOCK_BYTES))
+            checked = self._checked(read_chunks(self._stream, COMPRESSED_BLOCK_BYTES))
+            return without_bom(decompressed(checked, source))
+        return self._checked(stream_chunks(self._stream, BLOCK_BYTES))
 
-    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    def _checked(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         try:
-            for chunk in chunks:
-                self.bytes_read += len(chunk)
-                yield chunk
+            yield from chunks
         except OSError as error:
             raise InputError(f"{self.name}: {error.strerror}.") from error
 
@@ -113,6 +111,7 @@ class JsonLineFeed:
 
     def __init__(self, source: ByteSource, wanted: Wanted) -> None:
         self.ended = False
+        self.bytes_taken = 0
         self._source = source
         self._wanted = wanted
         self._lines: deque[bytes] = deque()
@@ -130,6 +129,7 @@ class JsonLineFeed:
             while self._lines:
                 data = self._lines.popleft()
                 self._number += 1
+                self.bytes_taken += len(data) + 1
                 too_long, self._is_too_long = self._is_too_long, False
                 if not self._wanted(self._number):
                     continue
@@ -171,6 +171,7 @@ class TableFeed:
         from gpt2cli.serving.tables import table_lines
 
         self.ended = False
+        self.bytes_taken = 0
         self._source = source
         self._wanted = wanted
         self._buffered = 0
@@ -197,6 +198,7 @@ class TableFeed:
             self._buffered = len(lines)
             for line in lines:
                 self._buffered -= 1
+                self.bytes_taken += len(line) + 1
                 yield decode_utf8(line, self._source.name) + "\n"
         if rest:
             yield decode_utf8(rest, self._source.name)

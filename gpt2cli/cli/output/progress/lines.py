@@ -16,11 +16,11 @@ LineDone = Callable[[int], None]
 
 @contextmanager
 def line_progress(
-    messages: Messages, bytes_read: Callable[[], int], total: int | None, to_stdout: bool
+    messages: Messages, bytes_taken: Callable[[], int], total: int | None, to_stdout: bool
 ) -> Iterator[LineDone]:
     """Yield a function that counts lines and shows how many are done, at what speed, and the time left.
 
-    The time follows from the bytes that were read; `total` is None if their number is unknown.
+    The time follows from the bytes of the lines that were taken; `total` is None if their number is unknown.
     """
     # Answers on the same terminal would tear the bar.
     if not messages.on_terminal or (to_stdout and stdout_is_terminal()):
@@ -36,7 +36,7 @@ def line_progress(
             lines, made = lines + 1, made + tokens
             seconds = time.monotonic() - started
             if update is None and seconds > PATIENCE_SECONDS:
-                update = stack.enter_context(_bar(messages.color, bytes_read, total))
+                update = stack.enter_context(_bar(messages.color, bytes_taken, total))
             if update:
                 update(lines, made / seconds)
 
@@ -45,7 +45,7 @@ def line_progress(
 
 @contextmanager
 def _bar(
-    color: str, bytes_read: Callable[[], int], total: int | None
+    color: str, bytes_taken: Callable[[], int], total: int | None
 ) -> Iterator[Callable[[int, float], None]]:
     from rich import progress
 
@@ -65,4 +65,4 @@ def _bar(
         ) as shown,
     ):
         task = shown.add_task("", total=total, lines=0, speed=0.0)
-        yield lambda lines, speed: shown.update(task, completed=bytes_read(), lines=lines, speed=speed)
+        yield lambda lines, speed: shown.update(task, completed=bytes_taken(), lines=lines, speed=speed)
