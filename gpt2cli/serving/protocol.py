@@ -119,7 +119,7 @@ def parse_settings(fields: Mapping[str, Any], defaults: SampleSettings) -> Sampl
         if value is not None:
             values[name] = _READERS[name](name, value)
     try:
-        return replace(defaults, **values)
+        return replace(defaults, **values) if values else defaults
     except UsageError as error:
         raise rejected(error) from error
 

@@ -71,7 +71,8 @@ def test_every_setting_that_json_reports_is_a_field() -> None:
         found = getattr(settings, name)
         assert (list(found) if isinstance(found, tuple) else found) == value
     # Those left are not of a line: they never change a text.
-    assert {field.name for field in fields(SampleSettings)} - VALUES.keys() == {"batch_size", "speculate"}
+    left = {field.name for field in fields(SampleSettings)} - VALUES.keys()
+    assert left <= {"batch_size", "kv_memory", "speculate"}
 
 
 def test_a_prompt_is_a_text_or_ids_or_none() -> None:
