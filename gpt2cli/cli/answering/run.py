@@ -58,7 +58,9 @@ class LineRun:
         self._source = ByteSource(source)
         if self._journal:
             before = (self._record or {}).get("input", {}).get("bytes")
-            self._same_input, self._input = self._source.digest(before), self._source.digest()
+            self._same_input = self._source.digest(before)
+            has_grown = before is not None and before != self._source.size
+            self._input = self._source.digest() if has_grown else self._same_input
         self._feed = open_feed(self._source, lines.field, self._is_wanted)
 
     def answer(self, worker: LineWorker, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
