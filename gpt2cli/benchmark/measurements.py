@@ -33,6 +33,8 @@ MEASURES = {
         Measure("prefill", "prefill", "tokens/s"),
         Measure("decode", "decode", "tokens/s"),
         Measure("batch", "batch", "tokens/s"),
+        Measure("prompts", "many prompts", "tokens/s"),
+        Measure("shared", "shared prompts", "tokens/s"),
         Measure("score", "score", "tokens/s"),
         Measure("tokenize", "tokenize", "MB/s"),
         Measure("peak_memory", "peak memory", "MB"),

@@ -62,7 +62,9 @@ def _conditions(name: str, loaded: LoadedModel, compute: Compute, settings: Spee
         model=name,
         files=loaded.files,
         tokenizer=loaded.tokenizer,
-        workload=fit_workload(loaded.model.config, settings.prompt_tokens, settings.tokens, settings.batch),
+        workload=fit_workload(
+            loaded.model.config, settings.prompt_tokens, settings.tokens, settings.batch, settings.prompts
+        ),
         measures=settings.measures,
         device=ops.device_name,
         dtype=ops.dtype_name,

@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpt2cli.benchmark.bandwidth import bytes_per_token, read_bandwidth
 from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED, rate_between
-from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
-from gpt2cli.generation.batch import Generation, Prefilled, prefill
-from gpt2cli.generation.requests import GenerationSettings
+from gpt2cli.benchmark.workload import HELD_OUT, NEW_TOKENS, SCORED_CONTEXTS, Workload, tokenized_text
+from gpt2cli.generation.engine import Engine
+from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.model.model import Model, load_model
+from gpt2cli.model.prefill import prefill
 from gpt2cli.ops.compute import Compute
 from gpt2cli.ops.threads import available_cores
 from gpt2cli.scoring.scored_text import Text
@@ -29,6 +30,8 @@ from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer
 
+# More rows hardly make a step longer until the products are limited by arithmetic.
+PROMPTS_AT_ONCE = 32
 # The other engines decode greedily too.
 GREEDY = Sampler(SamplingSettings(temperature=0.0), seed=0)
 
@@ -77,22 +80,38 @@ class _Worker:
             "decode": lambda: self._decode(1),
             "prefill": self._prefill,
             "batch": lambda: self._decode(workload.batch),
+            "prompts": lambda: self._continue(workload.mixed_prompts()),
+            "shared": lambda: self._continue(workload.shared_prompts()),
             "score": self._score,
             "tokenize": self._tokenize,
         }
 
     def _decode(self, rows: int) -> float:
-        prompt = prefill(
-            self._model, self._workload.short_ids, self._workload.tokens + 1, GREEDY.top_needed(0)
-        )
         # A short run first, for what happens only once.
-        self._token_times(prompt, rows, 2)
-        return rate_between(self._token_times(prompt, rows, self._workload.tokens + 1), rows)
+        self._token_times(rows, 2)
+        return rate_between(self._token_times(rows, self._workload.tokens + 1), rows)
 
-    def _token_times(self, prompt: Prefilled[Any], rows: int, tokens: int) -> list[float]:
-        settings = GenerationSettings(tokens)
-        generation = Generation(self._model, prompt, GREEDY, settings, range(rows))
-        return [time.perf_counter() for _ in generation]
+    def _token_times(self, rows: int, tokens: int) -> list[float]:
+        ids, settings = self._workload.short_ids, GenerationSettings(tokens)
+        engine = Engine(self._model, rows=rows, capacity=len(ids) + tokens)
+        for row in range(rows):
+            engine.submit(Request(ids, GREEDY, settings, row))
+        times: list[float] = []
+        while not engine.idle:
+            chosen = [event for event in engine.step() if event.token]
+            times += [time.perf_counter()] * len(chosen)
+        return times
+
+    def _continue(self, prompts: Sequence[Sequence[int]]) -> float:
+        """Return the new tokens per second of many prompts."""
+        engine = Engine(self._model, rows=PROMPTS_AT_ONCE)
+        settings = GenerationSettings(NEW_TOKENS)
+        start = time.perf_counter()
+        for ids in prompts:
+            engine.submit(Request(ids, GREEDY, settings))
+        while not engine.idle:
+            engine.step()
+        return len(prompts) * NEW_TOKENS / (time.perf_counter() - start)
 
     def _prefill(self) -> float:
         ids = self._workload.prompt_ids

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gpt2cli.generation.batch import Generation
+from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.pieces import Piece
-from gpt2cli.generation.requests import FinishReason, Token
+from gpt2cli.generation.requests import Event, FinishReason, Request, Token
 from gpt2cli.generation.settings import CompletionSettings
 from gpt2cli.generation.speculation import Drafts
 from gpt2cli.text.text_stream import TextStream
@@ -91,6 +91,13 @@ class Completion:
         self.finish_reason = "stop" if self._stream.stopped else reason
         return text
 
+    def take(self, event: Event) -> str:
+        """Add a token or end the sample, and return the text that is now final."""
+        if event.finish_reason:
+            return self.finish(event.finish_reason)
+        assert event.token
+        return self.push(event.token)
+
     def _offsets(self) -> Iterator[int]:
         """Yield where each token begins, in characters of the text of all."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -105,22 +112,43 @@ class Completion:
         return text
 
 
-def stream_text(generation: Generation[Any], completions: Mapping[int, Completion]) -> Iterator[Piece]:
-    """Yield the texts of all samples as they grow, and fill their completions."""
-    for token in generation:
-        completion = completions[token.sample]
-        text = completion.push(Token(*token[1:]))
-        if completion.stopped:
-            generation.stop(token.sample)
-        yield Piece(token.sample, text)
-        yield from _finish(generation, completions)
-    yield from _finish(generation, completions)
+class Batch:
+    """Samples that an engine makes together; iterating makes them and fills their completions."""
 
+    def __init__(
+        self, engine: Engine[Any], requests: Iterable[Request], completions: Mapping[int, Completion]
+    ) -> None:
+        """Submit requests, one for each number of a completion."""
+        self.completions = completions
+        self._engine = engine
+        self._samples: dict[int, Request] = {engine.submit(request): request for request in requests}
+        self._events: Sequence[Event] = ()
 
-def _finish(generation: Generation[Any], completions: Mapping[int, Completion]) -> Iterator[Piece]:
-    for sample, reason in generation.finish_reasons.items():
-        completion = completions[sample]
-        if completion.finish_reason is None:
-            text = completion.finish(reason)
-            completion.drafts = generation.drafts.get(sample)
-            yield Piece(sample, text, completion.finish_reason)
+    @property
+    def drawn(self) -> Mapping[int, Completion]:
+        """All samples that were generated, by number."""
+        return self.completions
+
+    def begin(self) -> None:
+        """Read the prompt and choose the first tokens."""
+        while not self._events and not self._engine.idle:
+            self._events = self._engine.step()
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the texts of all samples as they grow."""
+        self.begin()
+        while self._events:
+            for event in self._events:
+                yield self._piece(event)
+            self._events = ()
+            self.begin()
+
+    def _piece(self, event: Event) -> Piece:
+        request = self._samples[event.ticket]
+        completion = self.completions[request.sample]
+        text = completion.take(event)
+        if event.finish_reason:
+            completion.drafts = request.drafts
+        elif completion.stopped:
+            self._engine.stop(event.ticket)
+        return Piece(request.sample, text, completion.finish_reason)

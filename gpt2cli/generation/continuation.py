@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.batch import Generation, Prefilled, fit_prompt, prefill, top_needed
-from gpt2cli.generation.completion import Completion, stream_text
+from gpt2cli.generation.completion import Batch, Completion
+from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.pieces import MadeSample, Piece
+from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, PromptText
+from gpt2cli.generation.speculation import Drafts
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -32,23 +34,6 @@ class Prompt(NamedTuple):
 
     ids: Sequence[int]
     truncated: bool
-
-
-class Batch:
-    """Samples generated together; iterating generates them and fills their completions."""
-
-    def __init__(self, generation: Generation[Any], completions: Mapping[int, Completion]) -> None:
-        self.completions = completions
-        self._generation = generation
-
-    def __iter__(self) -> Iterator[Piece]:
-        """Yield the texts of all samples as they grow."""
-        return stream_text(self._generation, self.completions)
-
-    @property
-    def drawn(self) -> Mapping[int, Completion]:
-        """All samples that were generated, by number."""
-        return self.completions
 
 
 class BestOf:
@@ -106,11 +91,13 @@ class Continuation:
             0 if settings.logprobs is None and settings.best_of else settings.logprobs,
             settings.speculate,
         )
-        self._prefilled: Prefilled[Any] | None = None
+        self._engine: Engine[Any] | None = None
+        self._first: Batch | None = None
 
     def request(self, sample: int) -> Request:
         """Return what makes a sample, for an engine."""
-        return Request(self.prompt.ids, self._sampler, self._generation_settings, sample)
+        drafts = Drafts() if self.settings.speculate else None
+        return Request(self.prompt.ids, self._sampler, self._generation_settings, sample, drafts)
 
     def completion(self) -> Completion:
         """Return the text of one sample, which is empty yet."""
@@ -119,10 +106,13 @@ class Continuation:
     def prefill(self) -> float:
         """Read the prompt if it has not been read yet, and return the seconds that took."""
         start = time.perf_counter()
-        if self._prefilled is None:
-            ids, settings = self.prompt.ids, self._generation_settings
-            top = top_needed(self._sampler, settings, len(ids))
-            self._prefilled = prefill(self.loaded.model, ids, settings.max_tokens, top)
+        if not self._engine:
+            rows = min(self._batch_size, self._count)
+            context = self.loaded.model.config.n_positions
+            capacity = min(len(self.prompt.ids) + self.settings.max_tokens, context)
+            self._engine = Engine(self.loaded.model, rows=rows, capacity=capacity)
+            self._first = self._batch(self._engine, 0)
+            self._first.begin()
         return time.perf_counter() - start
 
     def report(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,20 +135,25 @@ class Continuation:
         With `best_of`, the likeliest samples of all batches are the only batch.
         """
         if self.settings.best_of:
-            yield BestOf(self._drawn(self.settings.best_of), self._num_samples)
+            yield BestOf(self._drawn(), self._num_samples)
         else:
-            yield from self._drawn(self._num_samples)
+            yield from self._drawn()
 
-    def _drawn(self, count: int) -> Iterator[Batch]:
+    @property
+    def _count(self) -> int:
+        return self.settings.best_of or self._num_samples
+
+    def _drawn(self) -> Iterator[Batch]:
         self.prefill()
-        assert self._prefilled is not None
-        for first in range(0, count, self._batch_size):
-            samples = range(first, min(first + self._batch_size, count))
-            completions = {sample: self.completion() for sample in samples}
-            generation = Generation(
-                self.loaded.model, self._prefilled, self._sampler, self._generation_settings, samples
-            )
-            yield Batch(generation, completions)
+        assert self._engine
+        for first in range(0, self._count, self._batch_size):
+            batch, self._first = self._first or self._batch(self._engine, first), None
+            yield batch
+
+    def _batch(self, engine: Engine[Any], first: int) -> Batch:
+        samples = range(first, min(first + self._batch_size, self._count))
+        completions = {sample: self.completion() for sample in samples}
+        return Batch(engine, map(self.request, samples), completions)
 
     def results(self) -> list[GeneratedText]:
         """Generate all samples and return their texts."""

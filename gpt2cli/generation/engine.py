@@ -3,49 +3,50 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Generic
 
 import numpy as np
 
-from gpt2cli.errors import Error
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.generation.requests import Event, FinishReason, Request, Token
-from gpt2cli.generation.sampling import Scores, log_softmax
+from gpt2cli.generation.row import Row
+from gpt2cli.generation.sampling import Scores, choose_each, log_softmax
+from gpt2cli.generation.texts import Texts
 from gpt2cli.model.decoder import hidden_states, logits
-from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.model.free_memory import available_memory
+from gpt2cli.model.kv_cache import Reading
+from gpt2cli.model.kv_memory import KVMemory, position_bytes
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
 
-
-class _Row(Generic[A]):
-    """A request in the running batch: its ids so far, and the positions that were read of them."""
-
-    def __init__(self, ticket: int, request: Request) -> None:
-        self.ticket = ticket
-        self.request = request
-        self.ids = list(request.ids)
-        self.unread: Sequence[int] = request.ids
-        self.cache: KVCache[A] | None = None
-
-    @property
-    def made(self) -> int:
-        return len(self.ids) - len(self.request.ids)
+# How many positions of prompts are read in one step: while no row waits, and else at least, and for each row
+# that waits. A step then takes some three times as long as one without a prompt.
+CHUNK_ALONE, SHORTEST_CHUNK, CHUNK_FOR_A_ROW = 512, 32, 2
+# Of the memory that is free, what keys and values may take.
+SHARE_OF_FREE = 4
 
 
 class Engine(Generic[A]):
     """Continue many prompts at once, at most `rows` of them; one thread owns an engine.
 
-    A request gets the same tokens in any company.
+    On the compiled kernels, a request gets the same tokens in any company, bit for bit. Keys and values take
+    at most `kv_memory` bytes, by default a quarter of what is free, and as much as `rows` requests of at most
+    `capacity` positions need, by default of a whole context. Prompts that begin alike share what they share.
     """
 
-    def __init__(self, model: Model[A], *, rows: int = 8, kv_memory: int | None = None) -> None:
+    def __init__(
+        self, model: Model[A], *, rows: int = 8, kv_memory: int | None = None, capacity: int | None = None
+    ) -> None:
         self._model = model
         self._most_rows = rows
         self._tickets = count()
-        self._queue: deque[_Row[A]] = deque()
-        self._rows: list[_Row[A]] = []
-        self._stopped: dict[int, None] = {}
+        self._queue: deque[Row] = deque()
+        self._rows: list[Row] = []
+        self._stopped: set[int] = set()
+        self._memory = KVMemory(model.config, model.ops, _positions(model, rows, kv_memory, capacity))
+        self._texts = Texts(self._memory, 2 * rows)
 
     @property
     def idle(self) -> bool:
@@ -53,27 +54,35 @@ class Engine(Generic[A]):
         return not (self._queue or self._rows)
 
     def submit(self, request: Request) -> int:
-        """Return a ticket for a request, which waits until a row is free; this never blocks.
+        """Return a ticket for a request, which waits until a row and memory are free; this never blocks.
 
         Raises:
             ValueError: the prompt is empty or exceeds the context.
+            UsageError: the request needs more memory than there is for all.
         """
         if not request.ids:
             raise ValueError("the prompt is empty")
         context = self._model.config.n_positions
         if len(request.ids) > context:
             raise ValueError(f"{len(request.ids)} positions do not fit the context of {context}")
-        ticket = next(self._tickets)
-        self._queue.append(_Row(ticket, request))
-        return ticket
+        row = Row(next(self._tickets), request)
+        if row.capacity(context) > self._memory.positions:
+            raise UsageError(
+                f"A prompt with its new tokens may take {row.capacity(context):,} positions, and `kv_memory` "
+                f"has room for {self._memory.positions:,}.",
+                "Raise `kv_memory`, or ask for fewer tokens.",
+            )
+        self._queue.append(row)
+        return row.ticket
 
     def cancel(self, ticket: int) -> None:
-        """Drop a request, whose row is free before the next step; nothing more comes from it.
+        """Drop a request, whose row and memory are free before the next step; nothing more comes from it.
 
         A ticket that has ended is ignored.
         """
-        self._stopped.pop(ticket, None)
-        self._rows = [row for row in self._rows if row.ticket != ticket]
+        self._stopped.discard(ticket)
+        for row in [row for row in self._rows if row.ticket == ticket]:
+            self._leave(row)
         self._queue = deque(row for row in self._queue if row.ticket != ticket)
 
     def stop(self, ticket: int) -> None:
@@ -81,60 +90,145 @@ class Engine(Generic[A]):
 
         A ticket that has ended is ignored.
         """
-        self._stopped[ticket] = None
+        self._stopped.add(ticket)
 
     def step(self) -> list[Event]:
-        """Choose the next token of each row and return what happened, at most one token for a ticket."""
-        events: list[Event] = []
-        for row in [row for row in (*self._rows, *self._queue) if row.ticket in self._stopped]:
-            self.cancel(row.ticket)
-            events.append(Event(row.ticket, None, "stop"))
-        self._stopped.clear()
-        while self._queue and len(self._rows) < self._most_rows:
-            self._rows.append(self._queue.popleft())
-        for row in list(self._rows):
-            reason: FinishReason | None = None if row.request.settings.max_tokens else "length"
-            if not reason:
-                try:
-                    token, reason = self._next(row)
-                except Error as error:
-                    # Others go on.
-                    self._rows.remove(row)
-                    events.append(Event(row.ticket, error=error))
-                    continue
-                if token:
-                    events.append(Event(row.ticket, token))
-            if reason:
-                self._rows.remove(row)
-                events.append(Event(row.ticket, None, reason))
+        """Choose the next token of each row whose prompt is read, and return what happened.
+
+        A ticket has at most one token in a step. Prompts are read in parts, so that none holds up the rows.
+        """
+        events = list(self._end_stopped())
+        events += self._admit()
+        self._read([row for row in self._rows if not row.scores])
+        self._admit_twins()
+        rows = [row for row in self._rows if row.scores]
+        for row, token in zip(rows, self._choose(rows), strict=True):
+            if isinstance(token, Error):
+                # Others go on.
+                self._leave(row)
+                events.append(Event(row.ticket, error=token))
+            else:
+                events += self._take(row, token)
         return events
 
-    def _next(self, row: _Row[A]) -> tuple[Token | None, FinishReason | None]:
-        request, settings, context = row.request, row.request.settings, self._model.config.n_positions
-        scores = self._read(row)
-        chosen = request.sampler.choose(scores, row.ids, len(request.ids), request.sample)
-        if chosen in settings.end_ids:
-            return None, "stop"
-        row.ids.append(chosen)
-        row.unread = [chosen]
-        token = _token(chosen, scores, settings.logprobs)
-        assert row.cache
-        if row.made == settings.max_tokens or (row.cache.length == context and not settings.slide):
-            return token, "length"
-        if row.cache.length == context:
-            # What is cached depends on its position, so the newer half must be reread from position 0.
-            row.cache, row.unread = None, row.ids[-max(context // 2, 1) :]
-        return token, None
+    def _choose(self, rows: Sequence[Row]) -> list[int | Error]:
+        """Return the token chosen for each row, or why there is none."""
+        if not rows:
+            return []
+        ops, adjusted = self._model.ops, [row.adjusted() for row in rows]
+        filters = [row.filters() for row in rows]
+        try:
+            return [*choose_each(ops, adjusted, filters)]
+        except Error as error:
+            if len(rows) == 1:
+                return [error]
+        return [found for row in rows for found in self._choose([row])]
 
-    def _read(self, row: _Row[A]) -> Scores:
-        model, settings, context = self._model, row.request.settings, self._model.config.n_positions
-        if row.cache is None:
-            left = settings.max_tokens - row.made - 1
-            row.cache = KVCache(model.config, model.ops, 1, min(len(row.unread) + left, context))
-        top = row.request.sampler.top_needed(len(row.ids)) if settings.logprobs is None else None
-        hidden = hidden_states(model, model.ops.token_ids([row.unread]), row.cache, first=-1)
-        scores: Scores = model.ops.to_numpy(logits(model, hidden, top))[0, 0]
-        return scores
+    def _end_stopped(self) -> Iterator[Event]:
+        for row in [row for row in (*self._rows, *self._queue) if row.ticket in self._stopped]:
+            self.cancel(row.ticket)
+            yield Event(row.ticket, None, "stop")
+        self._stopped.clear()
+
+    def _admit(self) -> Iterator[Event]:
+        while self._queue and len(self._rows) < self._most_rows:
+            row = self._queue[0]
+            if not row.request.settings.max_tokens:
+                yield Event(self._queue.popleft().ticket, None, "length")
+            elif any(other.unread and other.ids == row.ids for other in self._rows) or not self._join(row):
+                return
+
+    def _join(self, row: Row, twin: Row | None = None) -> bool:
+        """Let the first of the queue join the batch if there is memory for it."""
+        capacity = row.capacity(self._model.config.n_positions)
+        text = self._texts.open(row.ids, capacity, twin.text if twin else None)
+        if text:
+            row.text = text
+            self._rows.append(self._queue.popleft())
+        return bool(text)
+
+    def _admit_twins(self) -> None:
+        """Let those in the queue join whose whole prompt has just been read for another."""
+        read = [row for row in self._rows if row.scores and not row.made]
+        while self._queue and len(self._rows) < self._most_rows:
+            row = self._queue[0]
+            twin = next((other for other in read if other.ids == row.ids), None)
+            if not (twin and row.request.settings.max_tokens and self._join(row, twin)):
+                return
+            row.scores = deque(twin.scores)
+
+    def _read(self, rows: Sequence[Row]) -> None:
+        """Read the newest id of each row, and a part of the prompts that are not read yet, in one pass."""
+        waiting = sum(row.unread == 1 for row in rows)
+        chunk = max(SHORTEST_CHUNK, CHUNK_FOR_A_ROW * waiting) if waiting else CHUNK_ALONE
+        ids: list[int] = []
+        spans: list[tuple[int, int, int, int]] = []
+        read: list[tuple[Row, int]] = []
+        for row in rows:
+            new, is_all = row.next_ids(chunk if row.unread > 1 else 1)
+            chunk -= len(new) if row.unread > 1 else 0
+            if new:
+                skipped = len(new) - is_all
+                spans.append((row.text.begin, row.text.length, len(new) + len(row.draft), skipped))
+                ids += [*new, *row.draft]
+                read.append((row, 1 + len(row.draft) if is_all else 0))
+                row.text.length += len(new)
+        if not spans:
+            return
+        model = self._model
+        hidden = hidden_states(model, model.ops.token_ids([ids]), Reading(self._memory, np.array(spans)))
+        outputs = [row for row, count in read for _ in range(count)]
+        if outputs:
+            top = outputs[0].top_needed() if len(outputs) == 1 else None
+            for row, scores in zip(outputs, model.ops.to_numpy(logits(model, hidden, top))[0], strict=True):
+                row.scores.append(scores)
+
+    def _take(self, row: Row, chosen: int) -> Iterator[Event]:
+        settings, context = row.request.settings, self._model.config.n_positions
+        scores = row.scores.popleft()
+        reason: FinishReason | None = None
+        if chosen in settings.end_ids:
+            reason = "stop"
+        else:
+            row.add(chosen)
+            yield Event(row.ticket, _token(chosen, scores, settings.logprobs))
+            if row.made == settings.max_tokens:
+                reason = "length"
+            elif row.unread and row.text.length == context:
+                if settings.slide:
+                    self._texts.hide(row.text)
+                    row.slide(context)
+                else:
+                    reason = "length"
+        if reason:
+            self._leave(row)
+            yield Event(row.ticket, None, reason)
+
+    def _leave(self, row: Row) -> None:
+        self._rows.remove(row)
+        self._texts.close(row.text)
+
+
+def continue_ids(model: Model[A], request: Request) -> Iterator[Token]:
+    """Yield the tokens of one request alone."""
+    engine = Engine(model, rows=1, capacity=model.config.n_positions)
+    engine.submit(request)
+    while not engine.idle:
+        yield from (event.token for event in engine.step() if event.token)
+
+
+def _positions(model: Model[A], rows: int, kv_memory: int | None, capacity: int | None) -> int:
+    """Return the positions that the KV memory has room for."""
+    context = model.config.n_positions
+    # Texts that have ended may be of use as long as nobody needs their memory.
+    most = rows * capacity if capacity else 2 * rows * context
+    if kv_memory is None:
+        free = model.ops.free_memory() or available_memory()
+        # One request must fit whatever is free.
+        kv_memory = max(
+            free // SHARE_OF_FREE, (capacity or context) * position_bytes(model.config, model.ops)
+        )
+    return min(most, kv_memory // position_bytes(model.config, model.ops))
 
 
 def _token(chosen: int, scores: Scores, count: int | None) -> Token:

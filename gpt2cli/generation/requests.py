@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from gpt2cli.errors import Error
 from gpt2cli.generation.sampling import Sampler
+from gpt2cli.generation.speculation import Drafts
 
 FinishReason = Literal["stop", "length"]
 
@@ -31,13 +32,15 @@ class GenerationSettings(NamedTuple):
 class Request:
     """One sample to make: the ids of its prompt, which fit the context, and how to continue them.
 
-    The tokens depend on the sampler's seed and the sample's number, not on other requests.
+    The tokens depend on the sampler's seed and the sample's number, not on other requests. What is drafted is
+    counted in `drafts`.
     """
 
     ids: Sequence[int]
     sampler: Sampler
     settings: GenerationSettings
     sample: int = 0
+    drafts: Drafts | None = None
 
 
 class Token(NamedTuple):

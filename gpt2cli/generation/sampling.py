@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from gpt2cli.errors import Error
+from gpt2cli.generation.philox import uniform
 from gpt2cli.generation.settings import SamplingSettings
+
+if TYPE_CHECKING:
+    from gpt2cli.ops.operations import Ops
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 # Integer indices in ascending order.
@@ -21,10 +25,8 @@ Places: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 NEVER = np.float32(-np.inf)
 # Tokens this many times less likely than the mass outside the nucleus are not sorted at first.
 UNLIKELY = 256
-PHILOX_ROUNDS = 10
-PHILOX_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
-PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
-UINT64 = 2**64 - 1
+# In place of a chosen token.
+NOT_A_NUMBER, ALL_BANNED = -1, -2
 
 
 class SequenceBias(NamedTuple):
@@ -32,6 +34,16 @@ class SequenceBias(NamedTuple):
 
     ids: tuple[int, ...]
     bias: float
+
+
+class Filters(NamedTuple):
+    """How a token is chosen from its adjusted logits; `position` is that of the draw, in [0, 1)."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    position: float
 
 
 class Sampler:
@@ -81,28 +93,20 @@ class Sampler:
         Raises:
             Error: the logits are NaN, or every token is banned.
         """
-        settings = self.settings
-        scores = self._adjust(logits, ids, prompt_length)
-        best = int(scores.argmax())
-        if not scores[best] < np.inf:
-            raise Error("The model produced NaN.", "Its weights may be damaged.")
-        if scores[best] == NEVER:
-            raise Error("Every token is banned here.", "Ban less, or allow longer repeats.")
-        if settings.temperature == 0.0:
-            return best
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            scores = scores / np.float32(settings.temperature)
-        # At this temperature no other token can be drawn.
-        if not np.isfinite(scores[best]):
-            return best
-        # Few tokens are usually left, so the rest is cheap.
-        kept = keep_top_k(scores, settings.top_k)
-        kept = kept[keep_top_p(scores[kept], settings.top_p)]
-        kept = kept[keep_min_p(scores[kept], settings.min_p)]
-        drawn = draw(scores[kept], uniform(self.seed, sample, len(ids) - prompt_length))
-        return int(kept[drawn])
+        scores = self.adjust(logits, ids, prompt_length)
+        chosen = choose(scores, *self.filters(len(ids) - prompt_length, sample))
+        return require_token(chosen)
 
-    def _adjust(self, logits: Scores, ids: Sequence[int], prompt_length: int) -> Scores:
+    def filters(self, step: int, sample: int) -> Filters:
+        """Return how the token of a step is chosen from its adjusted logits."""
+        settings = self.settings
+        temperature, position = settings.temperature, 0.0
+        if temperature:
+            position = uniform(self.seed, sample, step)
+        return Filters(temperature, settings.top_k, settings.top_p, settings.min_p, position)
+
+    def adjust(self, logits: Scores, ids: Sequence[int], prompt_length: int) -> Scores:
+        """Return the logits of what follows `ids` with all penalties, biases and bans."""
         settings = self.settings
         scores = penalize_repetition(logits, ids, settings.repetition_penalty)
         scores = penalize_presence(
@@ -112,6 +116,54 @@ class Sampler:
         if len(ids) - prompt_length < self.min_tokens:
             scores = ban(scores, self.end_ids)
         return ban_repeated_ngrams(scores, ids, settings.no_repeat_ngram)
+
+
+def choose_each(ops: Ops[Any], rows: Sequence[Scores], filters: Sequence[Filters]) -> list[int]:
+    """Return the token chosen from each row of adjusted logits (vocabulary,).
+
+    Raises:
+        Error: the logits are NaN, or every token is banned.
+    """
+    chosen = ops.choose(rows, filters)
+    if chosen is None:
+        chosen = [choose(row, *filter_) for row, filter_ in zip(rows, filters, strict=True)]
+    return [require_token(token) for token in chosen]
+
+
+def choose(
+    scores: Scores, temperature: float, top_k: int, top_p: float, min_p: float, position: float
+) -> int:
+    """Return the index of the chosen score, or NOT_A_NUMBER or ALL_BANNED."""
+    best = int(scores.argmax())
+    if not scores[best] < np.inf:
+        return NOT_A_NUMBER
+    if scores[best] == NEVER:
+        return ALL_BANNED
+    if temperature == 0.0:
+        return best
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scores = scores / np.float32(temperature)
+    # At this temperature no other token can be drawn.
+    if not np.isfinite(scores[best]):
+        return best
+    # Few tokens are usually left, so the rest is cheap.
+    kept = keep_top_k(scores, top_k)
+    kept = kept[keep_top_p(scores[kept], top_p)]
+    kept = kept[keep_min_p(scores[kept], min_p)]
+    return int(kept[draw(scores[kept], position)])
+
+
+def require_token(chosen: int) -> int:
+    """Return a chosen token.
+
+    Raises:
+        Error: it is NOT_A_NUMBER or ALL_BANNED.
+    """
+    if chosen == NOT_A_NUMBER:
+        raise Error("The model produced NaN.", "Its weights may be damaged.")
+    if chosen == ALL_BANNED:
+        raise Error("Every token is banned here.", "Ban less, or allow longer repeats.")
+    return chosen
 
 
 def penalize_repetition(scores: Scores, ids: Sequence[int], penalty: float) -> Scores:
@@ -187,16 +239,16 @@ def keep_top_p(scores: Scores, p: float) -> Places:
     """
     if p >= 1.0:
         return np.arange(len(scores))
-    weights = np.exp(scores - scores.max())
-    total = weights.sum(dtype=np.float64)
+    weights = _weights(scores)
+    total = weights.sum()
     # Sorting all tokens can take longer than a forward pass, and few are needed to reach p.
-    least = (1.0 - p) * total / UNLIKELY
+    least = min((1.0 - p) * total / UNLIKELY, weights.max())
     likely = np.flatnonzero(weights >= least)
-    while (rest := total - weights[likely].sum(dtype=np.float64)) > (1.0 - p) * total:
+    while (rest := total - weights[likely].sum()) > (1.0 - p) * total:
         least /= UNLIKELY
         likely = np.flatnonzero(weights >= least)
     rising = likely[np.argsort(scores[likely], kind="stable")]
-    below = rest + np.cumsum(weights[rising], dtype=np.float64)
+    below = rest + np.cumsum(weights[rising])
     # The likeliest token is always kept.
     first = min(np.searchsorted(below, (1.0 - p) * total, side="right"), len(rising) - 1)
     return np.sort(rising[first:])
@@ -217,22 +269,6 @@ def draw(scores: Scores, position: float) -> int:
     cumulative = np.cumsum(_weights(scores))
     index = np.searchsorted(cumulative, position * cumulative[-1], side="right")
     return min(int(index), len(scores) - 1)
-
-
-def uniform(seed: int, sample: int, step: int) -> float:
-    """Return the random number in [0, 1) for a step of a sample; the seed has at most 64 bits.
-
-    It is the first output of Philox4x64-10 with seed and sample as the key and step + 1 as the counter.
-    Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
-    """
-    # In Python, because importing numpy.random takes longer than many draws.
-    a, b, c, d = step + 1, 0, 0, 0
-    keys = (seed, sample)
-    for _ in range(PHILOX_ROUNDS):
-        left, right = a * PHILOX_MULTIPLIERS[0], c * PHILOX_MULTIPLIERS[1]
-        a, b, c, d = right >> 64 ^ b ^ keys[0], right & UINT64, left >> 64 ^ d ^ keys[1], left & UINT64
-        keys = (keys[0] + PHILOX_WEYL[0] & UINT64, keys[1] + PHILOX_WEYL[1] & UINT64)
-    return (a >> 11) * 2.0**-53
 
 
 def log_softmax(logits: Scores) -> Scores:

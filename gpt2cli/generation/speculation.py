@@ -8,16 +8,8 @@ to rounding in matrix products whose sums depend on the number of rows.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic
-
-from gpt2cli.generation.sampling import Scores
-from gpt2cli.model.decoder import hidden_states, logits
-from gpt2cli.model.kv_cache import KVCache
-from gpt2cli.model.model import Model
-from gpt2cli.ops.operations import A
 
 # Shorter runs repeat by chance too often, and a rejected draft costs one or two extra passes on numpy.
 SHORTEST_MATCH = 3
@@ -67,39 +59,3 @@ def _match_length(ids: Sequence[int], start: int) -> int:
     while length < min(start, LONGEST_DRAFT) and ids[start - 1 - length] == ids[-1 - length]:
         length += 1
     return length
-
-
-class ReadAhead(Generic[A]):
-    """Read one row of tokens with drafts of the tokens that follow, and count the accepted ones."""
-
-    def __init__(self, model: Model[A], drafts: Drafts) -> None:
-        self._model = model
-        self._drafts = drafts
-        self._lookup = PromptLookup()
-        self._draft: deque[int] = deque()
-        self._scores: deque[Scores] = deque()
-
-    def read(self, ids: Sequence[int], cache: KVCache[A], most: int, top: int | None) -> Scores:
-        """Return the logits (vocabulary,) of the token after `ids`, all but the last of which are cached.
-
-        The cache then holds exactly `ids`. A draft has at most `most` tokens. With `top`, only the `top`
-        highest logits are certain.
-        """
-        if self._draft and self._draft.popleft() == ids[-1]:
-            self._drafts.accepted += 1
-            cache.advance(1)
-        else:
-            self._read(ids, cache, min(most, cache.capacity - cache.length - 1), top)
-        return self._scores.popleft()
-
-    def _read(self, ids: Sequence[int], cache: KVCache[A], most: int, top: int | None) -> None:
-        ops, before = self._model.ops, cache.length
-        draft = self._lookup.propose(ids, most)
-        hidden = hidden_states(self._model, ops.token_ids([[ids[-1], *draft]]), cache)
-        # The draft's keys and values stay beyond the length, where `advance` restores them if accepted.
-        cache.truncate(before + 1)
-        self._draft = deque(draft)
-        # Tokens after a draft need more of the highest logits than this one.
-        self._scores = deque(ops.to_numpy(logits(self._model, hidden, None if draft else top))[0])
-        self._drafts.passes += 1
-        self._drafts.proposed += len(draft)

@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeAlias
+from typing import Any, Generic, Protocol
 
 import numpy as np
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.model.kv_memory import KVMemory, Spans
 from gpt2cli.ops.operations import A, LayerCache, Ops, Places
-
-Spans: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
-
-
-class KVMemory(Generic[A]):
-    """Memory for the keys and values of a number of positions in every layer."""
-
-    def __init__(self, config: ModelConfig, ops: Ops[A], positions: int) -> None:
-        self.positions = positions
-        # (layers, 2, kv heads, positions, head width)
-        self._held: Any = ops.empty((config.n_layer, 2, config.kv_heads, positions, config.head_width))
-
-    def layer(self, number: int, spans: Spans) -> LayerCache[A]:
-        """Return the cache of one layer with the rows that are read."""
-        return LayerCache(self._held[number, 0], self._held[number, 1], spans)
-
-    def copy(self, source: KVMemory[A], begin: int, to: int, count: int) -> None:
-        """Copy `count` positions from `begin` on in a source, which may be this, to those from `to` on."""
-        self._held[:, :, :, to : to + count] = source._held[:, :, :, begin : begin + count]
-
-
-def positions_bytes(config: ModelConfig, ops: Ops[A]) -> int:
-    """Return the bytes of the keys and values of one position in all layers."""
-    item = 2 if ops.name == "torch" and ops.dtype_name != "float32" else 4
-    return config.n_layer * 2 * config.kv_heads * config.head_width * item
 
 
 class Reading(Generic[A]):

@@ -6,6 +6,7 @@ threads, so a sample has the same bits in any batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -129,6 +130,14 @@ class CompiledOps(NumpyOps):
         held = (past.keys, past.values, past.spans) if past else (None, None, None)
         kernels.attention(queries, keys, values, held[0], held[1], held[2], first, scale, window or 0, out)
         return out
+
+    def choose(self, rows: Sequence[Array], filters: Sequence[tuple[float, ...]]) -> list[int] | None:
+        table = np.array(filters, np.float64)
+        with np.errstate(divide="ignore"):
+            table[:, 3] = np.log(table[:, 3])
+        out = np.empty(len(rows), np.int64)
+        kernels.choose(rows, table, out)
+        return out.tolist()
 
     def select(self, x: Array, places: Places) -> Array:
         # The last positions of several rows are not contiguous, and the kernels need contiguous arrays.

@@ -6,6 +6,7 @@ bfloat16 (as uint16). `activation` is 0 for none, 1 for GELU by tanh, 2 for GELU
 docs/kernels.md.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -71,6 +72,11 @@ def rotate(queries: Array, keys: Array, cosines: Array, sines: Array, neighbours
 def layer_norm(x: Array, weight: Array, bias: Array | None, epsilon: float, out: Array, /) -> None: ...
 def rms_norm(x: Array, weight: Array, epsilon: float, out: Array, /) -> None: ...
 def token_statistics(logits: Array, targets: Array, word_starts: Array | None, out: Array, /) -> None: ...
+
+# Choose from each row of logits (vocabulary,). The filters (rows, 5) are doubles: the temperature, k or 0,
+# p, the logarithm of min-p, and the position of the draw. Out is int64: -1 if there is NaN or infinity, -2
+# if all logits are minus infinity.
+def choose(rows: Sequence[Array], filters: Array, out: Array, /) -> None: ...
 
 # Return the number of threads now in use.
 def set_threads(count: int, /) -> int: ...

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections import deque
-from collections.abc import Callable, Sequence
-from functools import cache, partial
-from itertools import pairwise, starmap
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Sequence
+from functools import partial
+from itertools import starmap
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from gpt2cli.ops.numpy_activations import ACTIVATIONS
 from gpt2cli.ops.operations import LayerCache, Places, Storage, StoredTensor
-
-if TYPE_CHECKING:
-    from queue import SimpleQueue
+from gpt2cli.ops.threads import shared_work
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,90 +23,8 @@ QUERIES_AT_ONCE = 128
 ROWS_AT_ONCE = 8
 # Below this, the exponential is zero in float32.
 LEAST_EXPONENT = np.float32(-104.0)
-# Multiplications that take some 0.1 ms, longer than a thread takes to wake.
-WORTH_SHARING = 1 << 20
-SHARES_PER_THREAD = 2
 # Memory that a fork copies, where systems have both.
 PRIVATE = (mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,) if hasattr(mmap, "MAP_PRIVATE") else ()
-
-
-class SharedWork:
-    """Work in shares, which threads take that sleep in between.
-
-    BLAS's own threads spin while they wait. On a busy machine that costs many times the work.
-    """
-
-    def __init__(self, threads: int) -> None:
-        """Start all threads but the caller's; BLAS must have one for each caller."""
-        # The kernels use this module too, and no queue.
-        from queue import SimpleQueue
-
-        self.threads = threads
-        self._new_queue = SimpleQueue
-        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        for _ in range(threads - 1):
-            Thread(target=self._serve, daemon=True).start()
-
-    def ranges(self, length: int, multiplications: int) -> list[tuple[int, int]]:
-        """Return ranges of a length, each a share of some multiplications; one range if these are few."""
-        count = SHARES_PER_THREAD * self.threads
-        if self.threads == 1 or multiplications < WORTH_SHARING:
-            count = 1
-        count = min(count, length)
-        return list(pairwise(length * number // count for number in range(count + 1))) if count else []
-
-    def do(self, shares: Sequence[Callable[[], object]]) -> None:
-        """Do all shares, and raise what one of them raised."""
-        if len(shares) < 2:
-            for share in shares:
-                share()
-            return
-        left = deque(shares)
-        done: SimpleQueue[Exception | None] = self._new_queue()
-        for _ in range(self.threads - 1):
-            self._calls.put(partial(_take, left, done))
-        _take(left, done)
-        # The caller waits for no thread that has not begun.
-        for _ in shares:
-            if error := done.get():
-                raise error
-
-    def product(self, rows: Array, matrix: Array) -> Array:
-        """Return rows @ matrix, each share some of the columns."""
-        product = np.empty((len(rows), matrix.shape[1]), np.result_type(rows, matrix))
-        ranges = self.ranges(matrix.shape[1], len(rows) * matrix.size)
-        self.do(
-            [
-                partial(np.matmul, rows, matrix[:, start:end], out=product[:, start:end])
-                for start, end in ranges
-            ]
-        )
-        return product
-
-    def _serve(self) -> None:
-        while True:
-            self._calls.get()()
-
-
-@cache
-def shared_work(threads: int) -> SharedWork:
-    """Return the threads that all models of this process share."""
-    return SharedWork(threads)
-
-
-def _take(shares: deque[Callable[[], object]], done: SimpleQueue[Exception | None]) -> None:
-    """Compute shares until none is left, and put what went wrong with each."""
-    while True:
-        try:
-            share = shares.popleft()
-        except IndexError:
-            return
-        try:
-            share()
-        except Exception as error:
-            done.put(error)
-        else:
-            done.put(None)
 
 
 class NumpyOps:
@@ -121,10 +35,14 @@ class NumpyOps:
     dtype_name = "float32"
     storage: Storage | None = None
     uses_screens = False
+    number_bytes = 4
     unused_gpu = ""
 
     def __init__(self, threads: int = 1) -> None:
         self.work = shared_work(threads)
+
+    def free_memory(self) -> int | None:
+        return None
 
     def weight(self, tensor: StoredTensor) -> Array:
         return widen(tensor.array)
@@ -175,14 +93,14 @@ class NumpyOps:
         gate: Array | None = None,
     ) -> Array:
         # As one matrix, because matmul on three axes multiplies each batch row separately.
-        product = self.work.product(x.reshape(-1, x.shape[-1]), weight)
+        product = self.product(x.reshape(-1, x.shape[-1]), weight)
         if bias is not None:
             product += bias
         return finish(product.reshape(*x.shape[:-1], weight.shape[1]), activation, residual, gate)
 
     def head(self, x: Array, table: Array, top: int | None = None) -> Array:
         rows = x.reshape(-1, x.shape[-1])
-        return self.work.product(rows, table.T).reshape(*x.shape[:-1], table.shape[0])
+        return self.product(rows, table.T).reshape(*x.shape[:-1], table.shape[0])
 
     def rotate(
         self, queries: Array, keys: Array, cosines: Array, sines: Array, neighbours: bool = False
@@ -250,6 +168,18 @@ class NumpyOps:
             )
         return attended.reshape(time, heads * width)
 
+    def product(self, rows: Array, matrix: Array) -> Array:
+        """Return rows @ matrix, each share some of the columns."""
+        product = np.empty((len(rows), matrix.shape[1]), np.result_type(rows, matrix))
+        ranges = self.work.ranges(matrix.shape[1], len(rows) * matrix.size)
+        self.work.do(
+            [
+                partial(np.matmul, rows, matrix[:, start:end], out=product[:, start:end])
+                for start, end in ranges
+            ]
+        )
+        return product
+
     def token_statistics(self, logits: Array, targets: Array, word_starts: Array | None) -> Array:
         table = np.empty((4, len(targets)))
         for start in range(0, len(targets), ROWS_AT_ONCE):
@@ -258,6 +188,9 @@ class NumpyOps:
             with np.errstate(invalid="ignore"):
                 table[:, part] = _token_statistics(logits[part], targets[part], word_starts)
         return table
+
+    def choose(self, rows: Sequence[Array], filters: Sequence[tuple[float, ...]]) -> list[int] | None:
+        return None
 
     def select(self, x: Array, places: Places) -> Array:
         return x[:, places]

@@ -92,8 +92,13 @@ class Ops(Protocol[A]):
     storage: Storage | None
     # Whether the backend uses the screen of a head.
     uses_screens: bool
+    # Of a number of an activation, in bytes.
+    number_bytes: int
     # Why a GPU that is here computes nothing, where auto would have chosen it; else empty.
     unused_gpu: str
+
+    def free_memory(self) -> int | None:
+        """Return the free bytes of a device with memory of its own, else None."""
 
     def weight(self, tensor: StoredTensor) -> A:
         """Return a stored tensor as an array of the backend, without copying if possible."""
@@ -185,6 +190,15 @@ class Ops(Protocol[A]):
 
         The rows are log-probabilities and entropies in nats, ranks, and the log-probability of any token
         marked 1 in `word_starts` (vocabulary,), or NaN without it. The logits may be overwritten.
+        """
+
+    def choose(
+        self, rows: Sequence[np.ndarray[Any, np.dtype[np.float32]]], filters: Sequence[tuple[float, ...]]
+    ) -> list[int] | None:
+        """Return the index chosen from each row of logits (vocabulary,), or None if the caller must choose.
+
+        The filters of a row are its temperature, top-k, top-p and min-p, and the position of the draw. An
+        index is -1 if there is NaN or infinity, -2 if all logits are minus infinity.
         """
 
     def select(self, x: A, places: Places) -> A:

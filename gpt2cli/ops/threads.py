@@ -1,4 +1,4 @@
-"""The number of threads for matrix products, and of cores available to this process."""
+"""Threads for matrix products: their number, the cores available to this process, and work in shares."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import ctypes
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # Numpy asks for huge pages, which are zeroed on first touch: for a KV cache of 900 tokens that takes 0.3 s
@@ -21,6 +29,9 @@ WAITING_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 # OpenBLAS in numpy's wheels, OpenBLAS in distributions, MKL.
 SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads", "MKL_Set_Num_Threads")
 GETTERS = ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads", "MKL_Get_Max_Threads")
+# Multiplications that take some 0.1 ms, longer than a thread takes to wake.
+WORTH_SHARING = 1 << 20
+SHARES_PER_THREAD = 2
 
 
 def available_cores() -> int:
@@ -142,3 +153,70 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+class SharedWork:
+    """Work in shares, which threads take that sleep in between.
+
+    BLAS's own threads spin while they wait. On a busy machine that costs many times the work.
+    """
+
+    def __init__(self, threads: int) -> None:
+        """Start all threads but the caller's; BLAS must have one for each caller."""
+        # The kernels use this module too, and no queue.
+        from queue import SimpleQueue
+
+        self.threads = threads
+        self._new_queue = SimpleQueue
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        for _ in range(threads - 1):
+            Thread(target=self._serve, daemon=True).start()
+
+    def ranges(self, length: int, multiplications: int) -> list[tuple[int, int]]:
+        """Return ranges of a length, each a share of some multiplications; one range if these are few."""
+        count = SHARES_PER_THREAD * self.threads
+        if self.threads == 1 or multiplications < WORTH_SHARING:
+            count = 1
+        count = min(count, length)
+        return list(pairwise(length * number // count for number in range(count + 1))) if count else []
+
+    def do(self, shares: Sequence[Callable[[], object]]) -> None:
+        """Do all shares, and raise what one of them raised."""
+        if len(shares) < 2:
+            for share in shares:
+                share()
+            return
+        left = deque(shares)
+        done: SimpleQueue[Exception | None] = self._new_queue()
+        for _ in range(self.threads - 1):
+            self._calls.put(partial(_take, left, done))
+        _take(left, done)
+        # The caller waits for no thread that has not begun.
+        for _ in shares:
+            if error := done.get():
+                raise error
+
+    def _serve(self) -> None:
+        while True:
+            self._calls.get()()
+
+
+@cache
+def shared_work(threads: int) -> SharedWork:
+    """Return the threads that all models of this process share."""
+    return SharedWork(threads)
+
+
+def _take(shares: deque[Callable[[], object]], done: SimpleQueue[Exception | None]) -> None:
+    """Compute shares until none is left, and put what went wrong with each."""
+    while True:
+        try:
+            share = shares.popleft()
+        except IndexError:
+            return
+        try:
+            share()
+        except Exception as error:
+            done.put(error)
+        else:
+            done.put(None)

@@ -64,10 +64,14 @@ class TorchOps:
         self.device = torch.device(device)
         self.device_name = str(self.device)
         self.dtype = dtype
+        self.number_bytes = dtype.itemsize
         self.dtype_name = str(dtype).removeprefix("torch.")
         # Tensors are converted as they are loaded.
         self.storage: Storage | None = None
         self.dropout = dropout
+
+    def free_memory(self) -> int | None:
+        return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None
 
     def weight(self, tensor: StoredTensor) -> Tensor:
         stored = torch.from_numpy(tensor.array)
@@ -200,6 +204,9 @@ class TorchOps:
             starts = (probabilities @ mask).clamp(torch.finfo(torch.float32).tiny, 1.0).log()
         rows = (logprobs.gather(1, places)[:, 0], entropies, ranks, starts)
         return np.stack([row.cpu().double().numpy() for row in rows])
+
+    def choose(self, rows: Sequence[Array], filters: Sequence[tuple[float, ...]]) -> list[int] | None:
+        return None
 
     def select(self, x: Tensor, places: Places) -> Tensor:
         return x[:, places]

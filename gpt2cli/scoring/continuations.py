@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.batch import Prefilled, fit_prompt, prefill
+from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.sampling import log_softmax
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.model import Model
+from gpt2cli.model.prefill import Prefilled, prefill
 from gpt2cli.ops.operations import A
 from gpt2cli.scoring.rows import Candidate, NextText, NextToken, in_unit
 from gpt2cli.scoring.settings import NextSettings

@@ -40,8 +40,8 @@ from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import HELD_OUT, PROMPT, fit_workload, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import Error, UsageError
-from gpt2cli.generation.batch import Generation, prefill
-from gpt2cli.generation.requests import GenerationSettings
+from gpt2cli.generation.engine import continue_ids
+from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.hub.model_files import find_model
@@ -309,11 +309,9 @@ def conditions(tmp_path: Path) -> Conditions:
 def own_continuation(conditions: Conditions, tokens: int) -> str:
     """Return what this package writes after as much of PROMPT as the context has room for."""
     ids = conditions.tokenizer.encode(PROMPT)[-(conditions.workload.context - tokens) :]
-    prompt = prefill(load_checkpoint(Path(conditions.model)), ids, tokens)
     sampler = Sampler(SamplingSettings(temperature=0.0), 0)
-    generation = Generation(
-        load_checkpoint(Path(conditions.model)), prompt, sampler, GenerationSettings(tokens)
-    )
+    request = Request(ids, sampler, GenerationSettings(tokens))
+    generation = continue_ids(load_checkpoint(Path(conditions.model)), request)
     return conditions.tokenizer.decode(token.id for token in generation).decode(errors="replace")
 
 
@@ -335,7 +333,7 @@ def test_ctranslate2_is_given_the_same_work(conditions: Conditions, tmp_path: Pa
     # Rounded to 8 bits, the model goes on in another way.
     assert run_timed(peer.steps["peak_memory"], os.environ).output
     measures = peer.read(run_timed(peer.steps["inside"], os.environ).output)
-    assert sorted(measures) == ["batch", "decode", "prefill"]
+    assert sorted(measures) == ["batch", "decode", "prefill", "prompts", "shared"]
     assert all(value > 0 for value in measures.values())
 
 

@@ -14,11 +14,11 @@ import torch
 from backends import BACKENDS
 from checkpoints import load_checkpoint, save_tokenizer
 from conftest import Gpt2
+from engines import Samples
 from families import FAMILIES, save_family
 from samplers import SamplerSettings
 from tokenizers import Tokenizer
 
-from gpt2cli.generation.batch import Generation, prefill
 from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.model.decoder import hidden_states, logits
@@ -61,9 +61,9 @@ def family(request: pytest.FixtureRequest) -> str:
 
 def generated(
     model: Model[Any], prompt: list[int], sampling: SamplerSettings = GREEDY, **settings: Any
-) -> tuple[list[int], Generation[Any]]:
+) -> tuple[list[int], Samples]:
     chosen = GenerationSettings(**settings)
-    made = Generation(model, prefill(model, prompt, chosen.max_tokens), sampling.sampler(0), chosen)
+    made = Samples(model, prompt, sampling.sampler(0), chosen)
     return [token.id for token in made], made
 
 

@@ -12,13 +12,15 @@ import pytest
 import torch
 from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
+from engines import Samples, SampleToken
 from samplers import SamplerSettings
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.batch import Generation, Token, fit_prompt, prefill
+from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler, SequenceBias, log_softmax
 from gpt2cli.model.model import Model
+from gpt2cli.model.prefill import prefill
 
 CONTEXT = 48
 PROMPT = [5, 17, 99, 3]
@@ -48,9 +50,8 @@ def generated(
     sampling: SamplerSettings = GREEDY,
     samples: Sequence[int] = (0,),
     prompt: Sequence[int] = PROMPT,
-) -> tuple[dict[int, list[int]], Generation[Any]]:
-    prefilled = prefill(model, prompt, settings.max_tokens)
-    generation = Generation(model, prefilled, sampling.sampler(42), settings, samples)
+) -> tuple[dict[int, list[int]], Samples]:
+    generation = Samples(model, prompt, sampling.sampler(42), settings, samples)
     ids: dict[int, list[int]] = {sample: [] for sample in samples}
     for token in generation:
         ids[token.sample].append(token.id)
@@ -110,7 +111,7 @@ def test_no_end_token_comes_before_the_least_number_of_tokens_as_in_transformers
     )[0, len(PROMPT) :].tolist()
     settings = GenerationSettings(40, ends, speculate=speculate)
     sampler = Sampler(GREEDY, 0, min_tokens=17, end_ids=ends)
-    generation = Generation(model, prefill(model, PROMPT, 40), sampler, settings)
+    generation = Samples(model, PROMPT, sampler, settings)
     assert [token.id for token in generation] == expected[:-1]
     assert len(expected) > 17
     assert not set(ends) & set(expected[:17])
@@ -118,9 +119,7 @@ def test_no_end_token_comes_before_the_least_number_of_tokens_as_in_transformers
 
 
 def test_a_stopped_sample_yields_no_more_while_the_others_go_on(model: Model[Any]) -> None:
-    generation = Generation(
-        model, prefill(model, PROMPT, 20), Sampler(LOOSE, 42), GenerationSettings(20), range(3)
-    )
+    generation = Samples(model, PROMPT, Sampler(LOOSE, 42), GenerationSettings(20), range(3))
     counts = dict.fromkeys(range(3), 0)
     for token in generation:
         counts[token.sample] += 1
@@ -159,11 +158,11 @@ def test_sliding_reads_the_newest_half_again(model: Model[Any], reference: Any) 
     assert ids[0] == expected[len(PROMPT) :]
 
 
-def test_no_token_means_no_decoding_pass(model: Model[Any], passes: list[tuple[int, int]]) -> None:
+def test_no_token_means_no_pass(model: Model[Any], passes: list[tuple[int, int]]) -> None:
     ids, generation = generated(model, GenerationSettings(0))
     assert ids == {0: []}
     assert generation.finish_reasons == {0: "length"}
-    assert passes == [(1, len(PROMPT))]
+    assert passes == []
 
 
 def test_no_pass_runs_after_the_last_token(model: Model[Any], passes: list[tuple[int, int]]) -> None:
@@ -172,10 +171,9 @@ def test_no_pass_runs_after_the_last_token(model: Model[Any], passes: list[tuple
 
 
 def test_logprobs_are_the_models_own_whatever_the_sampling(model: Model[Any], reference: Any) -> None:
-    prefilled = prefill(model, PROMPT, 6)
     settings = GenerationSettings(6, logprobs=3)
     sampler = SamplerSettings(temperature=0.3, top_k=1, biases=(SequenceBias((7,), 50.0),)).sampler(0)
-    tokens: list[Token] = list(Generation(model, prefilled, sampler, settings))
+    tokens: list[SampleToken] = list(Samples(model, PROMPT, sampler, settings))
     assert [token.id for token in tokens] == [7] * 6
     with torch.no_grad():
         logits = reference(torch.tensor([PROMPT + [7] * 6])).logits[0]

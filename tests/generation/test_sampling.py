@@ -25,6 +25,7 @@ from transformers.generation.logits_process import (
 )
 
 from gpt2cli.errors import Error, UsageError
+from gpt2cli.generation.philox import uniform
 from gpt2cli.generation.sampling import (
     NEVER,
     Places,
@@ -41,7 +42,6 @@ from gpt2cli.generation.sampling import (
     log_softmax,
     penalize_presence,
     penalize_repetition,
-    uniform,
 )
 from gpt2cli.generation.settings import SamplingSettings
 
@@ -303,3 +303,9 @@ def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: float) -
 def test_a_bias_needs_an_id() -> None:
     with pytest.raises(ValueError, match="at least one id"):
         Sampler(SamplingSettings(), 0, [SequenceBias((), 1.0)])
+
+
+def test_the_likeliest_of_many_even_scores_is_kept_by_the_smallest_top_p() -> None:
+    scores = np.zeros(1000, np.float32)
+    scores[7] = 1e-3
+    assert keep_top_p(scores, 5e-324).tolist() == [7]

@@ -12,16 +12,14 @@ import pytest
 from backends import needs_kernels
 from checkpoints import load_checkpoint, save_model_folder
 from conftest import Gpt2
+from engines import Samples, SampleToken
 from hypothesis import given
 from hypothesis import strategies as st
 from samplers import SamplerSettings
 
-from gpt2cli.generation.batch import Generation, Token, prefill
 from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import SequenceBias
-from gpt2cli.generation.speculation import LONGEST_DRAFT, SHORTEST_MATCH, Drafts, PromptLookup, ReadAhead
-from gpt2cli.model.decoder import hidden_states, logits
-from gpt2cli.model.kv_cache import KVCache
+from gpt2cli.generation.speculation import LONGEST_DRAFT, SHORTEST_MATCH, Drafts, PromptLookup
 from gpt2cli.model.model import Model
 
 pytestmark = pytest.mark.slow
@@ -65,13 +63,12 @@ def generation(
     seed: int = 0,
     samples: Sequence[int] = (0,),
     **settings: Any,
-) -> Generation[Any]:
+) -> Samples:
     chosen = GenerationSettings(**{"max_tokens": 60, "speculate": True, **settings})
-    prefilled = prefill(model, prompt, chosen.max_tokens)
-    return Generation(model, prefilled, sampling.sampler(seed), chosen, samples)
+    return Samples(model, prompt, sampling.sampler(seed), chosen, samples)
 
 
-def chosen_ids(made: Generation[Any]) -> list[tuple[int, int]]:
+def chosen_ids(made: Samples) -> list[tuple[int, int]]:
     return [(token.sample, token.id) for token in made]
 
 
@@ -182,50 +179,34 @@ def test_a_sample_can_be_stopped_within_a_draft(model: Model[Any], count: int) -
 
 
 def test_logprobs_are_those_without_speculation(model: Model[Any]) -> None:
-    ahead: list[Token] = list(generation(model, prompt=CHORUS, logprobs=3))
-    plain: list[Token] = list(generation(model, prompt=CHORUS, logprobs=3, speculate=False))
+    ahead: list[SampleToken] = list(generation(model, prompt=CHORUS, logprobs=3))
+    plain: list[SampleToken] = list(generation(model, prompt=CHORUS, logprobs=3, speculate=False))
     for token, expected in zip(ahead, plain, strict=True):
         assert token.id == expected.id
         assert token.logprob == pytest.approx(expected.logprob, abs=1e-4)
         assert [other for other, _ in token.top] == [other for other, _ in expected.top]
 
 
-def test_a_batch_is_read_without_drafts_until_one_sample_is_left(
-    model: Model[Any], passes: list[tuple[int, int]]
-) -> None:
-    def stopped(speculate: bool) -> tuple[list[tuple[int, int]], Generation[Any]]:
+def test_every_row_of_a_batch_has_drafts_of_its_own(model: Model[Any], passes: list[tuple[int, int]]) -> None:
+    def stopped(speculate: bool) -> tuple[dict[int, list[int]], Samples]:
         made = generation(model, SAMPLINGS["near"], CHORUS, samples=range(3), speculate=speculate)
-        seen: list[tuple[int, int]] = []
+        seen: dict[int, list[int]] = {sample: [] for sample in range(3)}
         for token in made:
-            seen.append((token.sample, token.id))
-            if token.sample != 1 and sum(sample == token.sample for sample, _ in seen) == 10:
+            seen[token.sample].append(token.id)
+            if token.sample != 1 and len(seen[token.sample]) == 10 * (1 + token.sample):
                 made.stop(token.sample)
         return seen, made
 
     expected, plain = stopped(speculate=False)
+    assert [len(ids) for ids in expected.values()] == [10, 60, 30]
     passes.clear()
     seen, made = stopped(speculate=True)
     assert seen == expected
-    assert passes[1:10] == [(1, 3)] * 9
-    assert made.drafts[0] == made.drafts[2] == Drafts()
-    assert made.drafts[1].passes == len(passes[10:]) < 50
-    assert plain.drafts == {}
-
-
-def test_after_each_token_the_cache_is_that_of_the_chosen_ids_alone(model: Model[Any]) -> None:
-    """Choose against the drafts at random places, and compare each row with a reading from scratch."""
-    drafts = Drafts()
-    reader = ReadAhead(model, drafts)
-    cache = KVCache(model.config, model.ops, 1, CONTEXT)
-    ids = list(CHORUS)
-    hidden_states(model, model.ops.token_ids([ids[:-1]]), cache)
-    for step in range(40):
-        scores = reader.read(ids, cache, 20, None)
-        assert cache.length == len(ids)
-        whole = logits(model, hidden_states(model, model.ops.token_ids([ids]), first=-1))
-        assert scores == pytest.approx(model.ops.to_numpy(whole)[0, 0], abs=1e-3)
-        ids.append(CHORUS[len(ids) % 5] if step % 9 else 50)
-    assert 0 < drafts.accepted < drafts.proposed
+    assert all(drafts.accepted for drafts in made.drafts.values())
+    # The prompt, and what each row reads for itself.
+    assert len(passes) <= 1 + sum(drafts.passes for drafts in made.drafts.values())
+    assert made.finish_reasons == {0: "stop", 1: "length", 2: "stop"}
+    assert list(plain.drafts.values()) == [Drafts()] * 3
 
 
 ids_of_few_kinds = st.lists(st.integers(0, 2), min_size=1, max_size=60)

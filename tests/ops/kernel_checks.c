@@ -295,6 +295,31 @@ void try_statistics(ptrdiff_t rows, ptrdiff_t count, int has_starts)
     free(logits), free(starts), free(targets), free(out);
 }
 
+void try_choose(ptrdiff_t rows, ptrdiff_t count)
+{
+    static const float temperatures[] = {0.0f, 0.7f, 2.0f};
+    static const double nuclei[] = {1.0, 0.9, 0.3};
+    float *logits = floats(rows * count);
+    struct choice *choices = exactly((size_t)rows * sizeof *choices);
+    int64_t *out = exactly((size_t)rows * sizeof *out);
+    for (int filter = 0; filter < 27; filter++) {
+        for (ptrdiff_t row = 0; row < rows; row++)
+            choices[row] = (struct choice){logits + row * count, temperatures[filter % 3], filter % 5 * 20,
+                                           nuclei[filter / 9], filter % 2 ? -1.0f : -INFINITY, (double)row / (double)rows};
+        if (kernels->choose(&(struct choices){choices, out, rows, count}))
+            abort();
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            double above = 0.0;
+            for (ptrdiff_t i = 0; i < count; i++)
+                above += logits[row * count + i] > logits[row * count + out[row]];
+            /* Rows of temperature 0 take the likeliest, and no row takes one below its top_k. */
+            if (filter % 3 == 0 || (filter % 5 && above >= filter % 5 * 20))
+                check("choose", above, 0.0, 0.0);
+        }
+    }
+    free(logits), free(choices), free(out);
+}
+
 /* NaN and infinity must never be converted to whole numbers. */
 void try_special_numbers(void)
 {
@@ -316,6 +341,10 @@ void try_special_numbers(void)
         for (int activation = ACTIVATION_NONE; activation <= ACTIVATION_SILU; activation++)
             kernels->linear(&(struct product){bias + 1, x, DTYPE_F32, 0, NULL, NULL, x, out, 1, 1, 2,
                                               (enum activation)activation, x, x});
+        int64_t chosen;
+        struct choice choice = {x, 1e-30f, 1, 0.5, -1.0f, 0.5};
+        if (kernels->choose(&(struct choices){&choice, &chosen, 1, 2}) || chosen > 1)
+            abort();
         kernels->layer_norm(&(struct norm){x, weight, bias, 1e-5f, out, 2, 1});
         kernels->rms_norm(&(struct norm){x, weight, NULL, 1e-5f, out, 2, 1});
     }

@@ -21,6 +21,7 @@ void try_rotate(ptrdiff_t time, ptrdiff_t heads, ptrdiff_t width, ptrdiff_t pair
 void try_layer_norm(ptrdiff_t rows, ptrdiff_t width);
 void try_epilogue(ptrdiff_t count);
 void try_statistics(ptrdiff_t rows, ptrdiff_t count, int has_starts);
+void try_choose(ptrdiff_t rows, ptrdiff_t count);
 void try_special_numbers(void);
 void try_empty(void);
 

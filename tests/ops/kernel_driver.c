@@ -35,7 +35,7 @@ static void try_all(int all)
         try_layer_norm(d == 10 ? 200 : 3, depths[d]), try_epilogue(depths[d]);
     try_epilogue(8 * 4096 + 7);
     for (int d = 0; d < COUNT(depths); d++)
-        try_statistics(d == 10 ? 40 : 3, depths[d], d & 1);
+        try_statistics(d == 10 ? 40 : 3, depths[d], d & 1), try_choose(d == 10 ? 40 : 3, depths[d]);
     try_special_numbers();
     try_empty();
 }

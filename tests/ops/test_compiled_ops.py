@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
+from engines import Samples, SampleToken
 
-from gpt2cli.generation.batch import Generation, Token, prefill
 from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.settings import SamplingSettings
@@ -54,13 +54,13 @@ def model(checkpoint: Path, request: pytest.FixtureRequest) -> Model[Any]:
     return load_model(files, open_backend("cpu", "compiled", threads=2, **STORAGES[request.param]))
 
 
-def tokens(model: Model[Any], samples: Sequence[int], threads: int = 2) -> dict[int, list[Token]]:
+def tokens(model: Model[Any], samples: Sequence[int], threads: int = 2) -> dict[int, list[SampleToken]]:
     """Return the tokens of samples that are generated together, with their log-probabilities."""
     open_backend("cpu", "compiled", threads=threads)
     settings = GenerationSettings(20, logprobs=5)
     sampler = Sampler(SamplingSettings(temperature=1.0, top_k=0, top_p=1.0), 42)
-    found: dict[int, list[Token]] = {sample: [] for sample in samples}
-    for token in Generation(model, prefill(model, PROMPT, 20), sampler, settings, samples):
+    found: dict[int, list[SampleToken]] = {sample: [] for sample in samples}
+    for token in Samples(model, PROMPT, sampler, settings, samples):
         found[token.sample].append(token)
     return found
 

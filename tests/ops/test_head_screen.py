@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from backends import needs_kernels
 from checkpoints import save_checkpoint
+from engines import Samples
 from hypothesis import given
 from hypothesis import strategies as st
 from notes import Notes
 from samplers import SamplerSettings
 
 from gpt2cli.checkpoint import conversion
-from gpt2cli.generation.batch import Generation, prefill, top_needed
 from gpt2cli.generation.requests import GenerationSettings
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.hub.cache import assets_folder
@@ -265,8 +265,7 @@ def test_a_screened_model_writes_the_same_tokens(
 
 def _tokens(model: Model[Any], sampling: SamplerSettings, settings: GenerationSettings) -> list[Any]:
     sampler = sampling.sampler(42)
-    prompt = prefill(model, PROMPT, settings.max_tokens, top_needed(sampler, settings, len(PROMPT)))
-    return list(Generation(model, prompt, sampler, settings))
+    return list(Samples(model, PROMPT, sampler, settings))
 
 
 def test_where_the_choice_is_among_a_few_the_head_is_not_read(

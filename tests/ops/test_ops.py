@@ -21,8 +21,9 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 from gpt2cli.checkpoint.config import ACTIVATION_FUNCTIONS
 from gpt2cli.ops.backend import open_backend
 from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
-from gpt2cli.ops.numpy_ops import WORTH_SHARING, NumpyOps, SharedWork
+from gpt2cli.ops.numpy_ops import NumpyOps
 from gpt2cli.ops.operations import Ops, StoredTensor, split_qkv
+from gpt2cli.ops.threads import WORTH_SHARING
 from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
 
 WITH_WEIGHTS = {"prelu", "xielu"}
@@ -192,7 +193,7 @@ def test_a_ragged_batch_is_refused(ops: Ops[Any]) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_a_product_in_shares_is_the_product(threads: int) -> None:
-    product = SharedWork(threads).product
+    product = NumpyOps(threads).product
     rows, matrix = random(9, 400).numpy(), random(401, 400, seed=1).numpy()
     assert rows.shape[0] * matrix.size > WORTH_SHARING
     np.testing.assert_allclose(product(rows, matrix.T), rows @ matrix.T, rtol=1e-5, atol=1e-4)

@@ -232,11 +232,11 @@ def test_a_stopping_server_does_not_wait_for_what_never_ends(model: LanguageMode
 def test_a_failing_step_fails_its_requests_and_no_later_ones(
     server: Running, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> int:
+    def fail(*_: object) -> None:
         raise RuntimeError("broken")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gpt2cli.generation.sampling.Sampler.choose", fail)
+        patch.setattr("gpt2cli.generation.engine.choose_each", fail)
         assert server.complete(prompt="a").status == 500
         body = server.complete(prompt="a", echo=True, stream=True).body
         assert b'"type":"server_error"' in body

@@ -15,8 +15,8 @@ from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.saving import save_model
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.batch import prefill
 from gpt2cli.model.decoder import hidden_states, logits
+from gpt2cli.model.prefill import prefill
 from gpt2cli.training.plan.settings import OptimizerName, TrainingSettings
 from gpt2cli.training.run.state import Progress, restore_state, save_state, to_arrays
 from gpt2cli.training.step.optimizers import learning_rate

@@ -19,9 +19,9 @@ from transformers import GPT2LMHeadModel
 
 from gpt2cli.checkpoint.architectures import GPT2
 from gpt2cli.errors import CheckpointError, Error, InputError, UsageError
+from gpt2cli.model.free_memory import available_memory
 from gpt2cli.training.data.documents import Ids
 from gpt2cli.training.plan.memory import (
-    available_memory,
     estimate_memory,
     require_memory,
     suitable_micro_batch,

@@ -24,6 +24,7 @@ from gpt2cli.ops.backend import DTYPES
 from gpt2cli.ops.torch_extra import TORCH_EXTRA
 
 INSIDE = ("decode", "prefill", "batch")
+MANY = ("prompts", "shared")
 WHOLE = ("first_token", "peak_memory")
 
 
@@ -64,7 +65,7 @@ def _ctranslate2(name: str, precision: str, conditions: Conditions, checkpoint: 
     conversion = {"checkpoint": str(checkpoint), "folder": folder, "precision": precision}
     run_timed(worker_command("peers.ctranslate2_worker", {"convert": conversion}), conditions.environment)
     task = {**_task(conditions, checkpoint), "folder": folder, "precision": precision}
-    steps = _worker_steps("ctranslate2_worker", task, conditions, (*INSIDE, *WHOLE))
+    steps = _worker_steps("ctranslate2_worker", task, conditions, (*INSIDE, *MANY, *WHOLE))
     return [Engine(name, metadata.version("ctranslate2"), precision, steps)]
 
 

@@ -10,6 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+# The best of these counts.
+BATCHES = (8, 32)
+
 
 def convert(checkpoint: str, folder: str, precision: str) -> None:
     """Convert a checkpoint to CTranslate2's format, in a new folder."""
@@ -52,7 +55,20 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
         start = time.perf_counter()
         _continue(generator, [long], 1)
         results["prefill"] = len(long) / (time.perf_counter() - start)
+    for name, prompts in (("prompts", workload.mixed_prompts()), ("shared", workload.shared_prompts())):
+        if name in task["measures"]:
+            tokens = [[vocabulary[token_id] for token_id in ids] for ids in prompts]
+            results[name] = max(_rate(generator, tokens, rows) for rows in BATCHES)
     return results
+
+
+def _rate(generator: Any, prompts: Sequence[Sequence[str]], rows: int) -> float:
+    """Return the new tokens per second of many prompts, at most so many at once."""
+    from gpt2cli.benchmark.workload import NEW_TOKENS
+
+    start = time.perf_counter()
+    _continue(generator, prompts, NEW_TOKENS, rows=rows)
+    return len(prompts) * NEW_TOKENS / (time.perf_counter() - start)
 
 
 def _open(task: Mapping[str, Any]) -> Any:
@@ -61,7 +77,11 @@ def _open(task: Mapping[str, Any]) -> Any:
 
 
 def _continue(
-    generator: Any, prompts: Sequence[Sequence[str]], tokens: int, times: list[float] | None = None
+    generator: Any,
+    prompts: Sequence[Sequence[str]],
+    tokens: int,
+    times: list[float] | None = None,
+    rows: int = 0,
 ) -> Any:
     def note_time(_: object) -> bool:
         assert times is not None
@@ -72,6 +92,7 @@ def _continue(
         prompts,
         max_length=tokens,
         min_length=tokens,
+        max_batch_size=rows,
         # Otherwise the prompt is read token by token.
         include_prompt_in_result=False,
         callback=None if times is None else note_time,

@@ -102,6 +102,27 @@ struct statistics {
     ptrdiff_t rows, vocabulary;
 };
 
+/* Logits (vocabulary), and how to choose from them: divided by the temperature, 0 for the likeliest; of the top_k
+   likeliest, or of all for 0; of these the fewest likeliest with the share top_p; of these, those whose score is at most
+   -log_min_p below the highest; the one at a position, from 0 to 1, of their cumulative distribution. */
+struct choice {
+    const float *logits;
+    float temperature;
+    ptrdiff_t top_k;
+    double top_p;
+    float log_min_p;
+    double position;
+};
+
+/* In place of a chosen token. */
+enum { CHOICE_NOT_A_NUMBER = -1, CHOICE_ALL_BANNED = -2 };
+
+struct choices {
+    const struct choice *rows;
+    int64_t *out;
+    ptrdiff_t count, vocabulary;
+};
+
 /* The kernels of one instruction set. They use the threads of the pool. Those that return int return 0, or -1 if out
    of memory. */
 struct kernels {
@@ -113,6 +134,7 @@ struct kernels {
     void (*layer_norm)(const struct norm *norm);
     void (*rms_norm)(const struct norm *norm);
     void (*token_statistics)(const struct statistics *statistics);
+    int (*choose)(const struct choices *choices);
 };
 
 extern const struct kernels kernels_generic;

@@ -72,6 +72,7 @@ static PyMethodDef methods[] = {
     FAST(layer_norm, "x, weight, bias, epsilon, out"),
     FAST(rms_norm, "x, weight, epsilon, out"),
     FAST(token_statistics, "logits, targets, word_starts, out"),
+    FAST(choose, "rows, filters, out"),
     {"set_threads", py_set_threads, METH_O, "set_threads(count) -> count"},
     {"threads", py_threads, METH_NOARGS, "threads() -> count"},
     {"use", py_use, METH_O, "use(name) -> name"},

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.roles import is_layer_matrix, layer_of
@@ -72,11 +69,6 @@ def require_memory(config: ModelConfig, settings: TrainingSettings, available: i
     )
 
 
-def available_memory() -> int:
-    """Return the bytes of main memory that are free for this process."""
-    return min(_free_memory())
-
-
 def _kept_numbers(config: ModelConfig) -> int:
     """Return how many numbers a block keeps of each token."""
     facts = config.architecture
@@ -112,16 +104,3 @@ def _what_helps(config: ModelConfig, settings: TrainingSettings, available: int)
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:,.1f} GB"
-
-
-def _free_memory() -> Iterator[int]:
-    pages = Path("/proc/meminfo")
-    if pages.is_file():
-        values = dict(line.split(":", 1) for line in pages.read_text().splitlines())
-        yield 1024 * int(values["MemAvailable"].split()[0])
-    else:
-        yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    group = Path("/sys/fs/cgroup")
-    limit, used = group / "memory.max", group / "memory.current"
-    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
-        yield max(0, int(limit.read_text()) - int(used.read_text()))

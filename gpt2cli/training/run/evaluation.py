@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2cli.generation.batch import Generation, prefill
-from gpt2cli.generation.requests import GenerationSettings
+from gpt2cli.generation.engine import continue_ids
+from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.settings import SamplingSettings
 from gpt2cli.model.decoder import hidden_states, logits
@@ -69,8 +69,7 @@ def write_sample(model: Model[Tensor], ids: Ids, end_ids: Collection[int], seed:
     sampler = Sampler(SamplingSettings(), seed)
     settings = GenerationSettings(SAMPLE_TOKENS, end_ids)
     with torch.no_grad():
-        generation = Generation(model, prefill(model, prompt, SAMPLE_TOKENS), sampler, settings)
-        return prompt + [token.id for token in generation]
+        return prompt + [token.id for token in continue_ids(model, Request(prompt, sampler, settings))]
 
 
 def _parts(ids: Ids, context: int, windows: int) -> list[Ids]:

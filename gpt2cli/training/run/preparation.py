@@ -174,7 +174,8 @@ def _fit(
     request: Request, config: ModelConfig, settings: TrainingSettings, place: Place, device: str
 ) -> tuple[TrainingSettings, str]:
     """Return settings whose passes fit the memory, and a report of the memory they take."""
-    from gpt2cli.training.plan.memory import available_memory, require_memory, suitable_micro_batch
+    from gpt2cli.model.free_memory import available_memory
+    from gpt2cli.training.plan.memory import require_memory, suitable_micro_batch
     from gpt2cli.training.step.trainer import available_gpu_memory
 
     if device.startswith("cuda"):

@@ -50,6 +50,8 @@ def parse_body(fields: Mapping[str, Any]) -> CompletionBody:
         if name not in (*SETTINGS, *FLAGS, *OTHERS):
             raise RequestError(f"There is no field {name!r}.", name, "unknown_parameter")
     given = {name: value for name, value in fields.items() if value is not None}
+    if not isinstance(given.get("user", ""), str):
+        raise RequestError("user must be a text.", "user", "invalid_type")
     if given.get("suffix"):
         raise RequestError("suffix is not supported: text is continued, not filled in.", "suffix")
     flags = {name: _flag(given, name) for name in FLAGS}
