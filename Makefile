@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: audit check completions constraints fuzz man readme sbom soak study-training
+.PHONY: audit check completions constraints fuzz man readme sbom soak study-cluster study-training
 
 # Known vulnerabilities of the pinned versions; needs uv and a network.
 audit:
@@ -29,6 +29,10 @@ man:
 
 readme:
 	$(PYTHON) tests/readme.py
+
+# Simulates clusters of up to 1,000 workers, and writes the table in docs/scale.md.
+study-cluster:
+	$(PYTHON) tests/cluster_simulation.py
 
 # Takes an hour or more, and goes on where it was stopped; TEXT=FILE takes the place of Python's sources.
 study-training:

@@ -31,6 +31,10 @@ class UsageError(Error):
     exit_code = 2
 
 
+class ContextError(UsageError):
+    """Reject a text that has more tokens than the model's context holds."""
+
+
 class CheckpointError(Error):
     """Report model files that are damaged, incomplete or of another architecture."""
 

@@ -18,11 +18,14 @@ from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation
     from gpt2cli.generation.generated_text import GeneratedText
+    from gpt2cli.generation.model_defaults import ModelDefaults
     from gpt2cli.inspection.attention import Attention
     from gpt2cli.inspection.lens import LensRow
-    from gpt2cli.scoring.continuations import NextText
+    from gpt2cli.scoring.continuations import Continuations
     from gpt2cli.scoring.report import Row
+    from gpt2cli.scoring.rows import NextText
     from gpt2cli.scoring.settings import Unit
+    from gpt2cli.scoring.text_scorer import Scoring
 
 P = ParamSpec("P")
 Settings = TypeVar("Settings")
@@ -95,9 +98,16 @@ class LanguageModel(LoadedModel):
         Raises:
             CheckpointError: the file is damaged, or a value in it is out of its range.
         """
+        return self.model_defaults.keywords() if self.model_defaults else {}
+
+    @property
+    def model_defaults(self) -> ModelDefaults | None:
+        """What the model's generation_config.json recommends, and how it spells that; None without one."""
+        if self.files.generation is None:
+            return None
         from gpt2cli.generation.model_defaults import ModelDefaults
 
-        return ModelDefaults(self.files.generation).keywords()
+        return ModelDefaults(self.files.generation)
 
     def continuation(
         self, prompt: str | None, settings: CompletionSettings, num_samples: int = 1, batch_size: int = 8
@@ -110,6 +120,26 @@ class LanguageModel(LoadedModel):
         from gpt2cli.generation.continuation import Continuation
 
         return Continuation(self, prompt, settings, num_samples, batch_size)
+
+    def scoring(self, settings: ScoringSettings) -> Scoring:
+        """Return what scores texts, any number of them, as the settings ask.
+
+        Raises:
+            UsageError: a setting is out of range or does not fit the model.
+        """
+        from gpt2cli.scoring.text_scorer import open_scoring
+
+        return open_scoring(self, settings)
+
+    def continuations(self, text: str, settings: NextSettings) -> Continuations:
+        """Return a text that has been read, and what may follow it, with all details.
+
+        Raises:
+            UsageError, InputError: as `next` does.
+        """
+        from gpt2cli.scoring.continuations import Continuations
+
+        return Continuations(self, text, settings)
 
     @_takes(ScoringSettings)
     def score(self, text: str, settings: ScoringSettings) -> list[Row]:

@@ -17,8 +17,8 @@ from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.compute import Compute
-from gpt2cli.scoring.predictions import Scheme, Window
 from gpt2cli.scoring.streaming.id_blocks import reach_of
+from gpt2cli.scoring.windows import Scheme, Window
 
 # Log-probabilities take 6 MB per model with GPT-2's vocabulary, and their products as much again.
 POSITIONS_AT_ONCE = 32

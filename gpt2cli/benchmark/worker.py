@@ -23,9 +23,9 @@ from gpt2cli.model.model import Model, load_model
 from gpt2cli.model.prefill import prefill
 from gpt2cli.ops.compute import Compute
 from gpt2cli.ops.threads import available_cores
-from gpt2cli.scoring.predictions import Scheme
 from gpt2cli.scoring.scored_text import Text
 from gpt2cli.scoring.text_scorer import TextScorer
+from gpt2cli.scoring.windows import Scheme
 from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer

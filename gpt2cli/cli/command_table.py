@@ -21,6 +21,7 @@ COMMANDS = {
     "lens": "lens",
     "attention": "attention",
     "diff": "diff",
+    "serve": "serve",
     "tokenize": "tokenize",
     "explore": "explore",
     "replay": "replay",

@@ -32,6 +32,8 @@ ELSEWHERE = {
     "surprisal": "Use gpt2 score FILE.",
     "version": "Use gpt2 --version.",
 }
+# It has no value elsewhere.
+JSONL = "--jsonl needs a FILE of lines to answer, or -; in gpt2 score, --json-rows prints rows as JSON lines"
 EXTRA_WORDS = "Got unexpected extra argument"
 
 
@@ -67,6 +69,8 @@ def usage_message(error: typer.TyperException) -> str:
     if name := getattr(error, "option_name", None):
         if context and message.startswith("No such option"):
             message = unknown_option(name, _options(context))
+        elif name == "--jsonl" and message.endswith("requires an argument"):
+            message = JSONL
     elif message.startswith(EXTRA_WORDS) and context:
         message = _unquoted(context, message) or message
     end = "" if message.endswith("?") else "."

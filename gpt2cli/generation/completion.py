@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpt2cli.generation.engine import Engine
+from gpt2cli.generation.pieces import Piece
 from gpt2cli.generation.requests import Event, FinishReason, Request, Token
 from gpt2cli.generation.settings import CompletionSettings
 from gpt2cli.generation.speculation import Drafts
 from gpt2cli.text.text_stream import TextStream
+from gpt2cli.text.token_text import token_text
 from gpt2cli.text.tokenizer import Tokenizer
-
-
-class Piece(NamedTuple):
-    """A piece of a sample's text that is final; `finish_reason` is set on the last piece.
-
-    Of the best of several samples, `sample` counts the best.
-    """
-
-    sample: int
-    text: str
-    finish_reason: FinishReason | None = None
-
-
-class Timing(NamedTuple):
-    """The seconds spent on loading, on prefill, and on decoding one batch."""
-
-    load_seconds: float
-    prefill_seconds: float
-    decode_seconds: float
 
 
 class Completion:
@@ -169,11 +152,3 @@ class Batch:
         elif completion.stopped:
             self._engine.stop(event.ticket)
         return Piece(request.sample, text, completion.finish_reason)
-
-
-def token_text(data: bytes) -> str:
-    """Return the text of a token, or `bytes:` and its bytes as \\xNN if they are not valid UTF-8."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)

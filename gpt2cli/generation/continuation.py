@@ -6,16 +6,17 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.completion import Batch, Completion, Piece
+from gpt2cli.generation.completion import Batch, Completion
 from gpt2cli.generation.engine import Engine
+from gpt2cli.generation.pieces import MadeSample, Piece
 from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler, SequenceBias
-from gpt2cli.generation.settings import CompletionSettings
+from gpt2cli.generation.settings import CompletionSettings, PromptText
 from gpt2cli.generation.speculation import Drafts
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.text.tokenizer import Tokenizer
@@ -23,6 +24,7 @@ from gpt2cli.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from gpt2cli.generation.generated_text import GeneratedText
 
+Sample = TypeVar("Sample", bound=MadeSample)
 # Short enough to retype.
 CHOSEN_SEED_BYTES = 4
 
@@ -53,43 +55,35 @@ class BestOf:
             for _ in batch:
                 pass
             self.drawn |= batch.completions
-        ranked = sorted(self.drawn.items(), key=lambda entry: _likelihood(entry[1]), reverse=True)
-        self.completions |= ranked[: self._count]
+        self.completions |= likeliest(self.drawn, self._count)
         for place, completion in enumerate(self.completions.values()):
             yield Piece(place, completion.text, completion.finish_reason)
 
 
 class Continuation:
-    """One or more continuations of a text, which is read once; a text of None starts from the BOS token.
+    """One or more continuations of a text, or of ids, which are read once; None starts from the BOS token.
 
     Raises:
-        UsageError: the text does not fit the context, or a needed BOS token is missing.
-        InputError: the text is not Unicode.
+        UsageError, InputError: as `encode_prompt` does.
     """
 
     def __init__(
         self,
         loaded: LoadedModel,
-        text: str | None,
+        prompt: PromptText,
         settings: CompletionSettings,
         num_samples: int = 1,
         batch_size: int = 8,
     ) -> None:
         self.loaded = loaded
         self.settings = settings
-        self.text = text
-        self.prompt = encode_prompt(loaded, text, settings)
+        self.prompt = encode_prompt(loaded, prompt, settings)
+        self.text = decode_prompt(loaded, prompt) if isinstance(prompt, tuple) else prompt
         self.seed = choose_seed() if settings.seed is None else settings.seed
         self._num_samples = num_samples
         self._batch_size = batch_size
         self._end_ids = end_ids(loaded)
-        self._sampler = Sampler(
-            settings,
-            self.seed,
-            _sequence_biases(settings, loaded.tokenizer, self._end_ids),
-            min_tokens=settings.min_tokens,
-            end_ids=self._end_ids,
-        )
+        self._sampler = open_sampler(loaded, settings, self.seed, self._end_ids)
         self._generation_settings = GenerationSettings(
             settings.max_tokens,
             self._end_ids,
@@ -200,20 +194,52 @@ class Continuation:
         )
 
 
-def encode_prompt(loaded: LoadedModel, text: str | None, settings: CompletionSettings) -> Prompt:
-    """Return the ids of a text, truncated to the context if allowed; None gives the BOS token alone.
+def open_sampler(
+    loaded: LoadedModel,
+    settings: CompletionSettings,
+    seed: int,
+    end_ids: Sequence[int],
+    biases: Sequence[SequenceBias] = (),
+) -> Sampler:
+    """Return what draws tokens as the settings ask, with further biases.
 
     Raises:
-        UsageError: the text does not fit the context, or a needed BOS token is missing.
+        InputError: a text that is biased or banned is not Unicode.
+    """
+    found = (*_sequence_biases(settings, loaded.tokenizer, end_ids), *biases)
+    return Sampler(settings, seed, found, min_tokens=settings.min_tokens, end_ids=end_ids)
+
+
+def encode_prompt(loaded: LoadedModel, prompt: PromptText, settings: CompletionSettings) -> Prompt:
+    """Return the ids of a prompt, truncated to the context if allowed; None gives the BOS token alone.
+
+    Nothing is put before ids that are given.
+
+    Raises:
+        UsageError: the prompt does not fit the context, an id is not the model's, or a needed BOS token is
+            missing.
         InputError: the text is not Unicode.
     """
-    tokenizer = loaded.tokenizer
-    leading = tokenizer.leading_ids if settings.bos is None and text is not None else ()
-    if settings.bos or text is None:
-        leading = _beginning(tokenizer)
-    ids = [*leading, *(tokenizer.encode(text, settings.special) if text else ())]
-    context = loaded.model.config.n_positions
-    return Prompt(*fit_prompt(ids, context, settings.max_tokens, settings.truncate, len(leading)))
+    tokenizer, config = loaded.tokenizer, loaded.model.config
+    leading: Sequence[int] = ()
+    if isinstance(prompt, tuple):
+        for token_id in prompt:
+            if not 0 <= token_id < config.vocab_size:
+                raise UsageError(f"`prompt` has the id {token_id}, but the last is {config.vocab_size - 1}.")
+        ids: Sequence[int] = prompt
+    else:
+        if settings.bos or prompt is None:
+            leading = _beginning(tokenizer)
+        elif settings.bos is None:
+            leading = tokenizer.leading_ids
+        ids = [*leading, *(tokenizer.encode(prompt, settings.special) if prompt else ())]
+    room = config.n_positions, settings.max_tokens
+    return Prompt(*fit_prompt(ids, *room, settings.truncate, len(leading)))
+
+
+def decode_prompt(loaded: LoadedModel, ids: Sequence[int]) -> str:
+    """Return the text of ids, with replacement characters for what is not UTF-8."""
+    return loaded.tokenizer.decode(ids).decode("utf-8", errors="replace")
 
 
 def end_ids(loaded: LoadedModel) -> tuple[int, ...]:
@@ -231,7 +257,13 @@ def end_ids(loaded: LoadedModel) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*own, *(token_id for token_id in told if token_id < config.vocab_size))))
 
 
-def _likelihood(completion: Completion) -> float:
+def likeliest(drawn: Mapping[int, Sample], count: int) -> dict[int, Sample]:
+    """Return the samples with the highest log-probability per token, the best first."""
+    ranked = sorted(drawn.items(), key=lambda entry: _likelihood(entry[1]), reverse=True)
+    return dict(ranked[:count])
+
+
+def _likelihood(completion: MadeSample) -> float:
     mean = completion.mean_logprob
     return -math.inf if mean is None else mean
 

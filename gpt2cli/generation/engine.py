@@ -9,7 +9,7 @@ from typing import Generic
 
 import numpy as np
 
-from gpt2cli.errors import UsageError
+from gpt2cli.errors import Error, UsageError
 from gpt2cli.generation.requests import Event, FinishReason, Request, Token
 from gpt2cli.generation.row import Row
 from gpt2cli.generation.sampling import Scores, choose_each, log_softmax
@@ -102,12 +102,27 @@ class Engine(Generic[A]):
         self._read([row for row in self._rows if not row.scores])
         self._admit_twins()
         rows = [row for row in self._rows if row.scores]
-        adjusted = [row.adjusted() for row in rows]
-        for row, token in zip(
-            rows, choose_each(self._model.ops, adjusted, [row.filters() for row in rows]), strict=True
-        ):
-            events += self._take(row, token)
+        for row, token in zip(rows, self._choose(rows), strict=True):
+            if isinstance(token, Error):
+                # Others go on.
+                self._leave(row)
+                events.append(Event(row.ticket, error=token))
+            else:
+                events += self._take(row, token)
         return events
+
+    def _choose(self, rows: Sequence[Row]) -> list[int | Error]:
+        """Return the token chosen for each row, or why there is none."""
+        if not rows:
+            return []
+        ops, adjusted = self._model.ops, [row.adjusted() for row in rows]
+        filters = [row.filters() for row in rows]
+        try:
+            return [*choose_each(ops, adjusted, filters)]
+        except Error as error:
+            if len(rows) == 1:
+                return [error]
+        return [found for row in rows for found in self._choose([row])]
 
     def _end_stopped(self) -> Iterator[Event]:
         for row in [row for row in (*self._rows, *self._queue) if row.ticket in self._stopped]:

@@ -46,9 +46,10 @@ class ModelDefaults:
         CheckpointError: the file is damaged.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, values: Mapping[str, Any] | None = None) -> None:
+        """Read the file, unless its values are given."""
         self._path = path
-        self._values = read_generation_config(path)
+        self._values = read_generation_config(path) if values is None else values
 
     def changes(self, settings: CompletionSettings, chosen: Collection[str]) -> list[str]:
         """Return what would differ from settings, as in the file, except for those that the user chose."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpt2cli.errors import UsageError
+from gpt2cli.errors import ContextError, UsageError
 from gpt2cli.generation.settings import Truncation
 
 
@@ -17,14 +17,15 @@ def fit_prompt(
     first `leading` ids are kept whichever side is cut.
 
     Raises:
-        UsageError: the ids do not fit and `truncate` is None, or there are none.
+        ContextError: the ids do not fit and `truncate` is None.
+        UsageError: there are none.
     """
     if not ids:
         raise UsageError("The prompt has no tokens: this tokenizer drops all of it.")
     if len(ids) <= context:
         return ids, False
     if truncate is None:
-        raise UsageError(
+        raise ContextError(
             f"The prompt has {len(ids):,} tokens and the model's context holds {context:,}.",
             "Shorten it, or set `truncate` to left (keeps the end) or right (keeps the beginning). "
             "gpt2 tokenize counts and cuts as this model does if its `model` names it.",

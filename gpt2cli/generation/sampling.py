@@ -242,7 +242,7 @@ def keep_top_p(scores: Scores, p: float) -> Places:
     weights = _weights(scores)
     total = weights.sum()
     # Sorting all tokens can take longer than a forward pass, and few are needed to reach p.
-    least = (1.0 - p) * total / UNLIKELY
+    least = min((1.0 - p) * total / UNLIKELY, weights.max())
     likely = np.flatnonzero(weights >= least)
     while (rest := total - weights[likely].sum()) > (1.0 - p) * total:
         least /= UNLIKELY

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from gpt2cli.errors import UsageError
 
 Truncation = Literal["left", "right"]
 Overflow = Literal["stop", "slide"]
 StopAt = Literal["sentence", "line", "paragraph"]
+# A text, ids, or None for the BOS token.
+PromptText: TypeAlias = str | tuple[int, ...] | None
 MAX_SEED = 2**64 - 1
 
 

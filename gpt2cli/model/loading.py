@@ -55,7 +55,7 @@ def load(
     if ops.unused_gpu:
         reporter.note(ops.unused_gpu)
     reporter.finish("backend")
-    files = fetch_model(name or _default_name(reporter), offline=offline, reporter=reporter)
+    files = fetch_files(name, offline=offline, reporter=reporter)
     reporter.finish("files")
     from gpt2cli.model.model import load_model
     from gpt2cli.text.loading import load_tokenizer
@@ -69,6 +69,15 @@ def load(
     for note in tokenizer.notes:
         reporter.note(note)
     return LoadedModel(files, tokenizer, model, time.perf_counter() - start)
+
+
+def fetch_files(name: str | None, *, offline: bool, reporter: Reporter) -> ModelFiles:
+    """Return the files of a model, downloading them if they are missing; None means as in `load`.
+
+    Raises:
+        HubError: the model does not exist or cannot be downloaded.
+    """
+    return fetch_model(name or _default_name(reporter), offline=offline, reporter=reporter)
 
 
 def _default_name(reporter: Reporter) -> str:

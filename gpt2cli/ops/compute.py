@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpt2cli.ops.backend import open_backend
-from gpt2cli.ops.operations import Ops
+if TYPE_CHECKING:
+    from gpt2cli.ops.operations import Ops
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Compute:
         Raises:
             UsageError, Error: as `open_backend` does.
         """
+        # A command that only prints its help, or asks a server, opens none.
+        from gpt2cli.ops.backend import open_backend
+
         return open_backend(**asdict(self))
 
     def in_float32(self) -> Compute:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.completion import token_text
 from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.sampling import log_softmax
 from gpt2cli.model.decoder import hidden_states, logits
@@ -18,43 +16,12 @@ from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.model import Model
 from gpt2cli.model.prefill import Prefilled, prefill
 from gpt2cli.ops.operations import A
-from gpt2cli.scoring.predictions import require_bos
-from gpt2cli.scoring.rows import in_unit
+from gpt2cli.scoring.rows import Candidate, NextText, NextToken, in_unit
 from gpt2cli.scoring.settings import NextSettings
+from gpt2cli.scoring.windows import require_bos
+from gpt2cli.text.token_text import token_text
 
 CONTINUATIONS_AT_ONCE = 16
-
-
-class NextText(NamedTuple):
-    """A continuation and its probability."""
-
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class NextToken:
-    """A likely next token; place 1 is the likeliest.
-
-    The text of a token that is not valid UTF-8 alone is `bytes:` and its bytes as \\xNN.
-    """
-
-    place: int
-    text: str
-    id: int
-    probability: float
-    surprisal: float
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A given continuation of one token or more; place 1 is the likeliest."""
-
-    place: int
-    text: str
-    tokens: int
-    probability: float
-    surprisal: float
 
 
 def next_tokens(loaded: LoadedModel, text: str, settings: NextSettings | None = None) -> list[NextText]:

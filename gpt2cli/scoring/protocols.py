@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gpt2cli.errors import UsageError
-from gpt2cli.scoring.predictions import (
-    Predictions,
-    Scheme,
-    Window,
-    Windows,
-    require_bos,
-    rolling_windows,
-)
 from gpt2cli.scoring.rows import Summary, exponential, in_unit
 from gpt2cli.scoring.scored_text import Text
 from gpt2cli.scoring.settings import ProtocolName, ScoringSettings, Unit
 from gpt2cli.scoring.streaming.id_blocks import Reach
+from gpt2cli.scoring.windows import Scheme, Window, Windows, require_bos, rolling_windows
+
+if TYPE_CHECKING:
+    from gpt2cli.scoring.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from gpt2cli.model.loading import LoadedModel
 from gpt2cli.scoring.protocols import ProtocolTotals
 from gpt2cli.scoring.rows import LineRow, TextRow, TokenRow, Totals, line_rows, text_row, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
@@ -16,6 +15,9 @@ from gpt2cli.scoring.streaming.streamed_text import Content, StreamedText
 from gpt2cli.scoring.text_scorer import Scoring, open_scoring
 from gpt2cli.scoring.words import WordRow, word_rows
 from gpt2cli.text.reading.newlines import Newlines
+
+if TYPE_CHECKING:
+    from gpt2cli.model.loading import LoadedModel
 
 Row: TypeAlias = TokenRow | WordRow | LineRow | TextRow
 PartRow: TypeAlias = TokenRow | WordRow | LineRow

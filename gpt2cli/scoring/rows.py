@@ -1,14 +1,15 @@
-"""Scores of tokens, lines and whole texts, in bits or nats."""
+"""Scores of tokens, lines, whole texts and what may follow them, in bits or nats."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from gpt2cli.generation.completion import token_text
 from gpt2cli.scoring.scored_text import ScoredToken, Text, lines_of, without_line_end
 from gpt2cli.scoring.settings import Unit
+from gpt2cli.text.token_text import token_text
 
 NATS_PER: dict[Unit, float] = {"bits": math.log(2), "nats": 1.0}
 
@@ -75,6 +76,38 @@ class _Line:
 @dataclass(frozen=True)
 class LineRow(Summary, Span, _Line):
     """The score of a line; `text` is without the line end. A token belongs to the line it begins in."""
+
+
+class NextText(NamedTuple):
+    """A continuation and its probability."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """A likely next token; place 1 is the likeliest.
+
+    The text of a token that is not valid UTF-8 alone is `bytes:` and its bytes as \\xNN.
+    """
+
+    place: int
+    text: str
+    id: int
+    probability: float
+    surprisal: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A given continuation of one token or more; place 1 is the likeliest."""
+
+    place: int
+    text: str
+    tokens: int
+    probability: float
+    surprisal: float
 
 
 class Totals:

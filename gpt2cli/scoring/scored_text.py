@@ -9,13 +9,15 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat, tee
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from gpt2cli.scoring.predictions import Predictions
 from gpt2cli.scoring.settings import Split
 from gpt2cli.text.reading.newlines import CRLF, Newlines, with_lf
 from gpt2cli.text.reading.separator import SEPARATOR
-from gpt2cli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.scoring.predictions import Predictions
+    from gpt2cli.text.tokenizer import Tokenizer
 
 _GAP = re.compile(r"\s+")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")

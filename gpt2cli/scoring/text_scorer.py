@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from gpt2cli.errors import UsageError
-from gpt2cli.model.loading import LoadedModel
-from gpt2cli.model.model import Model
-from gpt2cli.scoring.predictions import Predictions, Scheme, require_bos, score_texts
 from gpt2cli.scoring.protocols import protocol_scheme
 from gpt2cli.scoring.rows import Summary, Totals
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens
 from gpt2cli.scoring.settings import Correction, Punctuation, ScoringSettings, Unit
 from gpt2cli.scoring.streaming.id_blocks import SharedBlocks
 from gpt2cli.scoring.streaming.streamed_text import StreamedText
+from gpt2cli.scoring.windows import Scheme, require_bos
 from gpt2cli.scoring.words import word_starts
-from gpt2cli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.model.loading import LoadedModel
+    from gpt2cli.model.model import Model
+    from gpt2cli.scoring.predictions import Predictions
+    from gpt2cli.text.tokenizer import Tokenizer
 
 Key = TypeVar("Key")
 BATCH_ON_CPU, BATCH_ELSEWHERE = 1, 8
@@ -32,12 +36,49 @@ class _Item(Generic[Key]):
     blocks: SharedBlocks
 
 
+class TokenScorer(ABC):
+    """What scores texts, with a model or by asking a server.
+
+    The methods take texts with keys of any type and yield them in the same order. Use what is yielded for one
+    text before asking for the next.
+    """
+
+    @abstractmethod
+    def windows(self, texts: Iterable[tuple[Key, Text]]) -> Iterator[tuple[Key, Text, Iterator[Predictions]]]:
+        """Yield the windows of each text.
+
+        Raises:
+            Error: scoring failed.
+        """
+
+    @abstractmethod
+    def tokens(
+        self, texts: Iterable[tuple[Key, Text]], words: bool = False
+    ) -> Iterator[tuple[Key, Text, Iterator[ScoredToken]]]:
+        """Yield the tokens of each text; with `words`, also how likely a word begins at each.
+
+        Raises:
+            Error: scoring failed.
+        """
+
+    def summaries(self, texts: Iterable[tuple[Key, Text]], unit: Unit) -> Iterator[tuple[Key, Summary]]:
+        """Yield the sums of each text.
+
+        Raises:
+            Error: scoring failed.
+        """
+        for key, _, tokens in self.tokens(texts):
+            totals = Totals()
+            for token in tokens:
+                totals.add(token)
+            yield key, totals.summary(unit)
+
+
 @dataclass(frozen=True)
-class TextScorer:
+class TextScorer(TokenScorer):
     """A model and the scheme that it scores texts under; a batch has at most `room` positions.
 
-    Special tokens in a text are plain text unless `special` is true. The methods take texts with keys of any
-    type and yield them in the same order. Use what is yielded for one text before asking for the next.
+    Special tokens in a text are plain text unless `special` is true.
     """
 
     model: Model[Any]
@@ -71,21 +112,12 @@ class TextScorer:
                 scored_tokens(item.text, item.blocks.second(), windows, self.tokenizer, self.special),
             )
 
-    def summaries(self, texts: Iterable[tuple[Key, Text]], unit: Unit) -> Iterator[tuple[Key, Summary]]:
-        """Yield the sums of each text.
-
-        Raises:
-            ValueError, Error: as `score_texts` does.
-        """
-        for key, _, tokens in self.tokens(texts):
-            totals = Totals()
-            for token in tokens:
-                totals.add(token)
-            yield key, totals.summary(unit)
-
     def _score(
         self, texts: Iterable[tuple[Key, Text]], words: bool
     ) -> Iterator[tuple[_Item[Key], Iterator[Predictions]]]:
+        # The client of a server has scores without computing any.
+        from gpt2cli.scoring.predictions import score_texts
+
         vocab_size = self.model.config.vocab_size
         starts = word_starts(self.tokenizer, vocab_size, self.correction) if words else None
         items = (_Item(key, text, SharedBlocks(self._blocks(text))) for key, text in texts)
@@ -108,7 +140,7 @@ class TextScorer:
 class Scoring:
     """A scorer, its unit, and the metadata that two scores must share to be comparable."""
 
-    scorer: TextScorer
+    scorer: TokenScorer
     unit: Unit
     metadata: dict[str, Any]
     punctuation: Punctuation = "attached"
@@ -140,29 +172,38 @@ class Scoring:
 
 
 def open_scoring(loaded: LoadedModel, settings: ScoringSettings) -> Scoring:
+    """Return a scoring of texts with a model as the settings ask.
+
+    Raises:
+        UsageError: as `open_scorer` does.
+    """
+    scorer = open_scorer(loaded, settings)
+    metadata = {
+        "model": loaded.files.name,
+        "revision": loaded.files.revision,
+        "unit": settings.unit,
+        "bos": scorer.scheme.bos_id is not None,
+        "window": scorer.scheme.window,
+        "stride": scorer.scheme.stride,
+        **({"protocol": settings.protocol} if settings.protocol else {}),
+        **({"correction": settings.correction} if settings.correction != get_args(Correction)[0] else {}),
+        **({"punctuation": settings.punctuation} if settings.punctuation == "apart" else {}),
+    }
+    return Scoring(scorer, settings.unit, metadata, settings.punctuation)
+
+
+def open_scorer(loaded: LoadedModel, settings: ScoringSettings) -> TextScorer:
     """Return what scores texts with a model as the settings ask.
 
     Raises:
         UsageError: a setting does not fit the protocol or the model.
     """
     model = loaded.model
-    scheme = _scheme(loaded, settings)
     # A CPU gains nothing from more than one full context in a batch, and results would come later.
     default = BATCH_ON_CPU if model.ops.device_name == "cpu" else BATCH_ELSEWHERE
     room = (settings.batch_size or default) * model.config.n_positions
-    metadata = {
-        "model": loaded.files.name,
-        "revision": loaded.files.revision,
-        "unit": settings.unit,
-        "bos": scheme.bos_id is not None,
-        "window": scheme.window,
-        "stride": scheme.stride,
-        **({"protocol": settings.protocol} if settings.protocol else {}),
-        **({"correction": settings.correction} if settings.correction != get_args(Correction)[0] else {}),
-        **({"punctuation": settings.punctuation} if settings.punctuation == "apart" else {}),
-    }
-    scorer = TextScorer(model, loaded.tokenizer, scheme, room, settings.special, settings.correction)
-    return Scoring(scorer, settings.unit, metadata, settings.punctuation)
+    scheme = _scheme(loaded, settings)
+    return TextScorer(model, loaded.tokenizer, scheme, room, settings.special, settings.correction)
 
 
 def _scheme(loaded: LoadedModel, settings: ScoringSettings) -> Scheme:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from gpt2cli.scoring.predictions import Mask, WordStarts
 from gpt2cli.scoring.rows import NATS_PER
 from gpt2cli.scoring.scored_text import ScoredToken
 from gpt2cli.scoring.settings import Correction, Punctuation, Unit
-from gpt2cli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.scoring.predictions import Mask, WordStarts
+    from gpt2cli.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class WordRow:
 
 def begins_word(tokenizer: Tokenizer, vocab_size: int) -> Mask:
     """Return which ids begin a word, (vocabulary,): those with white space first, and the end of text."""
+    import numpy as np
+
     starts = [tokenizer.begins_word(token_id) for token_id in range(vocab_size)]
     for token_id in tokenizer.end_ids:
         starts[token_id] = True
@@ -53,6 +56,10 @@ def word_starts(tokenizer: Tokenizer, vocab_size: int, correction: Correction) -
     wordsprobability counts a space alone as white space, and the end of the text on both sides where a text
     begins. minicons counts a space alone and no end, and corrects no text's beginning.
     """
+    import numpy as np
+
+    from gpt2cli.scoring.predictions import WordStarts
+
     if correction == "pimentel-meister" or tokenizer.spelling.word_end is not None:
         return WordStarts(begins_word(tokenizer, vocab_size).astype(np.float32))
     spaces = [tokenizer.token_bytes(token_id)[:1] == b" " for token_id in range(vocab_size)]

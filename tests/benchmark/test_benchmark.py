@@ -49,7 +49,7 @@ from gpt2cli.model.model import load_model
 from gpt2cli.ops.backend import kernels_are_built, open_backend
 from gpt2cli.ops.compute import Compute
 from gpt2cli.ops.threads import THREAD_VARIABLES, available_cores
-from gpt2cli.scoring.predictions import Scheme
+from gpt2cli.scoring.windows import Scheme
 from gpt2cli.text.loading import load_tokenizer
 
 STEPS_OF: dict[str, list[Step]] = {"a": list(STEPS), "b": ["inside"], "c": list(STEPS)}

@@ -98,7 +98,7 @@ def test_every_format_tells_the_same_to_its_reader(score: Gpt2, by: str) -> None
         return output
 
     whole = json.loads(run("json"))
-    lines = [json.loads(line) for line in run("jsonl").splitlines()]
+    lines = [json.loads(line) for line in run("json-rows").splitlines()]
     metadata = {name: whole.pop(name) for name in METADATA}
     assert metadata["unit"] == "bits"
     assert metadata["bos"] is True

@@ -24,8 +24,9 @@ from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
-from gpt2cli.scoring.predictions import Scheme, rolling_windows, score_texts
+from gpt2cli.scoring.predictions import score_texts
 from gpt2cli.scoring.streaming.id_blocks import reach_of
+from gpt2cli.scoring.windows import Scheme, rolling_windows
 
 pytestmark = pytest.mark.slow
 

@@ -303,3 +303,9 @@ def test_a_value_out_of_range_is_refused_by_its_name(field: str, value: float) -
 def test_a_bias_needs_an_id() -> None:
     with pytest.raises(ValueError, match="at least one id"):
         Sampler(SamplingSettings(), 0, [SequenceBias((), 1.0)])
+
+
+def test_the_likeliest_of_many_even_scores_is_kept_by_the_smallest_top_p() -> None:
+    scores = np.zeros(1000, np.float32)
+    scores[7] = 1e-3
+    assert keep_top_p(scores, 5e-324).tolist() == [7]

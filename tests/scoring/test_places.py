@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tokenizers_of_kinds import KINDS
 
 from gpt2cli.hub.model_files import find_model
-from gpt2cli.scoring.predictions import Scheme
 from gpt2cli.scoring.rows import line_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens, split_texts
 from gpt2cli.scoring.text_scorer import TextScorer
+from gpt2cli.scoring.windows import Scheme
 from gpt2cli.scoring.words import begins_word, word_rows
 from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.tokenizer import Tokenizer

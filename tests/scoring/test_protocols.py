@@ -15,11 +15,12 @@ from checkpoints import load_checkpoint, save_checkpoint
 
 from gpt2cli.errors import UsageError
 from gpt2cli.model.model import Model
-from gpt2cli.scoring.predictions import Scheme, score_texts
+from gpt2cli.scoring.predictions import score_texts
 from gpt2cli.scoring.protocols import PROTOCOLS, ProtocolTotals
 from gpt2cli.scoring.rows import Summary
 from gpt2cli.scoring.scored_text import Text
 from gpt2cli.scoring.settings import ProtocolName
+from gpt2cli.scoring.windows import Scheme
 
 CONTEXT = 48
 EOT = 0

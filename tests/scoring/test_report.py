@@ -18,10 +18,10 @@ from gpt2cli.errors import UsageError
 from gpt2cli.model.loading import LoadedModel, load
 from gpt2cli.ops.compute import Compute
 from gpt2cli.scoring.continuations import next_tokens
-from gpt2cli.scoring.predictions import require_bos
 from gpt2cli.scoring.report import score_rows
 from gpt2cli.scoring.rows import TokenRow
 from gpt2cli.scoring.settings import By, NextSettings, ScoringSettings
+from gpt2cli.scoring.windows import require_bos
 from gpt2cli.scoring.words import WordRow
 
 VOCABULARY, CONTEXT = 320, 64

@@ -18,10 +18,11 @@ from gpt2cli.errors import Error, UsageError
 from gpt2cli.hub.model_files import ModelFiles, find_model
 from gpt2cli.model.model import Model, load_model
 from gpt2cli.ops.backend import open_backend
-from gpt2cli.scoring.predictions import Scheme, WordStarts, rolling_windows, score_texts
+from gpt2cli.scoring.predictions import WordStarts, score_texts
 from gpt2cli.scoring.scored_text import ScoredToken, Text
 from gpt2cli.scoring.streaming.id_blocks import reach_of
 from gpt2cli.scoring.text_scorer import TextScorer
+from gpt2cli.scoring.windows import Scheme, rolling_windows
 from gpt2cli.scoring.words import corrected_logprob, word_rows
 from gpt2cli.text.loading import load_tokenizer
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2cli.hub.model_files import find_model
-from gpt2cli.scoring.predictions import Scheme
 from gpt2cli.scoring.rows import TokenRow, Totals, line_rows, text_row, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text, scored_tokens, split_texts
 from gpt2cli.scoring.settings import Split
 from gpt2cli.scoring.text_scorer import TextScorer
+from gpt2cli.scoring.windows import Scheme
 from gpt2cli.scoring.words import WordRow, begins_word, word_rows
 from gpt2cli.text.loading import bundled_tokenizer, load_tokenizer
 from gpt2cli.text.tokenizer import Tokenizer

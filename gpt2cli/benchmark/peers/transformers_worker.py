@@ -92,8 +92,8 @@ def _score(model: Any, checkpoint: str, context: int) -> float:
     from transformers import AutoTokenizer
 
     from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS
-    from gpt2cli.scoring.predictions import rolling_windows
     from gpt2cli.scoring.streaming.id_blocks import reach_of
+    from gpt2cli.scoring.windows import rolling_windows
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     ids = tokenizer(HELD_OUT.read_text("utf-8"))["input_ids"][: SCORED_CONTEXTS * context]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gpt2cli.cli.answering.options import FieldLineOptions
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
@@ -20,6 +21,7 @@ from gpt2cli.errors import UsageError
 if TYPE_CHECKING:
     from gpt2cli.cli.output.completions import CompletionWriter
     from gpt2cli.generation.continuation import Continuation
+    from gpt2cli.serving.remote.continuation import RemoteContinuation
 
 
 @takes_groups
@@ -29,6 +31,7 @@ def generate(
     model: options.ModelOptions,
     completion: CompletionOptions,
     generation_config: GenerationConfig = False,
+    lines: FieldLineOptions,
     json: options.JsonLines = False,
     record: options.Record = None,
     output: options.OutputOptions,
@@ -55,17 +58,25 @@ def generate(
         raise UsageError("--record and -o name the same file.", "Choose one.")
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
+    if lines.are_wanted(prompt.given(), output.output):
+        from gpt2cli.cli.answering.completions import generate_lines
+
+        given = prompt, model, completion, generation_config, output, compute
+        generate_lines(lines, *given, messages, context)
+        return
     if completion.logprobs is not None and not (json or record):
         raise UsageError("--logprobs needs --json.")
     for note in completion.notes():
         messages.note(note)
     text = prompt.read(messages)
     watch.lap("prompt")
-    loaded = model.load(compute, messages, for_decoding=True)
+    loaded = model.open(compute, messages, for_decoding=True)
     if loaded.files.generation or generation_config:
         from gpt2cli.cli.options.model_defaults import complete
 
-        completion = complete(completion, generation_config, loaded.files, context, messages)
+        completion = complete(
+            completion, generation_config, loaded.files.name, loaded.model_defaults, context, messages
+        )
     from gpt2cli.cli.output.completions import JsonCompletionWriter, open_completions
     from gpt2cli.text.reading.notes import TextNotes
 
@@ -104,8 +115,10 @@ def generate(
         traced.write()
 
 
-def _write(run: Continuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch) -> None:
-    from gpt2cli.generation.completion import Timing
+def _write(
+    run: Continuation | RemoteContinuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch
+) -> None:
+    from gpt2cli.generation.pieces import Timing
 
     prefill_seconds = run.prefill()
     watch.lap("prefill")

@@ -80,15 +80,15 @@ def next_tokens(
     content = with_lf(content) if newlines == "lf" else content
     settings.require_text(content)
     _note_spaces(content, settings.candidates, messages)
-    loaded = model.load(compute, messages)
+    loaded = model.open(compute, messages)
     start = time.perf_counter()
-    from gpt2cli.scoring.continuations import Candidate, Continuations, NextToken
     from gpt2cli.scoring.report import row_columns, row_record
+    from gpt2cli.scoring.rows import Candidate, NextToken
     from gpt2cli.text.reading.notes import TextNotes
 
     notes = TextNotes(messages.note, loaded.tokenizer, settings.special, crlf=newlines is None)
     notes.check(content, "the text")
-    continuations = Continuations(loaded, content, settings)
+    continuations = loaded.continuations(content, settings)
     if continuations.truncated:
         messages.note(f"The text was cut to {len(continuations.ids):,} tokens.")
     row_type, column = (Candidate, "text") if settings.candidates else (NextToken, "token")

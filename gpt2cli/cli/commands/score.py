@@ -7,6 +7,7 @@ from functools import partial
 
 import typer
 
+from gpt2cli.cli.answering.options import LineOptions
 from gpt2cli.cli.input.lines import checked_blocks
 from gpt2cli.cli.options import rows as choose
 from gpt2cli.cli.options import shared as options
@@ -28,6 +29,7 @@ def score(
     selection: choose.SelectionOptions,
     settings: ProtocolOptions,
     study: StudyOptions,
+    lines: LineOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
 ) -> None:
@@ -48,7 +50,15 @@ def score(
     `gpt2 score --filter 'ppl<50' < lines`
     """
     target = output.output
-    named = choose.check_conflicts(source, rows, output_format, selection, settings, target)
+    given = choose.given_options(source, rows, output_format, selection, settings)
+    answered = lines.with_field(lines.jsonl and study.field)
+    if answered.are_wanted(given, target):
+        from gpt2cli.cli.answering.scores import score_lines
+
+        replace(study, field=None).refuse("--jsonl")
+        score_lines(answered, models.only(), settings, target, compute, verbosity.messages())
+        return
+    named = choose.check_conflicts(given, rows, selection, target)
     messages = verbosity.messages()
     kind = output_format.kind(named)
     loading = [partial(model.load, compute, messages) for model in models.each()]
@@ -79,11 +89,10 @@ def score(
     condition = None if selection.keep is None else parse_condition(selection.keep)
     names = source.names(messages.note)
     sources = None if condition else source.open(names)
-    loaded = loading[0]()
-    from gpt2cli.scoring.text_scorer import open_scoring
+    loaded = models.each()[0].open(compute, messages)
 
     notes = settings.notes(messages.note, loaded.tokenizer, rows if sources else None)
-    scoring = open_scoring(loaded, settings)
+    scoring = loaded.scoring(settings)
     start = time.perf_counter()
     aligned = output_format.aligns(target) and not output.raw
     with open_output(target, raw=output.raw or aligned or selection.view) as write:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from gpt2cli.cli.options.sampling import CompletionOptions
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.model_defaults import ModelDefaults
-from gpt2cli.hub.model_files import ModelFiles
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.model_defaults import ModelDefaults
 
 
 def complete(
-    completion: CompletionOptions, wanted: bool, files: ModelFiles, context: typer.Context, messages: Messages
+    completion: CompletionOptions,
+    wanted: bool,
+    name: str,
+    defaults: ModelDefaults | None,
+    context: typer.Context,
+    messages: Messages,
 ) -> CompletionOptions:
     """Return the options with the model's defaults if these are wanted, else note which there are.
 
@@ -22,9 +30,10 @@ def complete(
         UsageError: the model has no defaults.
         CheckpointError: the file with them is damaged.
     """
-    if files.generation is None:
-        raise UsageError(f"{files.name} has no generation_config.json.", "Leave out --generation-config.")
-    defaults = ModelDefaults(files.generation)
+    if defaults is None:
+        if not wanted:
+            return completion
+        raise UsageError(f"{name} has no generation_config.json.", "Leave out --generation-config.")
     chosen = {name for name in context.params if _is_given(context, name)}
     if not wanted:
         if changes := defaults.changes(completion, chosen):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gpt2cli.cli.input.text import is_file, read_prompt
+from gpt2cli.cli.input.text import STDIN, is_file, read_prompt, require_stdin
 from gpt2cli.cli.options.shared import NEWLINES_HELP, PROMPT, flag
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import UsageError
@@ -42,6 +42,26 @@ class PromptOptions:
         bool, _prompt_flag("--unconditional", help="Start from the beginning-of-text token.")
     ] = False
     echo: Annotated[bool, _prompt_flag("--echo", help="Print the prompt before its continuation.")] = False
+
+    def given(self) -> dict[str, bool]:
+        """Return which of the options that many lines leave no place for are given."""
+        return {
+            "PROMPT": self.prompt not in (None, STDIN),
+            "--file": self.file is not None,
+            "--unconditional": self.unconditional,
+            "--keep-newline": self.keep_newline,
+            "--newlines": self.newlines is not None,
+        }
+
+    def line_source(self) -> str:
+        """Return the source of many lines: FILE, or standard input.
+
+        Raises:
+            UsageError: standard input is a terminal and nothing else was named.
+        """
+        if self.file is None and self.prompt is None:
+            require_stdin("Name a FILE with --file, or pipe lines in.")
+        return self.file or STDIN
 
     def read(self, messages: Messages) -> str | None:
         """Return the prompt, or None if generation is unconditional.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -22,13 +22,15 @@ from gpt2cli.cli.output.streams import stdout_is_terminal
 from gpt2cli.errors import UsageError
 
 INPUT, FORMAT, SELECTION = "Input and rows", "Format", "Instead of rows"
-FORMAT_FLAGS = [f"--{name}" for name in FORMATS]
+# Lines of JSON are read by --jsonl.
+FLAG_OF: dict[Format, str] = {"tsv": "--tsv", "csv": "--csv", "json": "--json", "jsonl": "--json-rows"}
+FORMAT_FLAGS = list(FLAG_OF.values())
 PICTURES: tuple[FileFormat, ...] = ("html", "svg", "png")
 EXCLUSIVE = (
     ("FILE", "--text"),
     *combinations(FORMAT_FLAGS, 2),
     *conflicts_of("--pairs", ("FILE", "--text", "--by", "--split", "--protocol", "--filter")),
-    *conflicts_of("--pairs", ("--csv", "--jsonl")),
+    *conflicts_of("--pairs", ("--csv", "--json-rows")),
     *(("--newlines", name) for name in ("--pairs", "--filter")),
     *conflicts_of("--filter", ("--text", "--by", "--split", "--protocol", *FORMAT_FLAGS)),
     *conflicts_of("--view", ("--pairs", "--filter", "--protocol", *FORMAT_FLAGS)),
@@ -100,11 +102,16 @@ class OutputFormat:
     tsv: Annotated[bool, _format("--tsv", help="Print TSV, the default.")] = False
     csv: Annotated[bool, _format("--csv", help="Print CSV.")] = False
     json: Annotated[bool, _format("--json", help="Print one JSON object with rows and documents.")] = False
-    jsonl: Annotated[bool, _format("--jsonl", help="Print one JSON object per row.")] = False
+    json_rows: Annotated[bool, _format("--json-rows", help="Print one JSON object per row.")] = False
 
     def kind(self, named: FileFormat | None) -> Format:
         """Return the format that was chosen by an option or a file's name, TSV by default."""
-        return next((name for name in FORMATS if getattr(self, name)), row_format(named))
+        return next((name for name in FORMATS if self.chosen[FLAG_OF[name]]), row_format(named))
+
+    @property
+    def chosen(self) -> dict[str, bool]:
+        """Whether each option is given."""
+        return dict(zip(FORMAT_FLAGS, (self.tsv, self.csv, self.json, self.json_rows), strict=True))
 
     def aligns(self, output: Path | None) -> bool:
         """Return whether TSV that was not asked for is a table for a terminal instead."""
@@ -136,21 +143,15 @@ class SelectionOptions:
     ] = None
 
 
-def check_conflicts(
+def given_options(
     source: SourceOptions,
     rows: RowOptions,
     output_format: OutputFormat,
     selection: SelectionOptions,
     settings: ProtocolOptions,
-    output: Path | None,
-) -> FileFormat | None:
-    """Check that the options of `score` go together, and return the format that the output's name asks for.
-
-    Raises:
-        UsageError: two of them do not, or the name asks for a format that `score` does not write.
-    """
-    named = _file_format(output, selection)
-    given = {
+) -> dict[str, bool]:
+    """Return which options of `score` are given, of those that exclude others."""
+    return {
         "FILE": bool(source.files),
         "--text": source.text is not None,
         "--by": rows.by is not None,
@@ -159,13 +160,25 @@ def check_conflicts(
         "--filter": selection.keep is not None,
         "--protocol": settings.protocol is not None,
         "--newlines": settings.newlines is not None,
-        "--view": selection.view or named in PICTURES,
-        **{f"--{name}": getattr(output_format, name) or name == named for name in FORMATS},
+        "--view": selection.view,
+        **output_format.chosen,
     }
-    chosen = {"--view": selection.view, **{f"--{name}": getattr(output_format, name) for name in FORMATS}}
+
+
+def check_conflicts(
+    given: Mapping[str, bool], rows: RowOptions, selection: SelectionOptions, output: Path | None
+) -> FileFormat | None:
+    """Check that the options of `score` go together, and return the format that the output's name asks for.
+
+    Raises:
+        UsageError: two of them do not, or the name asks for a format that `score` does not write.
+    """
+    named = _file_format(output, selection)
+    asked = {"--view": named in PICTURES, **{option: name == named for name, option in FLAG_OF.items()}}
     label = option_label(output)
-    reject_conflicts(given, EXCLUSIVE, {name: label for name, is_chosen in chosen.items() if not is_chosen})
-    if given["--view"] and rows.by not in (None, "token", "word"):
+    implied = {name: label for name, is_asked in asked.items() if is_asked and not given[name]}
+    reject_conflicts({**given, **dict.fromkeys(implied, True)}, EXCLUSIVE, implied)
+    if (given["--view"] or asked["--view"]) and rows.by not in (None, "token", "word"):
         shading = "--view" if selection.view else label
         raise UsageError(f"{shading} shades tokens or words only.", "Use --by token or --by word.")
     return named

@@ -17,8 +17,7 @@ from gpt2cli.text.reading.newlines import Newlines
 
 if TYPE_CHECKING:
     from gpt2cli.cli.options.rows import RowOptions
-    from gpt2cli.text.reading.notes import TextNotes
-    from gpt2cli.text.tokenizer import Tokenizer
+    from gpt2cli.text.reading.notes import KnownTokens, TextNotes
 
 SCORING = "Scoring"
 
@@ -86,7 +85,9 @@ class ProtocolOptions(ScoringSettings):
         _scoring("--punctuation", metavar="HOW", help="Part of a word, or words apart."),
     ]
 
-    def notes(self, note: Callable[[str], None], tokenizer: Tokenizer, rows: RowOptions | None) -> TextNotes:
+    def notes(
+        self, note: Callable[[str], None], tokenizer: KnownTokens, rows: RowOptions | None
+    ) -> TextNotes:
         """Return what notes the texts of rows deserve; None stands for lines, which are their own texts."""
         from gpt2cli.text.reading.notes import TextNotes
 

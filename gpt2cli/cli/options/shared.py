@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -15,9 +15,15 @@ from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.progress.stopwatch import Stopwatch
+    from gpt2cli.hub.model_files import ModelFiles
     from gpt2cli.language_model import LanguageModel
+    from gpt2cli.serving.remote.model import RemoteModel
+
+    OpenModel: TypeAlias = LanguageModel | RemoteModel
 
 PROMPT, MODEL, OUTPUT = "Prompt", "Model", "Output"
+# What the commands that are clients of a server read, and what opens it.
+SERVER, API_KEY = "GPT2_SERVER", "GPT2_API_KEY"
 COMPUTE, MESSAGES = "Computing", "Messages"
 SPECIAL_HELP = "Parse special tokens in text."
 FILES_HELP = "Files, folders or 'patterns*'; - or none is stdin."
@@ -163,6 +169,30 @@ class ModelOptions:
         return load_with(
             self.model, compute, offline=self.offline, reporter=messages, for_decoding=for_decoding
         )
+
+    def fetch(self, messages: Messages) -> ModelFiles:
+        """Return the model's files, downloading them if they are missing.
+
+        Raises:
+            HubError: the model does not exist or cannot be downloaded.
+        """
+        from gpt2cli.model.loading import fetch_files
+
+        return fetch_files(self.model, offline=self.offline, reporter=messages)
+
+    def open(self, compute: Compute, messages: Messages, *, for_decoding: bool = False) -> OpenModel:
+        """Return the model of the server that GPT2_SERVER names or, without one, load it.
+
+        Raises:
+            UsageError: an option is the server's to choose.
+            Error: the server cannot be asked, or as `load`.
+        """
+        url = os.environ.get(SERVER)
+        if not url:
+            return self.load(compute, messages, for_decoding=for_decoding)
+        from gpt2cli.serving.remote.model import RemoteModel
+
+        return RemoteModel(url, os.environ.get(API_KEY), self.model, compute)
 
 
 class ComputeOptions(Compute):

@@ -17,11 +17,11 @@ from gpt2cli.cli.output.streams import (
     terminal_columns,
     wants_color,
 )
-from gpt2cli.generation.completion import Completion, Piece, Timing
 
 if TYPE_CHECKING:
     from gpt2cli.cli.options.shared import OutputOptions
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
+    from gpt2cli.generation.pieces import MadeSample, Piece, Timing
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
@@ -32,7 +32,7 @@ class CompletionWriter(Protocol):
     def add(self, piece: Piece) -> None:
         """Accept the next piece."""
 
-    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+    def end_batch(self, completions: Mapping[int, MadeSample], timing: Timing) -> None:
         """Accept the completed samples of a batch."""
 
 
@@ -68,7 +68,7 @@ class TextCompletionWriter:
             self._begin_next()
             self._write_current()
 
-    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+    def end_batch(self, completions: Mapping[int, MadeSample], timing: Timing) -> None:
         """Do nothing, because every piece has been written."""
 
     def _begin_next(self) -> None:
@@ -119,12 +119,12 @@ class JsonCompletionWriter:
     def add(self, piece: Piece) -> None:
         """Do nothing until the end of the batch."""
 
-    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+    def end_batch(self, completions: Mapping[int, MadeSample], timing: Timing) -> None:
         """Write one object for each sample of the batch."""
         for sample, completion in completions.items():
             self._write(json_line(self._object(sample, completion, timing)))
 
-    def _object(self, sample: int, completion: Completion, timing: Timing) -> dict[str, Any]:
+    def _object(self, sample: int, completion: MadeSample, timing: Timing) -> dict[str, Any]:
         tokens, report = completion.tokens, self._report()
         return {
             "index": sample + 1,

@@ -31,10 +31,24 @@ def write_stdout(data: bytes) -> None:
         InputError: stdout is closed.
         OSError: writing failed; BrokenPipeError if the reader is gone.
     """
+    stdout_writer()(data)
+
+
+def stdout_writer() -> Write:
+    """Return a function that writes bytes to what is stdout now, as `write_stdout` does.
+
+    Raises:
+        InputError: stdout is closed.
+    """
     if sys.stdout is None:
         raise InputError("standard output is closed.")
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    buffer = sys.stdout.buffer
+
+    def write(data: bytes) -> None:
+        buffer.write(data)
+        buffer.flush()
+
+    return write
 
 
 def json_text(value: Any) -> str:

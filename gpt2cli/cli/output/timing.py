@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from gpt2cli.cli.output.messages import Messages
 
 if TYPE_CHECKING:
-    from gpt2cli.generation.completion import Completion, Timing
+    from gpt2cli.cli.options.shared import OpenModel
     from gpt2cli.generation.continuation import Continuation
-    from gpt2cli.model.loading import LoadedModel
+    from gpt2cli.generation.pieces import MadeSample, Timing
+    from gpt2cli.serving.remote.continuation import RemoteContinuation
 
 
-def print_timing(messages: Messages, loaded: LoadedModel, start: float) -> None:
+def print_timing(messages: Messages, loaded: OpenModel, start: float) -> None:
     """Print, if verbose, where a model ran and the time since `start` (time.perf_counter)."""
     ops = loaded.model.ops
     messages.detail(
@@ -23,7 +24,9 @@ def print_timing(messages: Messages, loaded: LoadedModel, start: float) -> None:
     )
 
 
-def generation_summary(run: Continuation, completions: Collection[Completion], timing: Timing) -> str:
+def generation_summary(
+    run: Continuation | RemoteContinuation, completions: Collection[MadeSample], timing: Timing
+) -> str:
     """Return one line on where samples were made together, how many tokens, and how fast."""
     ops = run.loaded.model.ops
     tokens = sum(len(completion.tokens) for completion in completions)
@@ -35,7 +38,7 @@ def generation_summary(run: Continuation, completions: Collection[Completion], t
     )
 
 
-def _drafts_summary(completions: Collection[Completion]) -> str:
+def _drafts_summary(completions: Collection[MadeSample]) -> str:
     drafts = [completion.drafts for completion in completions if completion.drafts]
     if not drafts:
         return ""

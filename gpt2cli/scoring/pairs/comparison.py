@@ -10,11 +10,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.completion import token_text
 from gpt2cli.scoring.pairs.sentences import Sentence
 from gpt2cli.scoring.rows import NATS_PER
 from gpt2cli.scoring.scored_text import ScoredToken
 from gpt2cli.scoring.settings import Unit
+from gpt2cli.text.token_text import token_text
 
 if TYPE_CHECKING:
     from gpt2cli.scoring.text_scorer import Scoring

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.reading.newlines import CRLF
-
-if TYPE_CHECKING:
-    from gpt2cli.text.tokenizer import Tokenizer
 
 # The other end of documents for GPT-2, in texts made for gpt-2-simple. Hardly any tokenizer has it.
 START_OF_TEXT = "<|startoftext|>"
 # What is looked for may begin in one part of a text and end in the next.
 LONGEST_NOTED = 100
+
+
+class KnownTokens(Protocol):
+    """What notes must know of a tokenizer."""
+
+    @property
+    def special_tokens(self) -> Sequence[str]:
+        """The texts of the special tokens."""
+
+    def first_unknown(self, text: str, special: bool = False) -> str | None:
+        """Return the first part of a text that the vocabulary can only call unknown, or None."""
 
 
 class TextNotes:
@@ -27,7 +35,7 @@ class TextNotes:
     def __init__(
         self,
         note: Callable[[str], None],
-        tokenizer: Tokenizer,
+        tokenizer: KnownTokens,
         special: bool,
         *,
         crlf: bool = False,

@@ -51,6 +51,16 @@ class SeveralModels:
         # An option that may be repeated would split a path with a space in it.
         return self.model or [os.environ.get("GPT2_MODEL") or None]
 
+    def only(self) -> ModelOptions:
+        """Return the options of the only model.
+
+        Raises:
+            UsageError: there are several.
+        """
+        if len(self.names) > 1:
+            raise UsageError("--jsonl takes one model.", "Give -m once.")
+        return self.each()[0]
+
     def each(self) -> list[ModelOptions]:
         """Return the options of each model."""
         return [ModelOptions(name, self.offline) for name in self.names]

@@ -1,0 +1,41 @@
+"""Answers as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gpt2cli.errors import Error
+from gpt2cli.serving.lines import Answer
+from gpt2cli.serving.protocol import VERSION, error_object
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return an object as a line of JSON in UTF-8; a lone surrogate, which UTF-8 lacks, is escaped."""
+    try:
+        return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value).encode() + b"\n"
+
+
+def answer(line: int, request_id: str | int | None, body: Mapping[str, Any], tokens: int = 0) -> Answer:
+    """Return the answer to a line."""
+    return Answer(line, json_bytes({**head(line, request_id), **body}), tokens=tokens)
+
+
+def delta(line: int, request_id: str | int | None, index: int, text: str) -> Answer:
+    """Return a piece of the answer to a line that is streamed."""
+    value = {**head(line, request_id), "index": index, "delta": text}
+    return Answer(line, json_bytes(value), last=False)
+
+
+def failure(line: int, request_id: str | int | None, error: Error) -> Answer:
+    """Return the answer to a line that failed."""
+    value = {**head(line, request_id), "error": error_object(error)}
+    return Answer(line, json_bytes(value), failed=True)
+
+
+def head(line: int, request_id: str | int | None) -> dict[str, Any]:
+    """Return what every answer begins with."""
+    return {"v": VERSION, "line": line, "id": request_id}

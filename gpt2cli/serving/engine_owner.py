@@ -1,0 +1,66 @@
+"""An engine and what its events are for, in one thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gpt2cli.generation.engine import Engine
+from gpt2cli.generation.requests import Event, Request
+
+Take = Callable[[Event], object]
+# Work in parts that are short enough to stand between two steps of the engine.
+Chore = Iterator[object]
+
+
+class EngineOwner:
+    """An engine with takers of the events of each ticket, and with chores of which it does a part a step."""
+
+    def __init__(self, engine: Engine[Any]) -> None:
+        self._engine = engine
+        self._takers: dict[int, Take] = {}
+        self._chores: deque[Chore] = deque()
+
+    def __len__(self) -> int:
+        """Return how many samples and chores are not done."""
+        return len(self._takers) + len(self._chores)
+
+    def submit(self, request: Request, take: Take) -> int:
+        """Submit a sample whose events are given to `take`, and return its ticket."""
+        ticket = self._engine.submit(request)
+        self._takers[ticket] = take
+        return ticket
+
+    def stop(self, ticket: int) -> None:
+        """End a sample because a stop string was found."""
+        self._engine.stop(ticket)
+
+    def cancel(self, ticket: int) -> None:
+        """Drop a sample, whose events are given to nobody from now on."""
+        self._engine.cancel(ticket)
+        self._takers.pop(ticket, None)
+
+    def add_chore(self, chore: Chore) -> None:
+        """Have a chore done, in turns with others."""
+        self._chores.append(chore)
+
+    def drop_chore(self, chore: Chore) -> None:
+        """Forget a chore, done or not."""
+        if chore in self._chores:
+            self._chores.remove(chore)
+
+    def step(self) -> None:
+        """Make the next token of each sample, and do a part of one chore."""
+        if not self._engine.idle:
+            for event in self._engine.step():
+                ends = event.finish_reason or event.error
+                take = self._takers.pop(event.ticket, None) if ends else self._takers.get(event.ticket)
+                if take:
+                    take(event)
+        if self._chores:
+            chore = self._chores[0]
+            if next(chore, self) is not self and chore in self._chores:
+                self._chores.rotate(-1)
+            else:
+                self.drop_chore(chore)

@@ -1,0 +1,102 @@
+"""The samples and chores of one request, which are dropped together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from gpt2cli.generation.requests import Event, FinishReason, Request
+from gpt2cli.serving.http.worker import Chore
+
+
+class Told(Protocol):
+    """What a client is told of a sample; the last has the reason of its end."""
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """The reason of the end."""
+
+
+class Owner(Protocol):
+    """What makes samples and does chores."""
+
+    def submit(self, request: Request, take: Callable[[Event], object], /) -> int:
+        """Submit a sample whose events are given to `take`, and return its ticket."""
+
+    def cancel(self, ticket: int, /) -> None:
+        """Drop a sample."""
+
+    def add_chore(self, chore: Iterator[object], /) -> None:
+        """Have a chore done."""
+
+    def drop_chore(self, chore: Iterator[object], /) -> None:
+        """Forget a chore."""
+
+
+class Failure(NamedTuple):
+    """What ended a request early."""
+
+    error: Exception
+
+
+class Tickets:
+    """What the worker does for one request; all methods are called in its thread.
+
+    What a client is to be told is given to `post`, and so is a failure, after which nothing follows.
+    """
+
+    def __init__(self, worker: Owner, post: Callable[[Any], object]) -> None:
+        self.post = post
+        self._worker = worker
+        self._tickets: set[int] = set()
+        self._chores: list[Chore] = []
+
+    def submit(self, request: Request, tell: Callable[[Event], Told | None]) -> None:
+        """Have a sample made; `tell` returns what an event means to the client, and a reason to end."""
+
+        def take(event: Event) -> None:
+            if event.error:
+                self.fail(event.error)
+                return
+            told = tell(event)
+            if told and told.finish_reason:
+                self._worker.cancel(ticket)
+                self._tickets.discard(ticket)
+            if told:
+                self.post(told)
+
+        ticket = self._worker.submit(request, lambda event: self.attempt(lambda: take(event)))
+        self._tickets.add(ticket)
+
+    def add_chore(self, chore: Chore) -> None:
+        """Have a chore done."""
+        guarded = self._guarded(chore)
+        self._chores.append(guarded)
+        self._worker.add_chore(guarded)
+
+    def attempt(self, call: Callable[[], object]) -> None:
+        """Call a function; what it raises ends this request, and not the thread."""
+        try:
+            call()
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Drop everything because of an error."""
+        self.cancel()
+        self.post(Failure(error))
+
+    def cancel(self) -> None:
+        """Drop what is not done."""
+        for ticket in self._tickets:
+            self._worker.cancel(ticket)
+        for chore in self._chores:
+            self._worker.drop_chore(chore)
+        self._tickets.clear()
+        self._chores.clear()
+
+    def _guarded(self, chore: Chore) -> Chore:
+        try:
+            yield from chore
+        except Exception as error:
+            self.fail(error)

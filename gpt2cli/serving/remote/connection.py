@@ -1,0 +1,89 @@
+"""A connection to a server, for questions with answers in lines of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any
+from urllib.parse import urlsplit
+
+from gpt2cli.errors import Error, UsageError
+
+# A server that computes sends something sooner, and one that waits answers within its own limit.
+SECONDS = 3600.0
+
+
+class ServerConnection:
+    """A connection that is used for one question after another.
+
+    Raises:
+        UsageError: the address is not one of HTTP.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        parts = urlsplit(url)
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if parts.scheme != "http" or not host or parts.path not in ("", "/") or parts.query:
+            raise UsageError(
+                f"GPT2_SERVER={url} is not the address of a server.", "Such as http://127.0.0.1:8000."
+            )
+        self._url = url
+        self._connection = HTTPConnection(host, port or 80, timeout=SECONDS)
+        self._headers = {"Content-Type": "application/json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+
+    def ask(self, name: str, value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the lines of an answer as they come; the next question waits for their end.
+
+        Raises:
+            UsageError: the server refused the question.
+            Error: it cannot be reached, or failed.
+        """
+        body = json.dumps(value).encode()
+        try:
+            self._connection.request("POST", f"/gpt2/{name}", body, self._headers)
+            response = self._connection.getresponse()
+            if response.status != 200:
+                raise self._refused(response)
+            while line := response.readline():
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise _error(answer["error"])
+                yield answer
+        except (OSError, HTTPException, ValueError) as error:
+            self._connection.close()
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise Error(
+                f"GPT2_SERVER={self._url}: {reason}.", "Start it with gpt2 serve, or unset GPT2_SERVER."
+            ) from error
+
+    def one(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an answer of one line.
+
+        Raises:
+            UsageError, Error: as `ask` does.
+        """
+        (answer,) = self.ask(name, value)
+        return answer
+
+    def _refused(self, response: HTTPResponse) -> Error:
+        data = response.read()
+        try:
+            told = json.loads(data)["error"]
+            if "exit_code" in told:
+                return _error(told)
+            message = str(told["message"])
+        except (ValueError, KeyError, TypeError):
+            message = f"It answered {response.status}, so it is no server of gpt2."
+        hint = "Set GPT2_API_KEY to its key." if response.status == 401 else ""
+        return Error(f"GPT2_SERVER={self._url}: {message}", hint)
+
+
+def _error(told: Mapping[str, Any]) -> Error:
+    kind = UsageError if told["exit_code"] == UsageError.exit_code else Error
+    return kind(told["message"], told["hint"])

@@ -1,0 +1,176 @@
+"""A prompt that a server continues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gpt2cli.generation.pieces import Piece
+from gpt2cli.generation.settings import CompletionSettings
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.requests import FinishReason
+    from gpt2cli.serving.remote.model import RemoteModel
+
+UNSENT = ("batch_size", "num_samples", "speculate")
+
+
+class RemotePrompt(NamedTuple):
+    """The ids of a prompt, known by their number only; `truncated` if they were cut to fit the context."""
+
+    ids: Sequence[int]
+    truncated: bool
+
+
+class RemoteToken(NamedTuple):
+    """A token of a sample; `logprobs` has what else is known of it."""
+
+    id: int
+
+
+@dataclass
+class RemoteCompletion:
+    """The tokens and text of one sample, as `Completion` has them."""
+
+    text: str = ""
+    tokens: Sequence[RemoteToken] = ()
+    finish_reason: FinishReason | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    mean_logprob: float | None = None
+    logprobs: dict[str, Any] | None = None
+    drafts: None = None
+
+    def add(self, told: Mapping[str, Any]) -> str:
+        """Take what a server says, and return the text that it adds."""
+        text: str = told["text"]
+        self.text += text
+        if reason := told.get("finish_reason"):
+            self.finish_reason = reason
+            self.tokens = [RemoteToken(token_id) for token_id in told["token_ids"]]
+            self.usage = told["usage"]
+            self.mean_logprob = told["mean_logprob"]
+            self.logprobs = told["logprobs"]
+        return text
+
+    def logprobs_table(self) -> dict[str, Any]:
+        """Return log-probabilities with the field names of the OpenAI completions API."""
+        return self.logprobs or {}
+
+
+class RemoteBatch:
+    """Samples made together; iterating has them made and fills their completions."""
+
+    def __init__(self, run: RemoteContinuation, samples: range) -> None:
+        self.completions = {sample: RemoteCompletion() for sample in samples}
+        self._run = run
+        self._samples = samples
+
+    @property
+    def drawn(self) -> Mapping[int, RemoteCompletion]:
+        """All samples that were made, by number."""
+        return self.completions
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the texts of all samples as they grow."""
+        for told in self._run.ask(self._samples):
+            if "sample" in told:
+                text = self.completions[told["sample"]].add(told)
+                yield Piece(told["sample"], text, told.get("finish_reason"))
+
+
+class RemoteBestOf:
+    """The likeliest samples of some batches; iterating makes all of them and fills `completions`."""
+
+    def __init__(self, batches: Iterator[RemoteBatch], count: int) -> None:
+        self.completions: dict[int, RemoteCompletion] = {}
+        self.drawn: dict[int, RemoteCompletion] = {}
+        self._batches = batches
+        self._count = count
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the best samples' texts whole, once all samples are complete."""
+        from gpt2cli.generation.continuation import likeliest
+
+        for batch in self._batches:
+            for _ in batch:
+                pass
+            self.drawn |= batch.completions
+        self.completions |= likeliest(self.drawn, self._count)
+        for place, completion in enumerate(self.completions.values()):
+            yield Piece(place, completion.text, completion.finish_reason)
+
+
+class RemoteContinuation:
+    """One or more continuations of a text, as `Continuation` has them.
+
+    Raises:
+        UsageError, InputError: as `Continuation` does.
+        Error: the server failed.
+    """
+
+    def __init__(
+        self,
+        loaded: RemoteModel,
+        prompt: str | None,
+        settings: CompletionSettings,
+        num_samples: int,
+        batch_size: int,
+    ) -> None:
+        self.loaded = loaded
+        self.settings = settings
+        self.text = prompt
+        self._num_samples = num_samples
+        self._batch_size = batch_size
+        self._sent = _sent(settings)
+        (told,) = self.ask(range(0))
+        self.prompt = RemotePrompt(range(told["prompt_tokens"]), told["truncated"])
+        self.seed: int = told["seed"]
+        self._sent["seed"] = self.seed
+
+    def ask(self, samples: range) -> Iterator[dict[str, Any]]:
+        """Yield what the server says of samples.
+
+        Raises:
+            UsageError, InputError, Error: as the class does.
+        """
+        asked = {"prompt": self.text, "settings": self._sent, "first": samples.start, "last": samples.stop}
+        return self.loaded.connection.ask("generate", asked)
+
+    def prefill(self) -> float:
+        """Return 0, because the server reads the prompt with the samples."""
+        return 0.0
+
+    def report(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what makes every sample again, with the settings that were chosen."""
+        ops, files = self.loaded.model.ops, self.loaded.files
+        where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
+        return {
+            "prompt": self.text,
+            "usage": {"prompt_tokens": len(self.prompt.ids)},
+            "prompt_truncated": self.prompt.truncated,
+            "seed": self.seed,
+            "model": files.name,
+            "revision": files.revision,
+            "settings": {**settings, **where},
+        }
+
+    def batches(self) -> Iterator[RemoteBatch | RemoteBestOf]:
+        """Yield the batches of samples in order; iterate each batch before taking the next."""
+        if self.settings.best_of:
+            yield RemoteBestOf(self._drawn(self.settings.best_of), self._num_samples)
+        else:
+            yield from self._drawn(self._num_samples)
+
+    def _drawn(self, count: int) -> Iterator[RemoteBatch]:
+        for first in range(0, count, self._batch_size):
+            yield RemoteBatch(self, range(first, min(first + self._batch_size, count)))
+
+
+def _sent(settings: CompletionSettings) -> dict[str, Any]:
+    sent = {name: value for name, value in vars(settings).items() if name not in UNSENT}
+    lists = {name: list(sent[name]) for name in ("stop", "ban")}
+    biases: dict[str, float] = {}
+    for text, logits in settings.text_biases:
+        biases[text] = biases.get(text, 0.0) + logits
+    return {**sent, **lists, "bias": biases}
