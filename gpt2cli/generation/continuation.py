@@ -132,6 +132,18 @@ class Continuation:
             "settings": {**settings, **where},
         }
 
+    def record(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the report with all that makes the samples again on another machine.
+
+        Raises:
+            OSError: a file of the model cannot be read.
+        """
+        from gpt2cli.generation.record import machine_facts
+
+        facts = machine_facts(self.loaded)
+        arithmetic = facts.pop("arithmetic")
+        return {**self.report({**settings, **arithmetic}), "prompt_ids": list(self.prompt.ids), **facts}
+
     def batches(self) -> Iterator[Batch | BestOf]:
         """Yield the batches of samples in order; iterate each batch before taking the next.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli import __version__
@@ -12,22 +11,21 @@ from gpt2cli.ops.backend import compute_threads, instruction_set
 from gpt2cli.ops.operations import Ops
 
 if TYPE_CHECKING:
-    from gpt2cli.generation.continuation import Continuation
+    from gpt2cli.model.loading import LoadedModel
 
 LIBRARIES = {"compiled": ("numpy",), "numpy": ("numpy",), "torch": ("numpy", "torch")}
 
 
-def sample_record(run: Continuation, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that the records of all samples of a run share.
+def machine_facts(loaded: LoadedModel) -> dict[str, Any]:
+    """Return what a model's files hold, how it computes, and which versions do.
 
     Raises:
         OSError: a file of the model cannot be read.
     """
-    ops = run.loaded.model.ops
+    ops = loaded.model.ops
     return {
-        **run.report({**settings, **arithmetic(ops)}),
-        "prompt_ids": list(run.prompt.ids),
-        "hashes": content_hashes(run.loaded.files),
+        "arithmetic": arithmetic(ops),
+        "hashes": content_hashes(loaded.files),
         "versions": versions(ops),
     }
 

@@ -14,10 +14,12 @@ from gpt2cli.generation.sampling import Scores, log_softmax
 from gpt2cli.inspection.settings import DiffSettings
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.loading import LoadedModel
-from gpt2cli.scoring.predictions import POSITIONS_AT_ONCE, Predictions, Scheme
+from gpt2cli.scoring.predictions import POSITIONS_AT_ONCE, Predictions
 from gpt2cli.scoring.rows import in_unit, token_rows
 from gpt2cli.scoring.scored_text import Text, scored_tokens, split_texts
-from gpt2cli.scoring.text_scorer import Scoring, open_scoring
+from gpt2cli.scoring.streaming.id_blocks import reach_of
+from gpt2cli.scoring.text_scorer import Scoring, open_scorer, open_scoring
+from gpt2cli.scoring.windows import Scheme
 from gpt2cli.scoring.words import WordRow, word_rows
 
 Pair: TypeAlias = tuple[LoadedModel, LoadedModel]
@@ -81,6 +83,7 @@ class Comparison:
         self._models = models
         self._special = settings.special
         self._scorings = [open_scoring(loaded, scoring) for loaded in models]
+        self._scheme = open_scorer(models[0], scoring).scheme
         agree = _shared_ids(models, self.text.content, settings.special)
         if settings.by == "token" and not agree:
             names = " and ".join(loaded.files.name for loaded in models)
@@ -123,7 +126,7 @@ class Comparison:
     def _tokens(self) -> Iterator[TokenDifference]:
         first, second = self._models
         ids = first.tokenizer.encode(self.text.content, self._special)
-        read = _read(self._models, ids, self._scorings[0].scorer.scheme)
+        read = _read(self._models, ids, self._scheme)
         rows = [
             list(
                 token_rows(scored_tokens(self.text, ids, windows, loaded.tokenizer, self._special), self.unit)
@@ -203,7 +206,7 @@ def _read(models: Pair, ids: Sequence[int], scheme: Scheme) -> _Read:
     sequence = [*prefix, *ids]
     shared = min(loaded.model.config.vocab_size for loaded in models)
     read = _Read([], [], [])
-    for window in scheme.windows(len(sequence), scheme.window, scheme.stride):
+    for window in scheme.windows(reach_of(len(sequence)), scheme.window, scheme.stride):
         inside = sequence[window.start : window.end]
         offset = window.first - 1 - window.start
         hidden = [_hidden(loaded, inside, offset) for loaded in models]

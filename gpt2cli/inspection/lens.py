@@ -13,7 +13,6 @@ from typing import Any, Generic
 import numpy as np
 
 from gpt2cli.errors import Error, UsageError
-from gpt2cli.generation.completion import token_text
 from gpt2cli.generation.sampling import log_softmax
 from gpt2cli.inspection.passage import Passage, read_passage
 from gpt2cli.inspection.settings import LensSettings
@@ -23,6 +22,7 @@ from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
 from gpt2cli.scoring.predictions import POSITIONS_AT_ONCE
 from gpt2cli.scoring.rows import in_unit
+from gpt2cli.text.token_text import token_text
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.completion import token_text
 from gpt2cli.inspection.settings import PassageSettings
 from gpt2cli.model.loading import LoadedModel
-from gpt2cli.scoring.predictions import require_bos
+from gpt2cli.scoring.windows import require_bos
+from gpt2cli.text.token_text import token_text
 
 
 @dataclass(frozen=True, eq=False, repr=False)

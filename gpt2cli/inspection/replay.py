@@ -8,15 +8,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gpt2cli.errors import Error, InputError
-from gpt2cli.generation.completion import Completion, token_text
+from gpt2cli.generation.completion import Completion
 from gpt2cli.generation.continuation import Continuation
-from gpt2cli.generation.record import sample_record
 from gpt2cli.generation.settings import CompletionSettings, TextBias
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.hub.model_source import model_source
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.ops.backend import choose_instruction_set
 from gpt2cli.ops.compute import Compute
+from gpt2cli.text.token_text import token_text
 from gpt2cli.text.tokenizer import Tokenizer
 
 # What was computed with, by its place in a record. Where it differs, so may the last bits of a sum.
@@ -41,7 +41,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """What `sample_record` and a sample's own fields say; `place` is where it was read."""
+    """What `Continuation.record` and a sample's own fields say; `place` is where it was read."""
 
     values: Mapping[str, Any]
     place: str
@@ -182,7 +182,7 @@ def _compared(record: SampleRecord, run: Continuation, sample: Completion) -> Re
         None if place is None else place + 1,
         _text_at(run.loaded.tokenizer, told, place),
         _text_at(run.loaded.tokenizer, now, place),
-        list(_changes(values, sample_record(run, {}))),
+        list(_changes(values, run.record({}))),
     )
 
 

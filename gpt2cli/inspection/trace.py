@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gpt2cli.generation.completion import token_text
 from gpt2cli.generation.sampling import (
     NEVER,
     Filters,
@@ -21,6 +20,7 @@ from gpt2cli.generation.sampling import (
     keep_top_p,
     require_token,
 )
+from gpt2cli.text.token_text import token_text
 
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation

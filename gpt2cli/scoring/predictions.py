@@ -26,7 +26,6 @@ Weights: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 POSITIONS_AT_ONCE = 132
 
 
-@dataclass(frozen=True)
 class WordStarts(NamedTuple):
     """Which tokens begin a word, as weights (vocabulary,) of their probabilities: 1 for those that do.
 

@@ -100,7 +100,7 @@ class Report:
     def _texts(self, content: Content) -> Iterable[Text]:
         if isinstance(content, str):
             return split_texts(content, self.split, self.newlines)
-        if self.split is None and self.by != "line" and self.scoring.scorer.tokenizer.keeps_every_byte:
+        if self.split is None and self.by != "line" and self.scoring.scorer.reads_parts:
             return [StreamedText(content, self.newlines)]
         return split_texts("".join(content), self.split, self.newlines)
 

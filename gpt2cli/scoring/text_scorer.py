@@ -43,6 +43,11 @@ class TokenScorer(ABC):
     text before asking for the next.
     """
 
+    @property
+    def reads_parts(self) -> bool:
+        """Whether a long text can be read in parts."""
+        return False
+
     @abstractmethod
     def windows(self, texts: Iterable[tuple[Key, Text]]) -> Iterator[tuple[Key, Text, Iterator[Predictions]]]:
         """Yield the windows of each text.
@@ -87,6 +92,10 @@ class TextScorer(TokenScorer):
     room: int
     special: bool = False
     correction: Correction = "pimentel-meister"
+
+    @property
+    def reads_parts(self) -> bool:
+        return self.tokenizer.keeps_every_byte
 
     def windows(self, texts: Iterable[tuple[Key, Text]]) -> Iterator[tuple[Key, Text, Iterator[Predictions]]]:
         """Yield the windows of each text.

@@ -104,7 +104,7 @@ class ScoreLines:
 
     def _score(self, texts: Iterable[_Text]) -> Iterator[tuple[_Text, Iterator[Predictions]]]:
         scorer = self._scorer
-        keyed = ((text, text.ids) for text in texts)
+        keyed = ((text, [text.ids]) for text in texts)
         scored = score_texts(scorer.model, keyed, scorer.scheme, scorer.room)
         for text, group in groupby(scored, key=lambda pair: pair[0]):
             yield text, (predictions for _, predictions in group)

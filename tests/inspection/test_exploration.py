@@ -153,9 +153,9 @@ def test_one_token_is_read_for_one_that_is_taken(
     seen: list[int] = []
     embed = model.model.ops.embed
 
-    def counted(tokens: Any, positions: Any, ids: Any, start: int) -> Any:
+    def counted(tokens: Any, positions: Any, ids: Any, places: Any) -> Any:
         seen.append(ids.shape[1])
-        return embed(tokens, positions, ids, start)
+        return embed(tokens, positions, ids, places)
 
     monkeypatch.setattr(model.model.ops, "embed", counted)
     begun.sample()

@@ -16,14 +16,13 @@ from conftest import Gpt2
 import gpt2cli
 from gpt2cli.cli.options.sampling import CompletionOptions
 from gpt2cli.errors import InputError
-from gpt2cli.generation.completion import token_text
-from gpt2cli.generation.record import sample_record
 from gpt2cli.hub.content_hashes import content_hashes
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.inspection.replay import SampleRecord, read_records, replay
 from gpt2cli.language_model import LanguageModel
 from gpt2cli.ops.backend import choose_instruction_set, instruction_set
 from gpt2cli.ops.compute import Compute
+from gpt2cli.text.token_text import token_text
 
 PROMPT = "Once upon a time"
 
@@ -57,7 +56,7 @@ def record_of(model: LanguageModel, index: int = 1, **settings: Any) -> dict[str
         "index": index,
         "text": sample.text,
         "token_ids": list(sample.token_ids),
-        **sample_record(run, options.report()),
+        **run.record(options.report()),
     }
     loaded: dict[str, Any] = json.loads(json.dumps(record))
     return loaded

@@ -9,6 +9,7 @@ from typing import Any
 
 from gpt2cli.cli.answering.options import FieldLineOptions
 from gpt2cli.cli.answering.run import LineRun, open_cluster
+from gpt2cli.cli.input.text import STDIN
 from gpt2cli.cli.options.scoring import ProtocolOptions
 from gpt2cli.cli.options.shared import ComputeOptions, ModelOptions
 from gpt2cli.cli.output.messages import Messages

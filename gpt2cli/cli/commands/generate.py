@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -13,13 +13,12 @@ from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
 from gpt2cli.cli.options.sampling import CompletionOptions, GenerationConfig
-from gpt2cli.cli.output.file_formats import file_format
-from gpt2cli.cli.output.messages import Messages
+from gpt2cli.cli.output.file_formats import FileFormat, file_format
 from gpt2cli.cli.output.progress.stopwatch import Stopwatch
 from gpt2cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from gpt2cli.cli.output.completions import CompletionWriter
+    from gpt2cli.cli.output.inspection.trace_file import TraceFile
     from gpt2cli.generation.continuation import Continuation
     from gpt2cli.serving.remote.continuation import RemoteContinuation
 
@@ -50,12 +49,8 @@ def generate(
 
     `cat notes | gpt2 generate -m gpt2-large --stop "The end"`
     """
-    named = file_format(output.output, ("text", "markdown", "json", "jsonl"))
-    file_format(trace, ("html", "jsonl"), "--trace")
+    named = _check_files(output.output, record, trace)
     json = json or named in ("json", "jsonl")
-    file_format(record, ("json", "jsonl"))
-    if record is not None and record == output.output:
-        raise UsageError("--record and -o name the same file.", "Choose one.")
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
     if lines.are_wanted(prompt.given(), output.output):
@@ -70,24 +65,19 @@ def generate(
         messages.note(note)
     text = prompt.read(messages)
     watch.lap("prompt")
-    loaded = model.open(compute, messages, for_decoding=True)
+    # A server does not say how it draws.
+    loaded = (model.load if trace else model.open)(compute, messages, for_decoding=True)
     if loaded.files.generation or generation_config:
         from gpt2cli.cli.options.model_defaults import complete
 
         completion = complete(
             completion, generation_config, loaded.files.name, loaded.model_defaults, context, messages
         )
-    from gpt2cli.cli.output.completions import JsonCompletionWriter, open_completions
-    from gpt2cli.text.reading.notes import TextNotes
+    from gpt2cli.cli.output.completions import JsonCompletionWriter, open_completions, write_samples
 
-    if text is not None:
-        notes = TextNotes(messages.note, loaded.tokenizer, completion.special, crlf=prompt.newlines is None)
-        notes.check(text, "the prompt")
+    prompt.check(text, completion.special, loaded.tokenizer, messages)
     run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
-    if trace:
-        from gpt2cli.cli.output.inspection.trace_file import TraceFile
-
-        traced = TraceFile(trace, run)
+    traced = _open_trace(trace, run)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
@@ -96,10 +86,8 @@ def generate(
 
     @cache
     def report() -> dict[str, Any]:
-        from gpt2cli.generation.record import sample_record
-
         # Files are hashed for it, which must not hold up the text.
-        return sample_record(run, told)
+        return run.record(told)
 
     to_json = partial(
         JsonCompletionWriter,
@@ -110,27 +98,22 @@ def generate(
     )
     samples = completion.num_samples
     with open_completions(output, record, to_json, json=json, samples=samples, echoed=echoed) as writer:
-        _write(run, writer, messages, watch)
-    if trace:
+        write_samples(run, writer, messages, watch)
+    if traced:
         traced.write()
 
 
-def _write(
-    run: Continuation | RemoteContinuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch
-) -> None:
-    from gpt2cli.generation.pieces import Timing
+def _check_files(output: Path | None, record: Path | None, trace: Path | None) -> FileFormat | None:
+    file_format(trace, ("html", "jsonl"), "--trace")
+    file_format(record, ("json", "jsonl"))
+    if record is not None and record == output:
+        raise UsageError("--record and -o name the same file.", "Choose one.")
+    return file_format(output, ("text", "markdown", "json", "jsonl"))
 
-    prefill_seconds = run.prefill()
-    watch.lap("prefill")
-    for batch in run.batches():
-        start = time.perf_counter()
-        for piece in batch:
-            writer.add(piece)
-            watch.lap("sampling")
-        timing = Timing(run.loaded.seconds, prefill_seconds, time.perf_counter() - start)
-        writer.end_batch(batch.completions, timing)
-        if messages.verbose:
-            from gpt2cli.cli.output.timing import generation_summary
 
-            messages.note(generation_summary(run, batch.drawn.values(), timing))
-    messages.detail(watch.summary())
+def _open_trace(path: Path | None, run: Continuation | RemoteContinuation) -> TraceFile | None:
+    if path is None:
+        return None
+    from gpt2cli.cli.output.inspection.trace_file import TraceFile
+
+    return TraceFile(path, cast("Continuation", run))

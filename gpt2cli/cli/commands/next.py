@@ -70,10 +70,11 @@ def next_tokens(
         from gpt2cli.cli.studies.answers import read_questions, write_answers
 
         asked = read_questions(questions.items)
-        loaded = model.load(compute, messages)
         with open_output(output.output) as write:
             table = RowOutput("json" if json else row_format(named), write)
-            write_answers(loaded, asked, predictions, questions.protocol, table, messages)
+            write_answers(
+                model.load(compute, messages), asked, predictions, questions.protocol, table, messages
+            )
         return
     settings = predictions.for_candidates(candidates.texts())
     content = read_prompt(text, file, False, messages.note)

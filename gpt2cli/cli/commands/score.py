@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import typer
@@ -14,7 +17,7 @@ from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import ProtocolOptions
 from gpt2cli.cli.options.studies.items import SeveralModels, StudyOptions
-from gpt2cli.cli.output.rows import RowOutput
+from gpt2cli.cli.output.rows import Format, RowOutput
 from gpt2cli.cli.output.streams import open_output
 from gpt2cli.cli.output.timing import print_timing
 
@@ -61,25 +64,15 @@ def score(
     named = choose.check_conflicts(given, rows, selection, target)
     messages = verbosity.messages()
     kind = output_format.kind(named)
-    loading = [partial(model.load, compute, messages) for model in models.each()]
-    if selection.pairs is not None:
-        from gpt2cli.cli.studies.pairs import read_pairs, score_pairs
+    if selection.pairs is not None or study.wanted or rows.by == "region" or len(models.names) > 1:
+        from gpt2cli.cli.studies.scores import score_study
 
-        study.refuse("--pairs")
-        pairs = read_pairs(selection.pairs, messages)
-        with open_output(target) as write:
-            score_pairs(
-                pairs, loading, settings, RowOutput(kind, write, output_format.aligns(target)), messages
-            )
-        return
-    if study.wanted or rows.by == "region" or len(loading) > 1:
-        study.check(named in choose.PICTURES, source, rows, selection, settings)
-        from gpt2cli.cli.studies.item_rows import score_items
-
-        items, failed = study.items(source, rows, settings, messages.note)
-        with open_output(target) as write:
-            table = RowOutput(kind, write, output_format.aligns(target))
-            score_items(items, loading, rows.by or "token", settings, table, messages)
+        loading = [partial(model.load, compute, messages) for model in models.each()]
+        open_table = partial(_open_table, output, output_format, kind)
+        draws = named in choose.PICTURES
+        failed = score_study(
+            study, source, rows, selection, settings, loading, open_table, messages, draws=draws
+        )
         raise typer.Exit(int(failed))
     # Everything about the request is checked before a model is loaded.
     by = settings.rows_by(rows.by)
@@ -90,7 +83,6 @@ def score(
     names = source.names(messages.note)
     sources = None if condition else source.open(names)
     loaded = models.each()[0].open(compute, messages)
-
     notes = settings.notes(messages.note, loaded.tokenizer, rows if sources else None)
     scoring = loaded.scoring(settings)
     start = time.perf_counter()
@@ -113,9 +105,16 @@ def score(
             keeps = table.kind == "json"
             places = sources.are_files, sources.are_several
             report = Report(scoring, by, rows.split, *places, keeps, settings.newlines)
-            table.write_rows(
-                scoring.metadata, report.columns, report.records(sources.checked(notes)), report.extra
-            )
+            records = report.records(sources.checked(notes))
+            table.write_rows(scoring.metadata, report.columns, records, report.extra)
     print_timing(messages, loaded, start)
     if sources and sources.failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _open_table(
+    output: options.OutputOptions, output_format: choose.OutputFormat, kind: Format
+) -> Iterator[RowOutput]:
+    with open_output(output.output) as write:
+        yield RowOutput(kind, write, output_format.aligns(output.output))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gpt2cli.generation.completion import token_text
 from gpt2cli.inspection.exploration.exploration import Alternative, Exploration
 from gpt2cli.text.cells import cell_width
 from gpt2cli.text.printable import escaped, visible
+from gpt2cli.text.token_text import token_text
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples as Fragments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from gpt2cli.cli.options.shared import NEWLINES_HELP, PROMPT, flag
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.errors import UsageError
 from gpt2cli.text.reading.newlines import Newlines, with_lf
+
+if TYPE_CHECKING:
+    from gpt2cli.text.reading.notes import KnownTokens
 
 _prompt_flag = partial(flag, rich_help_panel=PROMPT)
 
@@ -80,3 +83,10 @@ class PromptOptions:
         if self.prompt and is_file(self.prompt):
             messages.note(f"note: {self.prompt} is also a file; -f {self.prompt} reads the prompt from it")
         return with_lf(text) if self.newlines == "lf" else text
+
+    def check(self, text: str | None, special: bool, tokenizer: KnownTokens, messages: Messages) -> None:
+        """Note what in a prompt may not be what its author thinks."""
+        from gpt2cli.text.reading.notes import TextNotes
+
+        if text is not None:
+            TextNotes(messages.note, tokenizer, special, crlf=self.newlines is None).check(text, "the prompt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,11 +18,16 @@ from gpt2cli.cli.output.streams import (
     terminal_columns,
     wants_color,
 )
+from gpt2cli.generation.pieces import Timing
 
 if TYPE_CHECKING:
     from gpt2cli.cli.options.shared import OutputOptions
+    from gpt2cli.cli.output.messages import Messages
+    from gpt2cli.cli.output.progress.stopwatch import Stopwatch
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
-    from gpt2cli.generation.pieces import MadeSample, Piece, Timing
+    from gpt2cli.generation.continuation import Continuation
+    from gpt2cli.generation.pieces import MadeSample, Piece
+    from gpt2cli.serving.remote.continuation import RemoteContinuation
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
@@ -153,7 +159,7 @@ class CompletionWriters:
         for writer in self._writers:
             writer.add(piece)
 
-    def end_batch(self, completions: Mapping[int, Completion], timing: Timing) -> None:
+    def end_batch(self, completions: Mapping[int, MadeSample], timing: Timing) -> None:
         """Pass the completed samples of a batch to each writer."""
         for writer in self._writers:
             writer.end_batch(completions, timing)
@@ -187,3 +193,23 @@ def open_completions(
             wraps = to_stdout and stdout_is_terminal() and not output.raw
             writer = TextCompletionWriter(opening(output.output), samples, echoed, styled, wraps)
         yield CompletionWriters([writer, *([] if record is None else [json_writer(opening(record))])])
+
+
+def write_samples(
+    run: Continuation | RemoteContinuation, writer: CompletionWriter, messages: Messages, watch: Stopwatch
+) -> None:
+    """Make all samples of a run and write them as they grow, with details on stderr."""
+    prefill_seconds = run.prefill()
+    watch.lap("prefill")
+    for batch in run.batches():
+        start = time.perf_counter()
+        for piece in batch:
+            writer.add(piece)
+            watch.lap("sampling")
+        timing = Timing(run.loaded.seconds, prefill_seconds, time.perf_counter() - start)
+        writer.end_batch(batch.completions, timing)
+        if messages.verbose:
+            from gpt2cli.cli.output.timing import generation_summary
+
+            messages.note(generation_summary(run, batch.drawn.values(), timing))
+    messages.detail(watch.summary())

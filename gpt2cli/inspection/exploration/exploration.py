@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gpt2cli.generation.sampling import Scores, draw, keep_top_p, log_softmax, uniform
+from gpt2cli.generation.philox import uniform
+from gpt2cli.generation.sampling import Scores, draw, keep_top_p, log_softmax
 from gpt2cli.inspection.exploration.reader import Reader
 from gpt2cli.inspection.exploration.text_tree import ROOT, TextTree
 from gpt2cli.model.loading import LoadedModel

@@ -8,9 +8,9 @@ from typing import Any
 
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import InputError
-from gpt2cli.generation.completion import token_text
 from gpt2cli.inspection.exploration.exploration import Exploration
 from gpt2cli.inspection.exploration.text_tree import ROOT, TextTree
+from gpt2cli.text.token_text import token_text
 
 INDENT = "  "
 JSON_SUFFIX = ".json"

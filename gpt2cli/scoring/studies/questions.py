@@ -9,12 +9,13 @@ from statistics import fmean
 from typing import Any, Literal
 
 from gpt2cli.errors import InputError, UsageError
-from gpt2cli.generation.engine import fit_prompt, prefill
+from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.model.loading import LoadedModel
-from gpt2cli.scoring.continuations import Candidate, Continuations, continuation_logprobs
-from gpt2cli.scoring.predictions import require_bos
-from gpt2cli.scoring.rows import in_unit
+from gpt2cli.model.prefill import prefill
+from gpt2cli.scoring.continuations import Continuations, continuation_logprobs
+from gpt2cli.scoring.rows import Candidate, in_unit
 from gpt2cli.scoring.settings import NextSettings
+from gpt2cli.scoring.windows import require_bos
 from gpt2cli.text.reading.tables import Table
 
 QuestionProtocol = Literal["lm-eval"]

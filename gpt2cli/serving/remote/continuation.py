@@ -155,6 +155,13 @@ class RemoteContinuation:
             "settings": {**settings, **where},
         }
 
+    def record(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the report with all that makes the samples again on another machine."""
+        asked = {"prompt": self.text, "settings": self._sent, "record": True}
+        (told,) = self.loaded.connection.ask("generate", asked)
+        arithmetic = told["facts"].pop("arithmetic")
+        return {**self.report({**settings, **arithmetic}), "prompt_ids": told["prompt_ids"], **told["facts"]}
+
     def batches(self) -> Iterator[RemoteBatch | RemoteBestOf]:
         """Yield the batches of samples in order; iterate each batch before taking the next."""
         if self.settings.best_of:

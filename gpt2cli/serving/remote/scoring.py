@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Key = TypeVar("Key")
 # So much is sent at once: enough to fill batches, and little enough that an answer comes soon.
 TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 64, 1 << 16
-SENT = ("unit", "bos", "window", "stride", "batch_size", "protocol", "special")
+SENT = ("unit", "bos", "window", "stride", "batch_size", "protocol", "special", "correction", "punctuation")
 
 
 def remote_scoring(connection: ServerConnection, settings: ScoringSettings) -> Scoring:
@@ -28,7 +28,7 @@ def remote_scoring(connection: ServerConnection, settings: ScoringSettings) -> S
     """
     sent = {name: getattr(settings, name) for name in SENT}
     metadata = connection.one("score", {"texts": [], "settings": sent})["metadata"]
-    return Scoring(RemoteScorer(connection, sent), settings.unit, metadata)
+    return Scoring(RemoteScorer(connection, sent), settings.unit, metadata, settings.punctuation)
 
 
 class RemoteScorer(TokenScorer):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from gpt2cli.generation.completion import Completion
 from gpt2cli.generation.continuation import Continuation
+from gpt2cli.generation.record import machine_facts
 from gpt2cli.generation.requests import Event, FinishReason
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
@@ -44,7 +45,11 @@ async def make_samples(service: Service, fields: Mapping[str, Any], emit: Emit) 
     with service.room(count):
         read = len(continuation.prompt.ids)
         truncated = continuation.prompt.truncated
-        await emit({"prompt_tokens": read, "truncated": truncated, "seed": continuation.seed})
+        begun: dict[str, Any] = {"prompt_tokens": read, "truncated": truncated, "seed": continuation.seed}
+        if fields.get("record"):
+            begun["prompt_ids"] = list(continuation.prompt.ids)
+            begun["facts"] = await service.read(machine_facts, service.loaded)
+        await emit(begun)
         if not count:
             return
         service.metrics.prompt_tokens.inc(read)

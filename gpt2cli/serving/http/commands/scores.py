@@ -11,7 +11,7 @@ from gpt2cli.scoring.predictions import Predictions, score_texts
 from gpt2cli.scoring.scored_text import Text, scored_tokens
 from gpt2cli.scoring.settings import ScoringSettings
 from gpt2cli.scoring.text_scorer import TextScorer, open_scorer, open_scoring
-from gpt2cli.scoring.words import begins_word
+from gpt2cli.scoring.words import word_starts
 from gpt2cli.serving.http.commands.route import Emit
 from gpt2cli.serving.http.commands.typed import typed
 from gpt2cli.serving.http.service import Service
@@ -88,11 +88,18 @@ def _begin(loaded: LoadedModel, read: _Read, words: bool, tickets: Tickets) -> N
 
 def _score(loaded: LoadedModel, read: _Read, words: bool, tickets: Tickets) -> Iterator[None]:
     scorer = read.scorer
-    starts = begins_word(loaded.tokenizer, loaded.model.config.vocab_size) if words else None
+    vocab_size = loaded.model.config.vocab_size
+    starts = word_starts(loaded.tokenizer, vocab_size, scorer.correction) if words else None
     found: list[Predictions] = []
     number = 0
     # Texts that follow fill a batch, so the windows of a text are complete when the next one's come.
-    windows = score_texts(loaded.model, enumerate(read.ids), scorer.scheme, scorer.room, starts)
+    windows = score_texts(
+        loaded.model,
+        ((number, [ids]) for number, ids in enumerate(read.ids)),
+        scorer.scheme,
+        scorer.room,
+        starts,
+    )
     for current, predictions in windows:
         if current != number:
             tickets.post(_Scored(number, found))
