@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import tokenizers
 
     from gpt2cli.text.fast_encoder import FastEncoder
-    from gpt2cli.text.long_runs import LongRuns
+    from gpt2cli.text.stored.long_runs import LongRuns
 
 # The library's time and memory grow faster than the length of the text in one call.
 _PART_LENGTH = 16_384
@@ -150,7 +150,7 @@ class Tokenizer:
         """Return an encoder of text without a place to cut, if there is one; `encode` is for short parts."""
         if not self._reads_all or not self.keeps_every_byte:
             return None
-        from gpt2cli.text.long_runs import LongRuns
+        from gpt2cli.text.stored.long_runs import LongRuns
 
         added = {token.content: key for key, token in self._added.items() if special or not token.special}
         return LongRuns(self._library, encode, added)
