@@ -259,11 +259,10 @@ def test_whatever_byte_of_a_run_has_changed_a_line_names_the_file_or_the_run_goe
             assert str(path) in error.message
             assert str(folder.last) in error.hint
             assert "\n" not in str(error)
-        # Of a damaged log, the other records stay, and what many bits of a token file make are other ids.
-        least = {folder.log: 0, folder.train: 5, folder.valid: 5, folder.frozen: 1}.get(
-            path, len(contents) - 3
-        )
-        assert len(refusals) >= least, path
+        # A damaged log keeps its other records. Bits of a token file make other ids, and JSON has white
+        # space.
+        is_summed = path in (folder.options, folder.state)
+        assert len(refusals) >= (len(contents) // 2 if is_summed else int(path != folder.log)), path
     assert refusal(folder, folder.state, folder.state.read_bytes()) is None
 
 

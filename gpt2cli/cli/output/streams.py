@@ -120,7 +120,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 def _take_after(file: IO[bytes], target: Path) -> None:
     """Give a file the owner, as far as this user may, and the permissions of another."""
     status = target.stat()
-    with suppress(PermissionError):
+    with suppress(OSError):
         os.fchown(file.fileno(), status.st_uid, status.st_gid)
     os.fchmod(file.fileno(), S_IMODE(status.st_mode))
 
