@@ -113,7 +113,7 @@ def test_a_value_may_begin_with_a_dash(gpt2: Gpt2) -> None:
         (["generate", "x", "-m", "stories", "-mstories"], "-m or --model"),
         (["generate", "-f", "a", "--file=b"], "-f or --file"),
         (["next", "x", "-o", "a", "-o", "b"], "-o or --output"),
-        (["score", "-m", "a", "-m", "b"], "-m or --model"),
+        (["next", "-m", "a", "-m", "b"], "-m or --model"),
         (["score", "--text", "a", "--text", "b"], "--text"),
         (["score", "--pairs", "a", "--pairs", "b"], "--pairs"),
         (["rank", "-m", "a", "-m", "b"], "-m or --model"),
