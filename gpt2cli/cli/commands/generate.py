@@ -76,7 +76,9 @@ def generate(
     from gpt2cli.cli.output.completions import JsonCompletionWriter, open_completions, write_samples
 
     prompt.check(text, completion.special, loaded.tokenizer, messages)
-    run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
+    sizes = (completion.num_samples, completion.batch_size, completion.kv_memory)
+    run = loaded.continuation(text, completion, *sizes)
+    run.open()
     traced = _open_trace(trace, run)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
