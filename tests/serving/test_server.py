@@ -279,7 +279,14 @@ def test_the_description_names_every_route(server: Running) -> None:
 
 
 def test_limits_are_checked() -> None:
-    for values in ({"batch_size": 0}, {"queue": -1}, {"body_bytes": 1}, {"seconds": 0}, {"grace": -1}):
+    for values in (
+        {"batch_size": 0},
+        {"queue": -1},
+        {"body_bytes": 1},
+        {"seconds": 0},
+        {"grace": -1},
+        {"kv_memory": 0},
+    ):
         (name,) = values
         with pytest.raises(UsageError, match=f"`{name}` must be"):
             Limits(**values)

@@ -24,7 +24,8 @@ def open_socket(host: str, port: int) -> socket.socket:
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = error.strerror or str(error)
+        # create_server repeats the address.
+        reason = (error.strerror or str(error)).partition(" (while ")[0]
         raise Error(f"{host}:{port}: {reason}.", "Choose another `host` or `port`.") from error
 
 

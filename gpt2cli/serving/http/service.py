@@ -22,6 +22,7 @@ from gpt2cli.serving.http.tickets import Tickets
 from gpt2cli.serving.http.worker import Worker
 from gpt2cli.text.loading import load_tokenizer
 
+MEGABYTE = 1_000_000
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
@@ -37,12 +38,13 @@ class Service:
     reads texts.
     """
 
-    def __init__(self, loaded: LoadedModel, limits: Limits, kv_memory: int | None = None) -> None:
+    def __init__(self, loaded: LoadedModel, limits: Limits) -> None:
         self.loaded = loaded
         self.limits = limits
         self.started = int(time.time())
         self.metrics = Metrics(loaded.files.name, __version__)
         self.reading = replace(loaded, tokenizer=load_tokenizer(loaded.files, loaded.model.config))
+        kv_memory = limits.kv_memory and limits.kv_memory * MEGABYTE
         open_engine = partial(Engine, loaded.model, rows=limits.batch_size, kv_memory=kv_memory)
         self.worker = Worker(open_engine, self._send)
         self._reader = ThreadPoolExecutor(1, "texts")

@@ -32,7 +32,7 @@ class ServerOptions:
             envvar=API_KEY,
             show_envvar=False,
             show_default=False,
-            help="What clients must send; also set by GPT2_API_KEY.",
+            help="Ask for KEY; also GPT2_API_KEY.",
         ),
     ] = None
     allow_host: Annotated[
@@ -69,6 +69,10 @@ class LimitOptions(Limits):
 
     batch_size: Annotated[int, _limit(metavar="N", help="Samples at once.")]
     queue: Annotated[int, _limit(metavar="N", help="Samples that may wait.")]
+    kv_memory: Annotated[
+        int | None,
+        _limit(metavar="MB", show_default="a quarter free", help="For keys and values."),
+    ]
     body_bytes: Annotated[int, _limit("--max-body", metavar="BYTES", help="Largest request.")]
     seconds: Annotated[float, _limit("--timeout", metavar="S", help="Longest answer.")]
     grace: Annotated[float, _limit(metavar="S", help="Time to finish when it is stopped.")]
