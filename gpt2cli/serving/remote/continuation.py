@@ -137,6 +137,9 @@ class RemoteContinuation:
         asked = {"prompt": self.text, "settings": self._sent, "first": samples.start, "last": samples.stop}
         return self.loaded.connection.ask("generate", asked)
 
+    def open(self) -> None:
+        """Do nothing, because the server has the memory."""
+
     def prefill(self) -> float:
         """Return 0, because the server reads the prompt with the samples."""
         return 0.0

@@ -71,9 +71,7 @@ class RemoteModel:
     def __init__(self, url: str, api_key: str | None, name: str | None, compute: Compute) -> None:
         for choice in fields(Compute):
             if getattr(compute, choice.name) != choice.default:
-                raise UsageError(
-                    f"`{choice.name}` is the choice of the server.", "Leave it out, or unset GPT2_SERVER."
-                )
+                raise _chosen_by_server(choice.name)
         self.connection = ServerConnection(url, api_key)
         facts = self.connection.one("model", {"name": name})
         generation = facts["generation_config"]
@@ -93,7 +91,12 @@ class RemoteModel:
         return ModelDefaults(self.files.generation, self._generation_values)
 
     def continuation(
-        self, prompt: str | None, settings: CompletionSettings, num_samples: int = 1, batch_size: int = 8
+        self,
+        prompt: str | None,
+        settings: CompletionSettings,
+        num_samples: int = 1,
+        batch_size: int = 8,
+        kv_memory: int | None = None,
     ) -> RemoteContinuation:
         """Return a continuation that yields the samples batch by batch, with all details of each.
 
@@ -103,6 +106,8 @@ class RemoteModel:
         """
         from gpt2cli.serving.remote.continuation import RemoteContinuation
 
+        if kv_memory is not None:
+            raise _chosen_by_server("kv_memory")
         return RemoteContinuation(self, prompt, settings, num_samples, batch_size)
 
     def scoring(self, settings: ScoringSettings) -> Scoring:
@@ -126,3 +131,7 @@ class RemoteModel:
         from gpt2cli.serving.remote.candidates import RemoteContinuations
 
         return RemoteContinuations(self.connection, text, settings)
+
+
+def _chosen_by_server(name: str) -> UsageError:
+    return UsageError(f"`{name}` is the choice of the server.", "Leave it out, or unset GPT2_SERVER.")
