@@ -86,7 +86,8 @@ class LanguageModel(LoadedModel):
         Raises:
             UsageError, InputError: as `generate` does.
         """
-        return self.continuation(prompt, settings, settings.num_samples, settings.batch_size).results()
+        rows, memory = settings.batch_size, settings.kv_memory
+        return self.continuation(prompt, settings, settings.num_samples, rows, memory).results()
 
     @property
     def generation_defaults(self) -> dict[str, Any]:
@@ -100,7 +101,12 @@ class LanguageModel(LoadedModel):
         return ModelDefaults(self.files.generation).keywords()
 
     def continuation(
-        self, prompt: str | None, settings: CompletionSettings, num_samples: int = 1, batch_size: int = 8
+        self,
+        prompt: str | None,
+        settings: CompletionSettings,
+        num_samples: int = 1,
+        batch_size: int = 8,
+        kv_memory: int | None = None,
     ) -> Continuation:
         """Return a continuation that yields the samples batch by batch, with all details of each.
 
@@ -109,7 +115,7 @@ class LanguageModel(LoadedModel):
         """
         from gpt2cli.generation.continuation import Continuation
 
-        return Continuation(self, prompt, settings, num_samples, batch_size)
+        return Continuation(self, prompt, settings, num_samples, batch_size, kv_memory)
 
     @_takes(ScoringSettings)
     def score(self, text: str, settings: ScoringSettings) -> list[Row]:

@@ -21,8 +21,9 @@ class SpeedSettings:
     """What to measure of a model's speed, how often, and in which other engines.
 
     `prompt_tokens`, `tokens` and `batch` are the tokens to prefill, the tokens to decode and the samples to
-    decode at once; `prompts` is how many prompts are continued. `only` names measures; None means all. `against` names other engines. `gguf` are the files
-    that llama.cpp runs; none means those in the model's folder.
+    decode at once; `prompts` is how many prompts to continue. `only` names measures; None means all.
+    `against` names other engines. `gguf` are the files that llama.cpp runs; none means those in the model's
+    folder.
     """
 
     prompt_tokens: int = 512

@@ -74,6 +74,7 @@ class Continuation:
         settings: CompletionSettings,
         num_samples: int = 1,
         batch_size: int = 8,
+        kv_memory: int | None = None,
     ) -> None:
         self.loaded = loaded
         self.settings = settings
@@ -82,6 +83,7 @@ class Continuation:
         self.seed = choose_seed() if settings.seed is None else settings.seed
         self._num_samples = num_samples
         self._batch_size = batch_size
+        self._kv_memory = kv_memory
         self._end_ids = end_ids(loaded)
         self._sampler = Sampler(
             settings,
@@ -101,6 +103,7 @@ class Continuation:
         self.wrap_sampler: Callable[[Sampler], Sampler] | None = None
         self._engine: Engine[Any] | None = None
         self._first: Batch | None = None
+        self._begun = False
 
     def request(self, sample: int) -> Request:
         """Return what makes a sample, for an engine."""
@@ -112,15 +115,24 @@ class Continuation:
         """Return the text of one sample, which is empty yet."""
         return Completion(self.loaded.tokenizer, self.settings, self.text or "")
 
+    def open(self) -> Engine[Any]:
+        """Return the engine that makes the samples.
+
+        Raises:
+            UsageError: a sample needs more than `kv_memory`.
+        """
+        if not self._engine:
+            rows, context = min(self._batch_size, self._count), self.loaded.model.config.n_positions
+            capacity = min(len(self.prompt.ids) + max(self.settings.max_tokens - 1, 0), context)
+            self._engine = Engine(self.loaded.model, rows=rows, kv_memory=self._kv_memory, capacity=capacity)
+        return self._engine
+
     def prefill(self) -> float:
         """Read the prompt if it has not been read yet, and return the seconds that took."""
         start = time.perf_counter()
-        if not self._engine:
-            rows = min(self._batch_size, self._count)
-            context = self.loaded.model.config.n_positions
-            capacity = min(len(self.prompt.ids) + self.settings.max_tokens, context)
-            self._engine = Engine(self.loaded.model, rows=rows, capacity=capacity)
-            self._first = self._batch(self._engine, 0)
+        if not self._begun:
+            self._begun = True
+            self._first = self._batch(0)
             self._first.begin()
         return time.perf_counter() - start
 
@@ -154,15 +166,14 @@ class Continuation:
 
     def _drawn(self) -> Iterator[Batch]:
         self.prefill()
-        assert self._engine
         for first in range(0, self._count, self._batch_size):
-            batch, self._first = self._first or self._batch(self._engine, first), None
+            batch, self._first = self._first or self._batch(first), None
             yield batch
 
-    def _batch(self, engine: Engine[Any], first: int) -> Batch:
+    def _batch(self, first: int) -> Batch:
         samples = range(first, min(first + self._batch_size, self._count))
         completions = {sample: self.completion() for sample in samples}
-        return Batch(engine, map(self.request, samples), completions)
+        return Batch(self.open(), map(self.request, samples), completions)
 
     def results(self) -> list[GeneratedText]:
         """Generate all samples and return their texts."""

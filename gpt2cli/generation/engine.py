@@ -39,6 +39,11 @@ class Engine(Generic[A]):
     def __init__(
         self, model: Model[A], *, rows: int = 8, kv_memory: int | None = None, capacity: int | None = None
     ) -> None:
+        """Take memory for requests.
+
+        Raises:
+            UsageError: one of `capacity` positions needs more than `kv_memory`.
+        """
         self._model = model
         self._most_rows = rows
         self._tickets = count()
@@ -47,6 +52,7 @@ class Engine(Generic[A]):
         self._stopped: set[int] = set()
         self._memory = KVMemory(model.config, model.ops, _positions(model, rows, kv_memory, capacity))
         self._texts = Texts(self._memory, 2 * rows)
+        self._require_room(capacity or 0)
 
     @property
     def idle(self) -> bool:
@@ -58,7 +64,7 @@ class Engine(Generic[A]):
 
         Raises:
             ValueError: the prompt is empty or exceeds the context.
-            UsageError: the request needs more memory than there is for all.
+            UsageError: the request needs more than `kv_memory`.
         """
         if not request.ids:
             raise ValueError("the prompt is empty")
@@ -66,12 +72,7 @@ class Engine(Generic[A]):
         if len(request.ids) > context:
             raise ValueError(f"{len(request.ids)} positions do not fit the context of {context}")
         row = Row(next(self._tickets), request)
-        if row.capacity(context) > self._memory.positions:
-            raise UsageError(
-                f"A prompt with its new tokens may take {row.capacity(context):,} positions, and `kv_memory` "
-                f"has room for {self._memory.positions:,}.",
-                "Raise `kv_memory`, or ask for fewer tokens.",
-            )
+        self._require_room(row.capacity(context))
         self._queue.append(row)
         return row.ticket
 
@@ -108,6 +109,15 @@ class Engine(Generic[A]):
         ):
             events += self._take(row, token)
         return events
+
+    def _require_room(self, positions: int) -> None:
+        if positions > self._memory.positions:
+            room = self._memory.positions
+            raise UsageError(
+                f"A prompt with its new tokens may take {positions:,} positions; `kv_memory` has room for "
+                f"{room:,}.",
+                "Raise `kv_memory`, or ask for fewer tokens.",
+            )
 
     def _end_stopped(self) -> Iterator[Event]:
         for row in [row for row in (*self._rows, *self._queue) if row.ticket in self._stopped]:

@@ -124,7 +124,7 @@ def choose_each(ops: Ops[Any], rows: Sequence[Scores], filters: Sequence[Filters
     Raises:
         Error: the logits are NaN, or every token is banned.
     """
-    chosen = ops.choose(rows, filters)
+    chosen = ops.choose(rows, filters) if rows else []
     if chosen is None:
         chosen = [choose(row, *filter_) for row, filter_ in zip(rows, filters, strict=True)]
     return [require_token(token) for token in chosen]

@@ -117,16 +117,20 @@ class CompletionSettings(SamplingSettings):
 class SampleSettings(CompletionSettings):
     """Settings for several samples, at most `batch_size` at once.
 
+    Their keys and values take at most `kv_memory` bytes, by default a quarter of what is free.
+
     Raises:
         UsageError: a value is out of its range.
     """
 
     num_samples: int = 1
     batch_size: int = 8
+    kv_memory: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require("num_samples", self.num_samples >= 1, "1 or more")
         self._require("batch_size", self.batch_size >= 1, "1 or more")
+        self._require("kv_memory", self.kv_memory is None or self.kv_memory >= 1, "1 byte or more")
         is_enough = self.best_of is None or self.best_of >= self.num_samples
         self._require("best_of", is_enough, f"at least `num_samples` ({self.num_samples})")

@@ -111,7 +111,7 @@ def test_requests_wait_for_memory_and_get_all_of_it(model: Model[Any], rows: int
 
 def test_a_request_that_can_never_fit_is_refused_with_both_counts(model: Model[Any]) -> None:
     engine = Engine(model, kv_memory=bytes_of(model, 20) + 1)
-    with pytest.raises(UsageError, match=r"may take 21 positions, and `kv_memory` has room for 20"):
+    with pytest.raises(UsageError, match=r"may take 21 positions; `kv_memory` has room for 20"):
         engine.submit(request([1] * 12, max_tokens=10))
     ticket = engine.submit(request([1] * 12, max_tokens=9))
     assert len(answers(engine)[ticket].ids) == 9

@@ -67,7 +67,9 @@ def generate(
     if text is not None:
         notes = TextNotes(messages.note, loaded.tokenizer, completion.special, crlf=prompt.newlines is None)
         notes.check(text, "the prompt")
-    run = loaded.continuation(text, completion, completion.num_samples, completion.batch_size)
+    sizes = (completion.num_samples, completion.batch_size, completion.kv_memory)
+    run = loaded.continuation(text, completion, *sizes)
+    run.open()
     if trace:
         from gpt2cli.cli.output.inspection.trace_file import TraceFile
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gpt2cli.cli.options.escapes import escape_notes
-from gpt2cli.cli.options.shared import OUTPUT, PROMPT, SPECIAL_HELP, flag
+from gpt2cli.cli.options.shared import OUTPUT, PROMPT, SPECIAL_HELP, flag, parse_size
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.settings import SampleSettings, StopAt, TextBias
 
@@ -115,6 +115,15 @@ class CompletionOptions(SampleSettings):
         _sampling(metavar="N", show_default=False, help="Print only the likeliest of N samples."),
     ]
     batch_size: Annotated[int, _sampling(metavar="N", help="Samples at once.")]
+    kv_memory: Annotated[
+        int | None,
+        _sampling(
+            metavar="SIZE",
+            parser=parse_size,
+            show_default=False,
+            help="Memory for keys and values.",
+        ),
+    ]
     logprobs: Annotated[
         int | None,
         typer.Option(

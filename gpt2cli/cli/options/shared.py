@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gpt2cli.cli.output.messages import Messages
+from gpt2cli.errors import UsageError
 from gpt2cli.hub.known_models import BUNDLED_MODEL, KNOWN_MODELS
 from gpt2cli.ops.compute import Compute
 
@@ -194,3 +196,19 @@ class MessageOptions:
     def messages(self, color: str = "auto", watch: Stopwatch | None = None) -> Messages:
         """Return the messages on stderr that the options ask for; the watch times the phases."""
         return Messages(self.quiet, self.verbose, color, watch)
+
+
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(entry: str) -> int:
+    """Read a number of bytes such as 500MB, 1.5G or 2GiB; without an i, a thousand is 1,000.
+
+    Raises:
+        UsageError: it is no size above zero.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([kmgt]?)(i?)b?", entry.strip().lower())
+    size = float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2]] if found else 0
+    if size < 1:
+        raise UsageError(f"{entry!r} is not a size of memory.", "Write it like 500MB or 2GiB.")
+    return int(size)
