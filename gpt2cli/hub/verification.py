@@ -29,6 +29,11 @@ class FileCheck:
     kind: str
     problem: str = ""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the file was made from the model's, and would be made again."""
+        return self.kind == CHECKSUM
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of the check in JSON output."""
         return {

@@ -127,6 +127,21 @@ def test_a_list_of_converted_weights_is_made_without_numpy(cache: Path, environm
     assert not {"numpy", "torch", "huggingface_hub"} & loaded
 
 
+def test_converted_weights_that_have_changed_are_found_and_made_again(gpt2: Gpt2, cache: Path) -> None:
+    convert_model(REPO, "float16")
+    (file,) = assets_folder().glob("*.safetensors")
+    content = file.read_bytes()
+    assert b"\tchecksum\tok\n" in gpt2("models", "verify", REPO).stdout
+    file.write_bytes(content[:-100] + bytes(100))
+    result = gpt2("models", "verify", REPO)
+    assert result.returncode == 1
+    assert result.stderr.decode() == (
+        f"Error: Damaged: {file}. To repair it: use the model, which makes it again.\n"
+    )
+    convert_model(REPO, "float16")
+    assert file.read_bytes() == content
+
+
 def test_a_damaged_converted_file_is_not_listed_but_pruned(gpt2: Gpt2, cache: Path) -> None:
     convert_model(REPO, "float16")
     (file,) = assets_folder().glob("*.safetensors")

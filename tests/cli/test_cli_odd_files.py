@@ -65,7 +65,8 @@ def test_another_bus_error_ends_the_process_as_ever(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(1 << 16))
     code = (
-        "import mmap, os; from pathlib import Path; from gpt2cli.ops.mapped_files import watch_mapping\n"
+        "import mmap, os; from pathlib import Path\n"
+        "from gpt2cli.checkpoint.formats.mapped_files import watch_mapping\n"
         f"path = Path({str(path)!r}); file = path.open('r+b')\n"
         "ours, other = mmap.mmap(file.fileno(), 0), mmap.mmap(file.fileno(), 0)\n"
         "watch_mapping(path, ours); os.truncate(path, 0); other[40000]"

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -200,6 +201,8 @@ def test_a_signal_during_a_download_shows_the_cursor_and_keeps_what_came(
             stdout=subprocess.DEVNULL,
         )
         assert hub.stalled.wait(60)
+        while not list(Path(environment["HF_HOME"]).rglob("*.incomplete")):
+            time.sleep(0.01)
         process.send_signal(number)
         assert process.wait(60) == -number
     shown = terminal.read_all()

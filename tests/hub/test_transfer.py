@@ -222,6 +222,16 @@ def test_a_beginning_from_elsewhere_is_fetched_again(
     assert sent(hub, WEIGHTS)[-1] is None
 
 
+def test_what_lies_in_the_place_of_a_file_is_not_trusted(
+    hub: LoopbackHub, home: Path, checkpoint: Path
+) -> None:
+    blob = home / "hub" / "models--acme--tiny" / "blobs" / etag(checkpoint / WEIGHTS)
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(bytes((checkpoint / WEIGHTS).stat().st_size))
+    assert not any(check.problem for check in verify_model(fetch_model(REPO)))
+    assert sent(hub, WEIGHTS) == [None]
+
+
 def test_a_server_without_ranges_sends_all_again(hub: LoopbackHub, home: Path, checkpoint: Path) -> None:
     hub.ranges = False
     hub.cut(f"/cdn/{REPO}", after=7000)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpt2cli.checkpoint.formats.mapped_files import watch_mapping
 from gpt2cli.errors import CheckpointError
-from gpt2cli.ops.mapped_files import watch_mapping
 from gpt2cli.ops.operations import StoredTensor
 
 PICKLED_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64"}

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpt2cli.checkpoint.formats.mapped_files import watch_mapping
 from gpt2cli.checkpoint.formats.safetensors_header import LENGTH_BYTES, METADATA, damaged, read_header
 from gpt2cli.checkpoint.whole_file import whole_file
-from gpt2cli.ops.mapped_files import watch_mapping
 from gpt2cli.ops.operations import StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]

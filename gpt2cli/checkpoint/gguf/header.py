@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from gpt2cli.checkpoint.formats.mapped_files import watch_mapping
 from gpt2cli.checkpoint.gguf.tensor_types import BY_CODE, TensorType, type_name
 from gpt2cli.errors import CheckpointError
-from gpt2cli.ops.mapped_files import watch_mapping
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.checkpoint.formats.mapped_files import watch_mapping
 from gpt2cli.checkpoint.formats.safetensors import OpenFile, map_tensor
 from gpt2cli.checkpoint.gguf.families import is_transposed, order_in_file
 from gpt2cli.checkpoint.gguf.header import TensorEntry, damaged_gguf
 from gpt2cli.checkpoint.gguf.quantized import PackedTensor
 from gpt2cli.errors import CheckpointError
-from gpt2cli.ops.mapped_files import watch_mapping
 from gpt2cli.ops.operations import StoredTensor
 
 

@@ -60,13 +60,11 @@ class Transfer:
         else:
             blob = hub_cache.repo_folder(self.listing.repo) / "blobs" / expected
             with self._locked(expected):
-                if force or not self._is_whole(blob):
+                # Another program may have left it.
+                if force or not blob.is_file() or not hub_cache.matches_hash(blob, expected):
                     self._fetch_blob(blob)
                 hub_cache.link_blob(path, blob)
         self.progress(self.name, self.size, self.size)
-
-    def _is_whole(self, blob: Path) -> bool:
-        return blob.is_file() and self.file.size in (None, blob.stat().st_size)
 
     def _fetch_blob(self, blob: Path) -> None:
         partial = blob.with_name(blob.name + INCOMPLETE)

@@ -15,7 +15,6 @@ from gpt2cli.checkpoint.companions.tokenizer_config import FLAGS, AddedToken, To
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, SYMBOL_OF_BYTE
-from gpt2cli.text.stored.hazards import panics_caught, require_harmless, require_prefixes, without_dropout
 from gpt2cli.text.stored.spelling import steps
 
 if TYPE_CHECKING:
@@ -57,6 +56,9 @@ def read_library(files: ModelFiles, told: TokenizerConfig, id_limit: int) -> tok
         raise CheckpointError(
             f"{files.name} has no tokenizer.", "It needs tokenizer.json, or vocab.json and merges.txt."
         )
+    # Commands that use the bundled tokenizer start without these.
+    from gpt2cli.text.stored.hazards import panics_caught, require_harmless
+
     try:
         with panics_caught():
             library = _opened(paths, told, id_limit)
@@ -71,7 +73,7 @@ def read_library(files: ModelFiles, told: TokenizerConfig, id_limit: int) -> tok
 
 def _opened(paths: Mapping[str, Path], told: TokenizerConfig, id_limit: int) -> tokenizers.Tokenizer:
     if TOKENIZER_JSON in paths:
-        return _with_tokens(without_dropout(_from_json(paths[TOKENIZER_JSON], told)), told, id_limit)
+        return _with_tokens(_from_json(paths[TOKENIZER_JSON], told), told, id_limit)
     library = _from_vocabulary(paths["vocab.json"], paths["merges.txt"], told)
     return _with_ends(_with_tokens(library, told, id_limit), told)
 
@@ -79,8 +81,10 @@ def _opened(paths: Mapping[str, Path], told: TokenizerConfig, id_limit: int) -> 
 def _from_json(path: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
     import tokenizers
 
+    from gpt2cli.text.stored.hazards import require_prefixes, without_dropout
+
     require_prefixes(path.read_bytes())
-    library = tokenizers.Tokenizer.from_file(str(path))
+    library = without_dropout(tokenizers.Tokenizer.from_file(str(path)))
     splitter = library.pre_tokenizer
     if told.prefix_space is not None and isinstance(splitter, tokenizers.pre_tokenizers.ByteLevel):
         splitter.add_prefix_space = told.prefix_space

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gpt2cli.checkpoint.formats.mapped_files import watch_mapping
 from gpt2cli.errors import InputError
-from gpt2cli.ops.mapped_files import watch_mapping
 from gpt2cli.text.reading.separator import SEPARATOR
 
 Ids: TypeAlias = np.ndarray[Any, np.dtype[Any]]

@@ -279,14 +279,11 @@ def _open_trainer(
     compiled: bool,
 ) -> Trainer:
     frozen = read_tensors(folder.frozen)
-    expected = expected_shapes(config)
-    for name, shape in expected.items():
+    weights = {}
+    for name, shape in expected_shapes(config).items():
         if settings.freezes(name) and (name not in frozen or frozen[name].shape != shape):
             raise folder.damaged(folder.frozen)
-    weights = {
-        name: (frozen[name] if settings.freezes(name) else torch.zeros(shape)).to(device)
-        for name, shape in expected.items()
-    }
+        weights[name] = (frozen[name] if settings.freezes(name) else torch.zeros(shape)).to(device)
     return Trainer(config, weights, settings, ranks, compiled)
 
 

@@ -55,7 +55,7 @@ def verify(names: arguments.Names, *, json: options.Json = False, verbosity: opt
     `gpt2 models verify gpt2 ./my-model`
     """
     found = {name: _require_model(name) for name in names}
-    from gpt2cli.cli.commands.models.tables import print_checks
+    from gpt2cli.cli.commands.models.tables import print_checks, repair
     from gpt2cli.hub.verification import verify_model
 
     checks = []
@@ -63,12 +63,10 @@ def verify(names: arguments.Names, *, json: options.Json = False, verbosity: opt
         with verbosity.messages().working(f"Checking {name}"):
             checks += [(name, check) for check in verify_model(files)]
     print_checks([{"model": name, **check.to_dict()} for name, check in checks], json)
-    damaged = [(name, check.path) for name, check in checks if check.problem]
+    damaged = [(name, check) for name, check in checks if check.problem]
     if damaged:
-        paths = ", ".join(str(path) for _, path in damaged)
-        cached = dict.fromkeys(name for name, _ in damaged if found[name].revision)
-        hint = f"gpt2 download --force {' '.join(cached)}" if cached else "copy it again from where it came"
-        raise CheckpointError(f"Damaged: {paths}.", f"To repair it: {hint}.")
+        paths = ", ".join(str(check.path) for _, check in damaged)
+        raise CheckpointError(f"Damaged: {paths}.", f"To repair it: {repair(damaged, found)}.")
 
 
 @models.command()

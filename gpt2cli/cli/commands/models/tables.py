@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.output.streams import json_line, write_stdout
 from gpt2cli.cli.output.table import print_table
 from gpt2cli.cli.output.units import size_text
+
+if TYPE_CHECKING:
+    from gpt2cli.hub.model_files import ModelFiles
+    from gpt2cli.hub.verification import FileCheck
 
 SHORT_REVISION = 8
 
@@ -50,6 +54,14 @@ def print_checks(records: Sequence[Record], json: bool) -> None:
         for record in records
     ]
     print_table(("MODEL", "FILE", "BYTES", "CHECK", "RESULT"), rows)
+
+
+def repair(damaged: Sequence[tuple[str, FileCheck]], found: Mapping[str, ModelFiles]) -> str:
+    """Return what repairs damaged files of models."""
+    if all(check.is_kept for _, check in damaged):
+        return "use the model, which makes it again"
+    cached = dict.fromkeys(name for name, check in damaged if found[name].revision and not check.is_kept)
+    return f"gpt2 download --force {' '.join(cached)}" if cached else "copy it again from where it came"
 
 
 def _print_json(records: Iterable[Record]) -> None:
