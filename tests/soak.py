@@ -1,4 +1,4 @@
-"""Long runs with flat memory and open files: `make soak`, or `make soak REQUESTS=1000 TOKENS=1000 MINUTES=1`."""
+"""Long runs with flat memory and open files: `make soak`, or `make soak TOKENS=1000 REQUESTS=0 MINUTES=1`."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def tokens(model: Path, count: int) -> Iterator[Use]:
     )
     assert process.stdout
     seen, due = 0, 0
-    while data := process.stdout.read1(4096):
+    while data := os.read(process.stdout.fileno(), 4096):
         seen += len(data)
         if seen >= due and process.poll() is None:
             yield use_of(process.pid)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import save_model_folder
-from soak import require_flat, requests, tokens, training
+from soak import requests, require_flat, tokens, training
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
