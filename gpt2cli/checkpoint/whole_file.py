@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from gpt2cli.checkpoint.ending_signals import undone_if_killed
+
+# How long a file that is still being written may go unchanged.
+LEFT_SECONDS = 600
 
 
 @contextmanager
@@ -36,16 +41,45 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def removed_unless_renamed(path: Path) -> Iterator[Path]:
-    """Yield a path, and remove the file there when the block ends, even by a signal that ends the process."""
+    """Yield a path, and remove the file there when the block ends, even by a signal that ends the process.
+
+    If the name has this process's number, files of killed processes under the same name are removed too.
+    """
 
     def remove() -> None:
         path.unlink(missing_ok=True)
+
+    for left in _left_behind(path):
+        left.unlink(missing_ok=True)
 
     with undone_if_killed(remove):
         try:
             yield path
         finally:
             remove()
+
+
+def _left_behind(path: Path) -> Iterator[Path]:
+    """Yield files of the same name but for the number of a process that no longer runs."""
+    name = re.escape(path.name).replace(rf"\.{os.getpid()}", r"\.(\d+)")
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            found = re.fullmatch(name, other.name)
+            if found and found.groups() and not _may_be_in_use(other, int(found[1])):
+                yield other
+
+
+def _may_be_in_use(path: Path, process: int) -> bool:
+    # On a network drive, it may be the file of a process on another machine.
+    if time.time() - path.stat().st_mtime < LEFT_SECONDS:
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

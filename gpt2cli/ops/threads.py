@@ -136,7 +136,7 @@ def _quota_v1(folder: Path) -> Iterator[float]:
 
 def _ratio(quota: str = "", period: str = "") -> Iterator[float]:
     # Without a limit, version 2 has "max" and version 1 has -1.
-    if quota.isdigit() and period.isdigit() and int(period):
+    if quota.isdecimal() and period.isdecimal() and int(period):
         yield int(quota) / int(period)
 
 

@@ -14,7 +14,7 @@ from gpt2cli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from gpt2cli.text.fast_encoder import FastEncoder
-    from gpt2cli.text.long_runs import LongRuns
+    from gpt2cli.text.stored.long_runs import LongRuns
 
 InvalidBytes = Literal["strict", "replace", "keep"]
 

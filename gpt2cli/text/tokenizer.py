@@ -11,14 +11,7 @@ from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.text.byte_pairs import BytePairs
-from gpt2cli.text.stored.library import (
-    adding_no_space,
-    adds_space,
-    has_long_runs,
-    is_cuttable,
-    leading_ids,
-    with_decoder,
-)
+from gpt2cli.text.stored.library import adding_no_space, adds_space, has_long_runs, is_cuttable, leading_ids
 from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
 from gpt2cli.text.stored.unknown import checked_ids, first_unknown
@@ -28,7 +21,7 @@ if TYPE_CHECKING:
     import tokenizers
 
     from gpt2cli.text.fast_encoder import FastEncoder
-    from gpt2cli.text.long_runs import LongRuns
+    from gpt2cli.text.stored.long_runs import LongRuns
 
 # The library's time and memory grow faster than the length of the text in one call.
 _PART_LENGTH = 16_384
@@ -157,7 +150,7 @@ class Tokenizer:
         """Return an encoder of text without a place to cut, if there is one; `encode` is for short parts."""
         if not self._reads_all or not self.keeps_every_byte:
             return None
-        from gpt2cli.text.long_runs import LongRuns
+        from gpt2cli.text.stored.long_runs import LongRuns
 
         added = {token.content: key for key, token in self._added.items() if special or not token.special}
         return LongRuns(self._library, encode, added)
@@ -231,6 +224,9 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """Return this tokenizer as a tokenizer.json, whichever files it was read from."""
+        # Only saving needs it.
+        from gpt2cli.text.stored.library import with_decoder
+
         return with_decoder(self._library).to_str() if self.spelling.byte_symbols else self._library.to_str()
 
     @cached_property

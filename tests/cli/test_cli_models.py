@@ -82,7 +82,7 @@ def test_the_list_names_models_with_size_revision_and_path(
 
 
 def test_the_list_as_json_has_whole_revisions_and_bytes(gpt2: Gpt2, cache: Path, bundled: list[str]) -> None:
-    records = [json.loads(line) for line in gpt2("models", "list", "--json").stdout.splitlines()]
+    records = json.loads(gpt2("models", "list", "--json").stdout)
     folder = snapshot(cache)
     assert [record["name"] for record in records] == [*bundled, REPO, "gpt2"]
     assert records[-2] == {
@@ -101,7 +101,7 @@ def test_converted_weights_are_listed_under_the_model_they_were_made_from(
 ) -> None:
     convert_model(REPO, "float16")
     convert_model(str(checkpoint), "bfloat16")
-    records = [json.loads(line) for line in gpt2("models", "list", "--json").stdout.splitlines()]
+    records = json.loads(gpt2("models", "list", "--json").stdout)
     models, converted = records[: len(bundled) + 2], records[len(bundled) + 2 :]
     assert {record["kind"] for record in models} == {"model"}
     for record in converted:
@@ -234,7 +234,7 @@ def test_verification_names_the_damaged_file_and_the_repair(
     assert damaged.stderr.decode() == (
         f"Error: Damaged: {weights}. To repair it: gpt2 download --force {REPO}.\n"
     )
-    records = [json.loads(line) for line in damaged.stdout.splitlines()]
+    records = json.loads(damaged.stdout)
     assert [record["path"] for record in records if record["problem"]] == [str(weights)]
     assert len(records) == 8
 

@@ -17,6 +17,8 @@ from conftest import COMMAND
 from loopback_hub import LoopbackHub
 from terminal import Terminal, start
 
+from gpt2cli.checkpoint.whole_file import LEFT_SECONDS
+
 pytestmark = pytest.mark.slow
 
 ENDLESS = ["-n", "100000000", "--overflow", "slide", "--ignore-eos"]
@@ -82,6 +84,25 @@ def test_a_signal_leaves_nothing_of_an_output_file(
     assert process.returncode == -number
     assert list(folder.iterdir()) == []
     assert errors == b""
+
+
+def test_the_next_run_removes_what_a_killed_one_left(environment: dict[str, str], folder: Path) -> None:
+    output = ["-o", str(folder / "out.txt")]
+    reader, writer = os.pipe()
+    killed = start(["tokenize", "-", *output], environment, stdin=reader)
+    wait_for_file(folder, killed)
+    killed.kill()
+    killed.wait(60)
+    os.close(writer)
+    os.close(reader)
+    (left,) = folder.iterdir()
+    running = folder / left.name.replace(str(killed.pid), str(os.getpid()))
+    running.write_bytes(b"")
+    long_ago = left.stat().st_mtime - 2 * LEFT_SECONDS
+    for file in (left, running):
+        os.utime(file, (long_ago, long_ago))
+    assert start(["tokenize", "--text", "One", *output], environment).wait(60) == 0
+    assert sorted(folder.iterdir()) == [running, folder / "out.txt"]
 
 
 STRUCK = """

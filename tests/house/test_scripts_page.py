@@ -58,8 +58,9 @@ PARTS = parts_by_command()
 def test_a_command_prints_the_fields_that_the_table_names(command: str, tmp_path: Path) -> None:
     done = run_command(command, tmp_path)
     assert not done.returncode, done.stderr
-    # Of several objects, one a line, the first.
+    # Of several objects, in a list or one a line, the first.
     printed, _ = json.JSONDecoder().raw_decode(done.stdout)
+    printed = printed[0] if isinstance(printed, list) else printed
     for part, names in PARTS[command].items():
         assert list(part_of(printed, part)) == names, part
 

@@ -165,6 +165,7 @@ def test_a_second_backend_heeds_the_variables_of_the_user_too() -> None:
         ({"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}, 2),
         ({"OMP_NUM_THREADS": "0"}, available_cores()),
         ({"OMP_NUM_THREADS": "many"}, available_cores()),
+        ({"OMP_NUM_THREADS": "²"}, available_cores()),
     ],
     ids=str,
 )

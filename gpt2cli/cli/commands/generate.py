@@ -29,7 +29,7 @@ def generate(
     model: options.ModelOptions,
     completion: CompletionOptions,
     generation_config: GenerationConfig = False,
-    json: options.Json = False,
+    json: options.JsonLines = False,
     output: options.OutputOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,

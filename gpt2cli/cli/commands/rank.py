@@ -34,7 +34,7 @@ def rank(
         int | None,
         typer.Option("--best", "-n", min=1, metavar="N", show_default="all", help="Print the N best lines."),
     ] = None,
-    json: options.Json = False,
+    json: options.JsonLines = False,
     output: options.Output = None,
     raw: options.Raw = False,
     model: options.ModelOptions,

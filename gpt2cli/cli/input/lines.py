@@ -48,13 +48,17 @@ def checked_blocks(sources: Sequence[str], notes: TextNotes) -> Iterator[list[Li
 
 
 def _blocks(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    rest = b""
+    # Joined once it is whole, as a long line comes in many chunks.
+    begun: list[bytes] = []
     for data in chunks:
-        *lines, rest = (rest + data).split(b"\n")
+        *lines, rest = data.split(b"\n")
         if lines:
+            lines[0] = b"".join([*begun, lines[0]])
+            begun.clear()
             yield [line + b"\n" for line in lines]
-    if rest:
-        yield [rest]
+        begun.append(rest)
+    if last := b"".join(begun):
+        yield [last]
 
 
 def _line(data: bytes, source: str, number: int) -> Line:

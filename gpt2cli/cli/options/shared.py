@@ -100,7 +100,8 @@ Offline = Annotated[
 ]
 Quiet = Annotated[bool, flag("--quiet", "-q", rich_help_panel=MESSAGES, help="Print only errors on stderr.")]
 Verbose = Annotated[bool, flag("--verbose", "-v", rich_help_panel=MESSAGES, help="Print details on stderr.")]
-Json = Annotated[bool, flag("--json", rich_help_panel=OUTPUT, help="Print JSON, one object per line.")]
+Json = Annotated[bool, flag("--json", rich_help_panel=OUTPUT, help="Print JSON.")]
+JsonLines = Annotated[bool, flag("--json", rich_help_panel=OUTPUT, help="Print JSON, one object per line.")]
 Output = Annotated[
     Path | None,
     typer.Option(

@@ -49,7 +49,7 @@ def _explain_connection(cause: BaseException) -> HubError | None:
         return _explain_tls(cause)
     if "ProxyError" in kinds:
         status = str(cause).split(" ", 1)[0]
-        return _explain_proxy(int(status) if status.isdigit() else 0, str(cause))
+        return _explain_proxy(int(status) if status.isdecimal() else 0, str(cause))
     if "UnsupportedProtocol" in kinds:
         return HubError(f"HF_ENDPOINT is {host()}, which is no web address.", "It begins with https://.")
     if kinds & {"ImportError", "ValueError"} and "proxy" in str(cause).lower():

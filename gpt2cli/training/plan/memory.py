@@ -123,5 +123,5 @@ def _free_memory() -> Iterator[int]:
         yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     group = Path("/sys/fs/cgroup")
     limit, used = group / "memory.max", group / "memory.current"
-    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdecimal():
         yield max(0, int(limit.read_text()) - int(used.read_text()))

@@ -1,8 +1,8 @@
-"""What `gpt2 models` prints: tables, or JSON with one object per line."""
+"""What `gpt2 models` prints: tables, or one JSON value."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli.cli.output.streams import json_line, write_stdout
@@ -21,7 +21,7 @@ Record = Mapping[str, Any]
 def print_models(records: Sequence[Record], json: bool) -> None:
     """Print a list of models."""
     if json:
-        _print_json(records)
+        write_stdout(json_line(records))
         return
     rows = [
         (
@@ -39,7 +39,7 @@ def print_models(records: Sequence[Record], json: bool) -> None:
 def print_facts(record: Record, json: bool) -> None:
     """Print the facts of one model."""
     if json:
-        _print_json([record])
+        write_stdout(json_line(record))
     else:
         print_table(("FACT", "VALUE"), list(_fact_rows(record)))
 
@@ -47,7 +47,7 @@ def print_facts(record: Record, json: bool) -> None:
 def print_checks(records: Sequence[Record], json: bool) -> None:
     """Print the checks of files."""
     if json:
-        _print_json(records)
+        write_stdout(json_line(records))
         return
     rows = [
         (record["model"], record["file"], str(record["bytes"]), record["check"], record["problem"] or "ok")
@@ -62,11 +62,6 @@ def repair(damaged: Sequence[tuple[str, FileCheck]], found: Mapping[str, ModelFi
         return "use the model, which makes it again"
     cached = dict.fromkeys(name for name, check in damaged if found[name].revision and not check.is_kept)
     return f"gpt2 download --force {' '.join(cached)}" if cached else "copy it again from where it came"
-
-
-def _print_json(records: Iterable[Record]) -> None:
-    for record in records:
-        write_stdout(json_line(record))
 
 
 def _fact_rows(facts: Record) -> Iterator[tuple[str, str]]:

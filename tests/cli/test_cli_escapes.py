@@ -1,0 +1,132 @@
+"""What is not ours is shown on a terminal, and never obeyed: names, values, tokens, texts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from checkpoints import save_model_folder
+from conftest import Gpt2
+from hypothesis import given
+from hypothesis import strategies as st
+from terminal import show
+
+from gpt2cli.cli.output.streams import json_line
+from gpt2cli.cli.output.terminal.spelled_controls import spelled_controls
+from gpt2cli.text.printable import visible
+
+ODD = "\x1b[31mred\n\x9b5m\x7f\u202e[/b]"
+SPELLED = r"\x1b[31mred\n\x9b5m\x7f\u202e[/b]"
+OBEYED = ["\x1b[31m", "\x9b", "\x7f", "\u202e", "\r", "\0"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("escapes") / ODD
+    save_model_folder(folder, n_positions=64)
+    return folder
+
+
+def is_safe(output: bytes) -> bool:
+    return not any(character in output.decode() for character in OBEYED)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tokenize", ODD],
+        ["score", ODD, "-m", "stories"],
+        ["generate", "Once", "-m", ODD],
+        ["models", "show", ODD],
+        ["generate", "Once", "--top-k", ODD],
+        ["generate", "Once", f"--{ODD}"],
+        [ODD],
+    ],
+    ids=lambda words: " ".join(words[:2]).encode("unicode_escape").decode(),
+)
+def test_an_error_is_one_line_that_spells_what_is_odd(gpt2: Gpt2, words: list[str]) -> None:
+    done = gpt2(*words)
+    assert done.returncode in (1, 2)
+    assert is_safe(done.stderr)
+    assert done.stderr.startswith(b"Error: ")
+    assert done.stderr.count(b"\n") == 1
+    assert r"\x1b[31mred" in done.stderr.decode()
+
+
+def test_several_files_that_are_missing_are_a_line_each(gpt2: Gpt2) -> None:
+    done = gpt2("tokenize", ODD, ODD)
+    assert is_safe(done.stderr)
+    assert done.stderr.decode().count(f"Error: {SPELLED}: ") == 2
+    assert done.stderr.count(b"\n") == 2
+
+
+def test_a_damaged_tensor_is_named_safely(gpt2: Gpt2, folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / ODD
+    shutil.copytree(folder, broken)
+    (broken / "config.json").write_text(json.dumps({"model_type": ODD}))
+    for words in (["models", "show", broken], ["generate", "Once", "-m", broken]):
+        done = gpt2(*words)
+        assert done.returncode == 1
+        assert is_safe(done.stderr)
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_tables_and_json_spell_what_is_odd(
+    gpt2: Gpt2, folder: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    for words in (["models", "show", folder], ["models", "verify", folder]):
+        done = gpt2(*words)
+        assert done.returncode == 0
+        assert is_safe(done.stdout)
+        assert SPELLED in done.stdout.decode()
+        printed = gpt2(*words, "--json").stdout
+        assert is_safe(printed)
+        value = json.loads(printed)
+        assert ODD in (value if isinstance(value, dict) else value[0])["path"]
+    text = tmp_path / ODD.translate({ord("\n"): None, ord("/"): None})
+    text.write_text("One\n")
+    arguments = ["tokenize", "--count", str(text)]
+    assert gpt2(*arguments).stdout.endswith(f"{text}\n".encode())
+    assert is_safe(show(arguments, environment, 200).replace("\r\n", "\n").encode())
+
+
+def test_decoded_text_on_a_terminal_is_spelled_unless_raw(gpt2: Gpt2, environment: dict[str, str]) -> None:
+    text = "a\x1b[31mb\x9bc\x7fd\u202ee\tf\r\ng\n"
+    ids = json.loads(gpt2("tokenize", "--text", text, "--json").stdout)["ids"]
+    words = ["tokenize", "--decode", "--text", " ".join(map(str, ids))]
+    assert gpt2(*words).stdout == text.encode()
+    assert lines(show(words, environment, 80)) == visible(text.replace("\r\n", "\n"))
+    assert lines(show([*words, "--raw"], environment, 80)) == text.replace("\r\n", "\n")
+
+
+def lines(shown: str) -> str:
+    """Return what was written to a terminal, which puts CR before each LF."""
+    return shown.replace("\r\r\n", "\n").replace("\r\n", "\n")
+
+
+def test_generated_text_is_raw_on_request(gpt2: Gpt2, folder: Path, environment: dict[str, str]) -> None:
+    words = ["generate", "hello\x1b[8myou", "-m", str(folder), "-n", "40", "--seed", "1", "--echo", "-q"]
+    plain = environment | {"NO_COLOR": "1"}
+    assert r"hello\x1b[8myou" in show(words, plain, 80)
+    piped = gpt2(*words).stdout.decode()
+    assert show([*words, "--raw"], plain, 20) == piped.replace("\n", "\r\n")
+
+
+@given(st.lists(st.binary()))
+def test_no_bytes_in_any_pieces_act_on_a_terminal(pieces: list[bytes]) -> None:
+    written: list[bytes] = []
+    with spelled_controls(written.append) as write:
+        for piece in pieces:
+            write(piece)
+    text = b"".join(pieces).decode("utf-8", "surrogateescape")
+    expected = "\r\n".join(map(visible, text.split("\r\n")))
+    assert b"".join(written).decode() == expected
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_json_is_safe_and_says_the_same(text: str) -> None:
+    line = json_line({text: text})
+    assert json.loads(line) == {text: text}
+    assert is_safe(line)
