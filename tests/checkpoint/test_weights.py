@@ -386,6 +386,7 @@ REPEATED = json.dumps(ENTRY)
         (f'{{"x": {{"dtype": "F32", {REPEATED[1:]}}}', "its header is not JSON"),
         (f'{{"x": {REPEATED[:-1]}, "y": NaN}}}}', "its header is not JSON"),
         (f'{{"\\ud800": {REPEATED}}}', "its header is not JSON"),
+        (f'{{"__metadata__": {{"format": "\\ud800"}}, "x": {REPEATED}}}', "its header is not JSON"),
     ],
 )
 def test_what_the_formats_reference_refuses_is_refused(path: Path, header: str, complaint: str) -> None:

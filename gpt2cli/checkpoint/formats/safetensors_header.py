@@ -122,7 +122,7 @@ def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name is repeated")
     # A lone surrogate is no Unicode, and fails in whatever prints it.
-    "".join(found).encode()
+    "".join([*found, *(value for value in found.values() if isinstance(value, str))]).encode()
     return found
 
 

@@ -87,6 +87,9 @@ class Signals:
             fault = fault_left_behind(shown)
         else:
             code, errors = self._run(command, is_forked, moments)
+            # Until Python runs the first line of the package, Ctrl-C is Python's to answer.
+            if b"KeyboardInterrupt" in errors and b"/gpt2cli/" not in errors:
+                return Outcome("died before it began")
             fault = _fault_said(errors)
         return Outcome(
             "finished" if code == 0 else "died",
@@ -173,9 +176,6 @@ def _send(process: int, moments: Sequence[tuple[signal.Signals, float]]) -> None
 def _fault_said(errors: bytes) -> str:
     """Return what is wrong with what a command said before it died, or nothing."""
     text = errors.decode("utf-8", "replace")
-    # Until Python runs the first line of the package, Ctrl-C is Python's to answer.
-    if "KeyboardInterrupt" in text and "/gpt2cli/" not in text:
-        return ""
     for line in text.splitlines():
         if fault := fault_of_line(line):
             return f"{fault}: {text[-700:]!r}"
