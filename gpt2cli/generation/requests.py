@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from gpt2cli.errors import Error
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.speculation import Drafts
 
@@ -51,8 +52,9 @@ class Token(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A token of a ticket or, with a reason, its end, after which nothing more comes from it."""
+    """A token of a ticket or, with a reason or an error, its end, after which nothing more comes from it."""
 
     ticket: int
     token: Token | None = None
     finish_reason: FinishReason | None = None
+    error: Error | None = None
