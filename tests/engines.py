@@ -85,6 +85,8 @@ class Samples:
         while not self._engine.idle:
             for event in self._engine.step():
                 sample = samples[event.ticket]
+                if event.error:
+                    raise event.error
                 if event.token:
                     yield SampleToken(sample, *event.token)
                 if event.finish_reason:

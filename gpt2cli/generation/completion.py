@@ -92,7 +92,13 @@ class Completion:
         return text
 
     def take(self, event: Event) -> str:
-        """Add a token or end the sample, and return the text that is now final."""
+        """Add a token or end the sample, and return the text that is now final.
+
+        Raises:
+            Error: the sample ended with it.
+        """
+        if event.error:
+            raise event.error
         if event.finish_reason:
             return self.finish(event.finish_reason)
         assert event.token

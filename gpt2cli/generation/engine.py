@@ -12,7 +12,7 @@ import numpy as np
 from gpt2cli.errors import Error, UsageError
 from gpt2cli.generation.requests import Event, FinishReason, Request, Token
 from gpt2cli.generation.row import Row
-from gpt2cli.generation.sampling import Scores, choose_each, log_softmax
+from gpt2cli.generation.sampling import Scores, choose_each, log_softmax, require_token
 from gpt2cli.generation.texts import Texts
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.free_memory import available_memory
@@ -196,6 +196,13 @@ class Engine(Generic[A]):
     def _take(self, row: Row, chosen: int) -> Iterator[Event]:
         settings, context = row.request.settings, self._model.config.n_positions
         scores = row.scores.popleft()
+        try:
+            require_token(chosen)
+        except Error as error:
+            # Others of the batch have nothing to do with it.
+            self._leave(row)
+            yield Event(row.ticket, None, None, error)
+            return
         reason: FinishReason | None = None
         if chosen in settings.end_ids:
             reason = "stop"
@@ -220,11 +227,19 @@ class Engine(Generic[A]):
 
 
 def continue_ids(model: Model[A], request: Request) -> Iterator[Token]:
-    """Yield the tokens of one request alone."""
+    """Yield the tokens of one request alone.
+
+    Raises:
+        Error: the logits are NaN, or every token is banned.
+    """
     engine = Engine(model, rows=1, capacity=model.config.n_positions)
     engine.submit(request)
     while not engine.idle:
-        yield from (event.token for event in engine.step() if event.token)
+        for event in engine.step():
+            if event.error:
+                raise event.error
+            if event.token:
+                yield event.token
 
 
 def _positions(model: Model[A], rows: int, kv_memory: int | None, capacity: int | None) -> int:

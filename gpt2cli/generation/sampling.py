@@ -119,15 +119,11 @@ class Sampler:
 
 
 def choose_each(ops: Ops[Any], rows: Sequence[Scores], filters: Sequence[Filters]) -> list[int]:
-    """Return the token chosen from each row of adjusted logits (vocabulary,).
-
-    Raises:
-        Error: the logits are NaN, or every token is banned.
-    """
+    """Return what is chosen from each row of adjusted logits (vocabulary,), or NOT_A_NUMBER or ALL_BANNED."""
     chosen = ops.choose(rows, filters) if rows else []
     if chosen is None:
-        chosen = [choose(row, *filter_) for row, filter_ in zip(rows, filters, strict=True)]
-    return [require_token(token) for token in chosen]
+        return [choose(row, *filter_) for row, filter_ in zip(rows, filters, strict=True)]
+    return chosen
 
 
 def choose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from samplers import SamplerSettings
 
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import GenerationSettings, Request
+from gpt2cli.generation.sampling import SequenceBias
 from gpt2cli.model.model import Model
 
 CONTEXT = 48
@@ -156,6 +158,17 @@ def test_end_ids_are_each_requests_own_and_are_no_tokens(model: Model[Any]) -> N
     found = answers(engine)
     assert outcome(found[ended]) == (endless[: endless.index(end)], "stop")
     assert outcome(found[other]) == (endless, "length")
+
+
+def test_a_request_that_can_choose_nothing_ends_with_its_error_alone(model: Model[Any]) -> None:
+    engine = Engine(model)
+    bans = tuple(SequenceBias((token,), -math.inf) for token in range(TINY["vocab_size"]))
+    banned = engine.submit(request([5], SamplerSettings(biases=bans)))
+    other = engine.submit(request([7], max_tokens=3))
+    events = engine.step()
+    errors = {event.ticket: event.error.message for event in events if event.error}
+    assert errors == {banned: "Every token is banned here."}
+    assert len(answers(engine)[other].ids) == 2
 
 
 def test_log_probabilities_come_with_the_tokens_of_who_asked(model: Model[Any]) -> None:
