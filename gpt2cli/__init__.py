@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gpt2cli.errors import CheckpointError, Error, HubError, InputError, UsageError
-    from gpt2cli.generation.generated_text import GeneratedText
+    from gpt2cli.generation.samples.generated_text import GeneratedText
     from gpt2cli.hub.reporter import Reporter
     from gpt2cli.language_model import LanguageModel, load
     from gpt2cli.model.exporting import export

@@ -17,8 +17,8 @@ from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 
 if TYPE_CHECKING:
     from gpt2cli.generation.continuation import Continuation
-    from gpt2cli.generation.generated_text import GeneratedText
     from gpt2cli.generation.model_defaults import ModelDefaults
+    from gpt2cli.generation.samples.generated_text import GeneratedText
     from gpt2cli.inspection.attention import Attention
     from gpt2cli.inspection.lens import LensRow
     from gpt2cli.scoring.continuations import Continuations

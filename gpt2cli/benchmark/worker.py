@@ -27,7 +27,7 @@ from gpt2cli.scoring.scored_text import Text
 from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.scoring.windows import Scheme
 from gpt2cli.text.loading import load_tokenizer
-from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, StreamEncoder
+from gpt2cli.text.streaming.stream_encoder import FAST_FROM_BYTES, StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer
 
 # More rows hardly make a step longer until the products are limited by arithmetic.

@@ -12,9 +12,9 @@ from gpt2cli.checkpoint.companions.generation_config import read_generation_conf
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.completion import Batch, Completion
 from gpt2cli.generation.engine import Engine
-from gpt2cli.generation.pieces import MadeSample, Piece
 from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.requests import GenerationSettings, Request
+from gpt2cli.generation.samples.pieces import MadeSample, Piece
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, PromptText
 from gpt2cli.generation.speculation import Drafts
@@ -22,7 +22,7 @@ from gpt2cli.model.loading import LoadedModel
 from gpt2cli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from gpt2cli.generation.generated_text import GeneratedText
+    from gpt2cli.generation.samples.generated_text import GeneratedText
 
 Sample = TypeVar("Sample", bound=MadeSample)
 # Short enough to retype.
@@ -150,7 +150,7 @@ class Continuation:
         Raises:
             OSError: a file of the model cannot be read.
         """
-        from gpt2cli.generation.record import machine_facts
+        from gpt2cli.generation.samples.record import machine_facts
 
         facts = machine_facts(self.loaded)
         arithmetic = facts.pop("arithmetic")
@@ -199,7 +199,7 @@ class Continuation:
         return found
 
     def _result(self, sample: int, completion: Completion) -> GeneratedText:
-        from gpt2cli.generation.generated_text import GeneratedText
+        from gpt2cli.generation.samples.generated_text import GeneratedText
 
         assert completion.finish_reason is not None
         table = completion.logprobs_table()

@@ -139,7 +139,7 @@ class TextScorer(TokenScorer):
         if not isinstance(text, StreamedText):
             return [self.tokenizer.encode(text.content, self.special)]
         # Only long texts need it.
-        from gpt2cli.text.stream_encoder import StreamEncoder
+        from gpt2cli.text.streaming.stream_encoder import StreamEncoder
 
         chunks = (part.encode() for part in text.parts())
         return StreamEncoder(self.tokenizer, self.special).encode(chunks, "the text")

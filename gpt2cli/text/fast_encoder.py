@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2cli.text.text_blocks import text_parts
+from gpt2cli.text.streaming.text_blocks import text_parts
 
 if TYPE_CHECKING:
     import tokenizers

@@ -31,9 +31,9 @@ from gpt2cli.checkpoint.formats.kept_sums import checksums
 from gpt2cli.checkpoint.gguf import quantized
 from gpt2cli.checkpoint.weights import expected_shapes, load_weights
 from gpt2cli.hub.cache import assets_folder
+from gpt2cli.hub.checks.verification import verify_model
 from gpt2cli.hub.converted_files import conversion_place, converted_files
 from gpt2cli.hub.model_files import ModelFiles, find_model
-from gpt2cli.hub.verification import verify_model
 from gpt2cli.ops.operations import Storage, StoredTensor
 
 TYPES: dict[Storage, torch.dtype] = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -19,8 +19,8 @@ from families import save_family
 from loopback_hub import LoopbackHub
 from tokenizers import Tokenizer
 
+from gpt2cli.hub.checks.verification import verify_model
 from gpt2cli.hub.model_files import find_model
-from gpt2cli.hub.verification import verify_model
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import gpt2cli
-from gpt2cli.text.text_ends import text_ends
+from gpt2cli.text.streaming.text_ends import text_ends
 
 PROMPT = "The old king said"
 ENDINGS: list[dict[str, Any]] = [

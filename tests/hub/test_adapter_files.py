@@ -15,10 +15,10 @@ from loopback_hub import LoopbackHub
 from safetensors.torch import save_file
 
 from gpt2cli.errors import HubError
+from gpt2cli.hub.checks.verification import verify_model
 from gpt2cli.hub.listing import cached_models
 from gpt2cli.hub.model_facts import describe_model
 from gpt2cli.hub.model_files import fetch_model, find_model
-from gpt2cli.hub.verification import verify_model
 
 pytestmark = pytest.mark.slow
 

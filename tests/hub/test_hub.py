@@ -23,12 +23,12 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, HubError, UsageError
 from gpt2cli.hub.cache import cache_folder
 from gpt2cli.hub.checkpoint_files import WEIGHTS
+from gpt2cli.hub.checks.verification import verify_model
 from gpt2cli.hub.listing import cached_models
 from gpt2cli.hub.model_facts import count_parameters, describe_model
 from gpt2cli.hub.model_files import ModelFiles, fetch_model, find_model
 from gpt2cli.hub.network.failures import explain
 from gpt2cli.hub.removal import cache_folders, plan_prune, remove, repository_removal
-from gpt2cli.hub.verification import verify_model
 
 REPO = "acme/tiny"
 OPTIONAL = "generation_config.json"

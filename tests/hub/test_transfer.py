@@ -16,10 +16,10 @@ from loopback_hub import LARGE, LoopbackHub, etag
 
 from gpt2cli.errors import CheckpointError, HubError
 from gpt2cli.hub.cache import blob_of
+from gpt2cli.hub.checks.verification import verify_model
 from gpt2cli.hub.model_files import fetch_model, find_model
 from gpt2cli.hub.network import transfer
 from gpt2cli.hub.reporter import Reporter
-from gpt2cli.hub.verification import verify_model
 
 REPO = "acme/tiny"
 WEIGHTS = "model.safetensors"

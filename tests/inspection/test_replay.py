@@ -16,7 +16,7 @@ from conftest import Gpt2
 import gpt2cli
 from gpt2cli.cli.options.sampling import CompletionOptions
 from gpt2cli.errors import InputError
-from gpt2cli.hub.content_hashes import content_hashes
+from gpt2cli.hub.checks.content_hashes import content_hashes
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.inspection.replay import SampleRecord, read_records, replay
 from gpt2cli.language_model import LanguageModel

@@ -18,9 +18,9 @@ from gpt2cli.scoring.settings import By, ProtocolName, ScoringSettings
 from gpt2cli.scoring.streaming.id_blocks import IdBlocks, SharedBlocks
 from gpt2cli.scoring.streaming.streamed_text import StreamedText
 from gpt2cli.scoring.text_scorer import open_scoring
-from gpt2cli.text import text_blocks
 from gpt2cli.text.stored import long_runs
-from gpt2cli.text.text_blocks import decode_parts
+from gpt2cli.text.streaming import text_blocks
+from gpt2cli.text.streaming.text_blocks import decode_parts
 
 CONTEXT = 32
 TEXT = "Once upon\r\n a time 日本語  " * 4 + "a" * 300 + " " * 90 + "\r\n<|endoftext|> end"

@@ -19,7 +19,7 @@ from llama_cpp import LlamaCpp, llama_cpp, needs_llama_cpp
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import gpt2cli
-from gpt2cli.generation.generated_text import GeneratedText
+from gpt2cli.generation.samples.generated_text import GeneratedText
 from gpt2cli.language_model import LanguageModel
 from gpt2cli.model.exporting import export
 

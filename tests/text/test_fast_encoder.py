@@ -29,7 +29,7 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.fast_encoder import DISPUTED_CODE_POINTS, FastEncoder
 from gpt2cli.text.loading import bundled_tokenizer
-from gpt2cli.text.text_blocks import cut_blocks
+from gpt2cli.text.streaming.text_blocks import cut_blocks
 from gpt2cli.text.tokenizer import Tokenizer
 
 # 64 reads 64 MB of source code, 50 a million strings.

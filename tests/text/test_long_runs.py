@@ -15,12 +15,12 @@ from tokenizers import models, pre_tokenizers
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
-from gpt2cli.text import text_blocks
 from gpt2cli.text.byte_pairs import SYMBOL_OF_BYTE
 from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.stored import long_runs
 from gpt2cli.text.stored.library import pretoken_ids as library_ids
-from gpt2cli.text.stream_encoder import StreamEncoder
+from gpt2cli.text.streaming import text_blocks
+from gpt2cli.text.streaming.stream_encoder import StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer
 
 TOKENIZER = bundled_tokenizer()

@@ -16,7 +16,13 @@ from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import InputError
 from gpt2cli.text.loading import bundled_tokenizer
-from gpt2cli.text.stream_encoder import FAST_FROM_BYTES, InvalidBytes, StreamEncoder, first_ids, read_ids
+from gpt2cli.text.streaming.stream_encoder import (
+    FAST_FROM_BYTES,
+    InvalidBytes,
+    StreamEncoder,
+    first_ids,
+    read_ids,
+)
 from gpt2cli.text.tokenizer import Tokenizer
 
 TOKENIZER = bundled_tokenizer()

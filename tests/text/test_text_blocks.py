@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2cli.errors import InputError
-from gpt2cli.text.text_blocks import cut_blocks, decode_utf8, read_chunks, text_parts
+from gpt2cli.text.streaming.text_blocks import cut_blocks, decode_utf8, read_chunks, text_parts
 
 # Without white space, so that only other places to cut are left.
 DENSE_TEXTS = st.lists(

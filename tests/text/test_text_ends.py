@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpt2cli.text.text_ends import text_ends
+from gpt2cli.text.streaming.text_ends import text_ends
 
 
 @pytest.mark.parametrize(

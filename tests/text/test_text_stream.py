@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpt2cli.text.loading import bundled_tokenizer
-from gpt2cli.text.text_ends import Unit, text_ends
-from gpt2cli.text.text_stream import TextStream
+from gpt2cli.text.streaming.text_ends import Unit, text_ends
+from gpt2cli.text.streaming.text_stream import TextStream
 
 EMOJI = "👍🏽".encode()
 # Few letters, so that stop strings begin, fail and overlap often; one letter spans two tokens.

@@ -19,7 +19,7 @@ from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.reading.notes import TextNotes
 from gpt2cli.text.stored.saving import tokenizer_files
-from gpt2cli.text.text_stream import TextStream
+from gpt2cli.text.streaming.text_stream import TextStream
 from gpt2cli.text.tokenizer import Tokenizer
 
 LIBRARIES = {name: make() for name, make in KINDS.items()}

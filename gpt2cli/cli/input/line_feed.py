@@ -22,7 +22,7 @@ from gpt2cli.text.reading.compression import (
     is_compressed,
     without_compression,
 )
-from gpt2cli.text.text_blocks import decode_utf8, read_chunks
+from gpt2cli.text.streaming.text_blocks import decode_utf8, read_chunks
 
 BLOCK_BYTES = 1 << 16
 MOST_LINE_BYTES = 1 << 26

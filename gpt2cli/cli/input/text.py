@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from gpt2cli.errors import InputError, UsageError
-from gpt2cli.text.text_blocks import CHUNK_BYTES, decode_utf8
+from gpt2cli.text.streaming.text_blocks import CHUNK_BYTES, decode_utf8
 
 STDIN = "-"
 # Longer texts are read while they are used.
@@ -79,7 +79,7 @@ def read_content(source: str) -> str | Iterator[str]:
         if chunk is None:
             return decode_utf8(b"".join(begun), source_name(source))
         begun.append(chunk)
-    from gpt2cli.text.text_blocks import decode_parts
+    from gpt2cli.text.streaming.text_blocks import decode_parts
 
     return decode_parts(chain(begun, chunks), source_name(source))
 
@@ -136,7 +136,7 @@ def raw_chunks(source: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:
         UsageError: standard input is closed.
         InputError: the file cannot be read.
     """
-    from gpt2cli.text.text_blocks import read_chunks
+    from gpt2cli.text.streaming.text_blocks import read_chunks
 
     if source == STDIN and sys.stdin is None:
         raise UsageError(STDIN_CLOSED)

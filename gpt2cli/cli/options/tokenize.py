@@ -127,7 +127,7 @@ class EncodingOptions:
         self, tokenizer: Tokenizer, decode: bool
     ) -> Callable[[Iterable[bytes], str], Iterator[array[int]]]:
         """Return the function that reads ids from a source's bytes, given its name for messages."""
-        from gpt2cli.text.stream_encoder import StreamEncoder, first_ids, read_ids
+        from gpt2cli.text.streaming.stream_encoder import StreamEncoder, first_ids, read_ids
 
         invalid = "keep" if self.as_bytes else self.errors
         read = read_ids if decode else StreamEncoder(tokenizer, self.special, invalid).encode

@@ -18,7 +18,7 @@ from gpt2cli.cli.output.streams import (
     terminal_columns,
     wants_color,
 )
-from gpt2cli.generation.pieces import Timing
+from gpt2cli.generation.samples.pieces import Timing
 
 if TYPE_CHECKING:
     from gpt2cli.cli.options.shared import OutputOptions
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gpt2cli.cli.output.progress.stopwatch import Stopwatch
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
     from gpt2cli.generation.continuation import Continuation
-    from gpt2cli.generation.pieces import MadeSample, Piece
+    from gpt2cli.generation.samples.pieces import MadeSample, Piece
     from gpt2cli.serving.remote.continuation import RemoteContinuation
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import HubError
 from gpt2cli.hub import cache as hub_cache
-from gpt2cli.hub.file_form import malformation
+from gpt2cli.hub.checks.file_form import malformation
 from gpt2cli.hub.network.failures import class_names, host, web_page
 from gpt2cli.hub.network.listing import ListedFile, Listing
 from gpt2cli.hub.network.requests import answer

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gpt2cli.errors import InputError
-from gpt2cli.hub.content_hashes import weights_hash
+from gpt2cli.hub.checks.content_hashes import weights_hash
 from gpt2cli.inspection.compression.arithmetic import arithmetic_of, each_arithmetic
 from gpt2cli.inspection.compression.coding import SymbolDecoder, encode
 from gpt2cli.inspection.compression.range_coder import damaged

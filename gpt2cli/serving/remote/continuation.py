@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpt2cli.generation.pieces import Piece
+from gpt2cli.generation.samples.pieces import Piece
 from gpt2cli.generation.settings import CompletionSettings
 
 if TYPE_CHECKING:

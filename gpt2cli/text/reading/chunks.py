@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gpt2cli.errors import InputError
 from gpt2cli.text.reading.compression import COMPRESSED_BLOCK_BYTES, decompressed, is_compressed
-from gpt2cli.text.text_blocks import CHUNK_BYTES, read_chunks
+from gpt2cli.text.streaming.text_blocks import CHUNK_BYTES, read_chunks
 
 
 def file_chunks(name: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from gpt2cli.text.reading.chunks import file_chunks
 from gpt2cli.text.reading.folders import named_files
-from gpt2cli.text.text_blocks import decode_utf8
+from gpt2cli.text.streaming.text_blocks import decode_utf8
 
 
 class Sources:

@@ -17,7 +17,7 @@ from gpt2cli.generation.model_defaults import ModelDefaults
 from gpt2cli.hub.model_facts import describe_model
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.text.loading import load_tokenizer
-from gpt2cli.text.stream_encoder import StreamEncoder
+from gpt2cli.text.streaming.stream_encoder import StreamEncoder
 
 SHAPE = {"vocab_size": 300, "n_positions": 16, "n_embd": 8, "n_layer": 2, "n_head": 2}
 SAMPLE = "The cat's 12 é中\N{THUMBS UP SIGN} <|endoftext|>\r\n\tx"

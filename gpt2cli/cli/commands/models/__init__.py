@@ -56,7 +56,7 @@ def verify(names: arguments.Names, *, json: options.Json = False, verbosity: opt
     """
     found = {name: _require_model(name) for name in names}
     from gpt2cli.cli.commands.models.tables import print_checks, repair
-    from gpt2cli.hub.verification import verify_model
+    from gpt2cli.hub.checks.verification import verify_model
 
     checks = []
     for name, files in found.items():

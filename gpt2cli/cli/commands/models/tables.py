@@ -10,8 +10,8 @@ from gpt2cli.cli.output.table import print_table
 from gpt2cli.cli.output.units import size_text
 
 if TYPE_CHECKING:
+    from gpt2cli.hub.checks.verification import FileCheck
     from gpt2cli.hub.model_files import ModelFiles
-    from gpt2cli.hub.verification import FileCheck
 
 SHORT_REVISION = 8
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from gpt2cli.generation.completion import Completion
 from gpt2cli.generation.continuation import Continuation
-from gpt2cli.generation.record import machine_facts
 from gpt2cli.generation.requests import Event, FinishReason
+from gpt2cli.generation.samples.record import machine_facts
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.serving.http.commands.route import Emit

@@ -9,7 +9,7 @@ from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from gpt2cli.errors import InputError
-from gpt2cli.text.text_blocks import Block, cut_blocks, decode_utf8
+from gpt2cli.text.streaming.text_blocks import Block, cut_blocks, decode_utf8
 from gpt2cli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

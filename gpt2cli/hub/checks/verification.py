@@ -10,8 +10,8 @@ from typing import Any
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
 from gpt2cli.hub.checkpoint_files import weights_index
+from gpt2cli.hub.checks.file_form import malformation
 from gpt2cli.hub.converted_files import conversion_place
-from gpt2cli.hub.file_form import malformation
 from gpt2cli.hub.model_files import ModelFiles
 
 FORM, CHECKSUM = "form", "checksum"

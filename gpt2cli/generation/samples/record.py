@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli import __version__
-from gpt2cli.hub.content_hashes import content_hashes
+from gpt2cli.hub.checks.content_hashes import content_hashes
 from gpt2cli.ops.backend import compute_threads, instruction_set
 from gpt2cli.ops.operations import Ops
 

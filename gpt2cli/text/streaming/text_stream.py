@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpt2cli.text.text_ends import Unit
+    from gpt2cli.text.streaming.text_ends import Unit
 
 
 class TextStream:
@@ -84,7 +84,7 @@ class TextStream:
             if start >= 0:
                 yield start, start + len(stop)
         if self._stop_at:
-            from gpt2cli.text.text_ends import text_ends
+            from gpt2cli.text.streaming.text_ends import text_ends
 
             ends = text_ends(self._text, self._stop_at)
             yield from islice((end for end in ends if end[self._keep_stop] >= self._least), 1)
