@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.checkpoint.companions.generation_config import read_generation_config
 from gpt2cli.errors import UsageError
@@ -14,7 +14,7 @@ from gpt2cli.generation.completion import Batch, Completion
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.requests import GenerationSettings, Request
-from gpt2cli.generation.samples.pieces import MadeSample, Piece
+from gpt2cli.generation.samples.best_of import BestOf
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, PromptText
 from gpt2cli.generation.speculation import Drafts
@@ -24,7 +24,6 @@ from gpt2cli.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from gpt2cli.generation.samples.generated_text import GeneratedText
 
-Sample = TypeVar("Sample", bound=MadeSample)
 # Short enough to retype.
 CHOSEN_SEED_BYTES = 4
 
@@ -34,30 +33,6 @@ class Prompt(NamedTuple):
 
     ids: Sequence[int]
     truncated: bool
-
-
-class BestOf:
-    """The likeliest samples of some batches; iterating generates all of them and fills `completions`.
-
-    The samples have their own numbers and are in order of their log-probability per token, as `best_of` of
-    the OpenAI completions API has it.
-    """
-
-    def __init__(self, batches: Iterator[Batch], count: int) -> None:
-        self.completions: dict[int, Completion] = {}
-        self.drawn: dict[int, Completion] = {}
-        self._batches = batches
-        self._count = count
-
-    def __iter__(self) -> Iterator[Piece]:
-        """Yield the best samples' texts whole, once all samples are complete."""
-        for batch in self._batches:
-            for _ in batch:
-                pass
-            self.drawn |= batch.completions
-        self.completions |= likeliest(self.drawn, self._count)
-        for place, completion in enumerate(self.completions.values()):
-            yield Piece(place, completion.text, completion.finish_reason)
 
 
 class Continuation:
@@ -278,17 +253,6 @@ def end_ids(loaded: LoadedModel) -> tuple[int, ...]:
         return tokenizer.end_ids
     own = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
     return tuple(dict.fromkeys((*own, *(token_id for token_id in told if token_id < config.vocab_size))))
-
-
-def likeliest(drawn: Mapping[int, Sample], count: int) -> dict[int, Sample]:
-    """Return the samples with the highest log-probability per token, the best first."""
-    ranked = sorted(drawn.items(), key=lambda entry: _likelihood(entry[1]), reverse=True)
-    return dict(ranked[:count])
-
-
-def _likelihood(completion: MadeSample) -> float:
-    mean = completion.mean_logprob
-    return -math.inf if mean is None else mean
 
 
 def choose_seed() -> int:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2cli.errors import Error
 from gpt2cli.generation.completion import Completion
-from gpt2cli.generation.continuation import Continuation, likeliest
+from gpt2cli.generation.continuation import Continuation
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import Event
+from gpt2cli.generation.samples.best_of import likeliest
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.serving.answers import answer, delta, failure
@@ -57,7 +58,7 @@ class CompletionLines:
         self._seed = seed
         self._echo = echo
         self._field = field
-        self._owner = EngineOwner(Engine(loaded.model, rows=settings.batch_size))
+        self._owner = EngineOwner(Engine(loaded.model, rows=settings.batch_size, kv_memory=settings.kv_memory))
         self._answers: list[Answer] = []
         self._batch: BatchLines | None = None
 

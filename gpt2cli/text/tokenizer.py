@@ -14,7 +14,7 @@ from gpt2cli.text.byte_pairs import BytePairs
 from gpt2cli.text.stored.library import adding_no_space, adds_space, has_long_runs, is_cuttable, leading_ids
 from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
-from gpt2cli.text.stored.unknown import checked_ids, first_unknown
+from gpt2cli.text.stored.unknown import checked_ids, library_ids, first_unknown
 from gpt2cli.text.streaming.text_blocks import require_unicode, text_parts
 
 if TYPE_CHECKING:
@@ -283,14 +283,7 @@ class Tokenizer:
         return ids
 
     def _library_ids(self, text: str) -> list[int]:
-        if not self._spells_all:
-            return checked_ids(self._library, text)
-        try:
-            return list(self._library.encode(text, add_special_tokens=False).ids)
-        # The library raises nothing more specific.
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"The model's tokenizer cannot encode this text: {reason}.") from error
+        return (library_ids if self._spells_all else checked_ids)(self._library, text)
 
     def _spell(self, token_id: int) -> bytes:
         byte_pairs = self._byte_pairs_for(_ID_LENGTH)

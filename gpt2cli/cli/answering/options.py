@@ -25,6 +25,12 @@ _lines = partial(typer.Option, rich_help_panel=LINES)
 _lines_flag = partial(flag, rich_help_panel=LINES)
 
 
+LineField = Annotated[
+    str | None,
+    _lines("--field", metavar="NAME", show_default=False, help="Field of JSON Lines, or column of a table."),
+]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class LineOptions:
     """Where JSON lines come from, and which of them are answered how."""
@@ -52,10 +58,7 @@ class LineOptions:
 class FieldLineOptions(LineOptions):
     """Where lines or a table come from, and which of them are answered how."""
 
-    field: Annotated[
-        str | None,
-        _lines(metavar="NAME", show_default=False, help="Field of JSON Lines, or column of a table."),
-    ] = None
+    field: str | None = None
 
     def are_wanted(self, others: Mapping[str, bool], output: Path | None) -> bool:
         """Return whether lines are answered; `others` are options by name, and whether they are given.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from gpt2cli.cli.answering.options import FieldLineOptions
+from gpt2cli.cli.answering.options import LineField, LineOptions
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.prompt import PromptOptions
@@ -30,7 +30,8 @@ def generate(
     model: options.ModelOptions,
     completion: CompletionOptions,
     generation_config: GenerationConfig = False,
-    lines: FieldLineOptions,
+    lines: LineOptions,
+    field: LineField = None,
     json: options.JsonLines = False,
     record: options.Record = None,
     output: options.OutputOptions,
@@ -49,15 +50,14 @@ def generate(
 
     `cat notes | gpt2 generate -m gpt2-large --stop "The end"`
     """
-    named = _check_files(output.output, record, trace)
-    json = json or named in ("json", "jsonl")
+    json = _check_files(output.output, record, trace) in ("json", "jsonl") or json
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
-    if lines.are_wanted(prompt.given(), output.output):
+    if (answered := lines.with_field(field)).are_wanted(prompt.given(), output.output):
         from gpt2cli.cli.answering.completions import generate_lines
 
         given = prompt, model, completion, generation_config, output, compute
-        generate_lines(lines, *given, messages, context)
+        generate_lines(answered, *given, messages, context)
         return
     if completion.logprobs is not None and not (json or record):
         raise UsageError("--logprobs needs --json.")
@@ -76,8 +76,7 @@ def generate(
     from gpt2cli.cli.output.completions import JsonCompletionWriter, open_completions, write_samples
 
     prompt.check(text, completion.special, loaded.tokenizer, messages)
-    sizes = (completion.num_samples, completion.batch_size, completion.kv_memory)
-    run = loaded.continuation(text, completion, *sizes)
+    run = loaded.continuation(text, completion, *completion.sizes)
     run.open()
     traced = _open_trace(trace, run)
     if run.prompt.truncated:

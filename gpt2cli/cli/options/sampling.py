@@ -164,6 +164,11 @@ class CompletionOptions(SampleSettings):
         biased = [text for text, _ in self.text_biases]
         return escape_notes({"--stop": self.stop, "--ban": self.ban, "--bias": biased})
 
+    @property
+    def sizes(self) -> tuple[int, int, int | None]:
+        """How many samples there are, how many at once, and the memory for their keys and values."""
+        return self.num_samples, self.batch_size, self.kv_memory
+
     def report(self) -> dict[str, Any]:
         """Return the settings that determine a text, as --json reports them.
 

@@ -90,7 +90,7 @@ class RemoteBestOf:
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield the best samples' texts whole, once all samples are complete."""
-        from gpt2cli.generation.continuation import likeliest
+        from gpt2cli.generation.samples.best_of import likeliest
 
         for batch in self._batches:
             for _ in batch:

@@ -73,3 +73,17 @@ def _unspelled(part: str) -> InputError:
     return InputError(
         f"The tokenizer has no token for {part[:40]!r}.", "It has none for unknown text either."
     )
+
+
+def library_ids(library: tokenizers.Tokenizer, text: str) -> list[int]:
+    """Return the ids of a text.
+
+    Raises:
+        CheckpointError: the library cannot encode it.
+    """
+    try:
+        return list(library.encode(text, add_special_tokens=False).ids)
+    # The library raises nothing more specific.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"The model's tokenizer cannot encode this text: {reason}.") from error

@@ -1,0 +1,47 @@
+"""The likeliest of many samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from gpt2cli.generation.completion import Batch, Completion
+from gpt2cli.generation.samples.pieces import MadeSample, Piece
+
+Sample = TypeVar("Sample", bound=MadeSample)
+
+
+class BestOf:
+    """The likeliest samples of some batches; iterating generates all of them and fills `completions`.
+
+    The samples have their own numbers and are in order of their log-probability per token, as `best_of` of
+    the OpenAI completions API has it.
+    """
+
+    def __init__(self, batches: Iterator[Batch], count: int) -> None:
+        self.completions: dict[int, Completion] = {}
+        self.drawn: dict[int, Completion] = {}
+        self._batches = batches
+        self._count = count
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the best samples' texts whole, once all samples are complete."""
+        for batch in self._batches:
+            for _ in batch:
+                pass
+            self.drawn |= batch.completions
+        self.completions |= likeliest(self.drawn, self._count)
+        for place, completion in enumerate(self.completions.values()):
+            yield Piece(place, completion.text, completion.finish_reason)
+
+
+def likeliest(drawn: Mapping[int, Sample], count: int) -> dict[int, Sample]:
+    """Return the samples with the highest log-probability per token, the best first."""
+    ranked = sorted(drawn.items(), key=lambda entry: _likelihood(entry[1]), reverse=True)
+    return dict(ranked[:count])
+
+
+def _likelihood(completion: MadeSample) -> float:
+    mean = completion.mean_logprob
+    return -math.inf if mean is None else mean
