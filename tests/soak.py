@@ -18,8 +18,8 @@ import gpt2cli
 
 # Of a run, in which memory may still grow: buffers, caches, what Python keeps.
 WARM_UP = 0.3
-# By which memory may then grow, whatever the length of the run.
-SLACK = 8 << 20
+# By which memory may then grow. A text's tokens are kept to its end, some hundred bytes each.
+SLACK = 16 << 20
 SAMPLES = 50
 
 

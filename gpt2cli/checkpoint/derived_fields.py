@@ -87,6 +87,8 @@ def qwen_fields(values: Values) -> dict[str, Any]:
         {"sliding_window": values.get("sliding_window", 4096)} if values.get("use_sliding_window") else {}
     )
     first = values.get("max_window_layers", 28)
+    if not isinstance(first, int):
+        raise CheckpointError(f"config.json: max_window_layers must be a whole number, not {shown(first)}.")
     return {
         "rotary": rotary(values),
         "windows": layer_windows(

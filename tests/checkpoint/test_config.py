@@ -192,6 +192,11 @@ def config_or_refusal(values: dict[str, Any]) -> ModelConfig | str:
         return error.message
 
 
+def test_the_first_layer_with_a_window_is_a_whole_number() -> None:
+    values = {**FAMILIES["qwen2-window"].settings, "model_type": "qwen2", "max_window_layers": "1"}
+    assert config_or_refusal(values) == "config.json: max_window_layers must be a whole number, not '1'."
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_odd_value_is_refused_in_a_line_before_anything_is_built_from_it(family: str) -> None:
     values = FAMILIES[family].config(**FAMILIES[family].settings).to_dict()

@@ -33,22 +33,25 @@ def unpack(path: Path, folder: Path) -> None:
     # Only the first start needs these.
     from shutil import rmtree
 
+    from gpt2cli.checkpoint.ending_signals import undone_if_killed
     from gpt2cli.checkpoint.gguf.contents import read_contents
 
     config, tokenizer, tensors = read_contents(path)
     # Another process may be unpacking the same file.
     aside = folder.with_name(f"{folder.name}.{os.getpid()}")
-    aside.mkdir(parents=True, exist_ok=True)
-    try:
-        (aside / CONFIG).write_text(json.dumps(config.to_dict(), indent=2), "utf-8")
-        (aside / TOKENIZER).write_text(tokenizer, "utf-8")
-        (aside / TENSORS).write_text(json.dumps({name: _place(entry) for name, entry in tensors.items()}))
-        aside.rename(folder)
-    except OSError:
-        if not is_unpacked(folder):
-            raise
-    finally:
-        rmtree(aside, ignore_errors=True)
+    with undone_if_killed(lambda: rmtree(aside, ignore_errors=True)):
+        try:
+            aside.mkdir(parents=True, exist_ok=True)
+            (aside / CONFIG).write_text(json.dumps(config.to_dict(), indent=2), "utf-8")
+            (aside / TOKENIZER).write_text(tokenizer, "utf-8")
+            places = {name: _place(entry) for name, entry in tensors.items()}
+            (aside / TENSORS).write_text(json.dumps(places))
+            aside.rename(folder)
+        except OSError:
+            if not is_unpacked(folder):
+                raise
+        finally:
+            rmtree(aside, ignore_errors=True)
 
 
 def map_unpacked(
