@@ -58,7 +58,9 @@ class CompletionLines:
         self._seed = seed
         self._echo = echo
         self._field = field
-        self._owner = EngineOwner(Engine(loaded.model, rows=settings.batch_size, kv_memory=settings.kv_memory))
+        self._owner = EngineOwner(
+            Engine(loaded.model, rows=settings.batch_size, kv_memory=settings.kv_memory)
+        )
         self._answers: list[Answer] = []
         self._batch: BatchLines | None = None
 

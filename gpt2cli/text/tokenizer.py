@@ -14,7 +14,7 @@ from gpt2cli.text.byte_pairs import BytePairs
 from gpt2cli.text.stored.library import adding_no_space, adds_space, has_long_runs, is_cuttable, leading_ids
 from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
-from gpt2cli.text.stored.unknown import checked_ids, library_ids, first_unknown
+from gpt2cli.text.stored.unknown import checked_ids, first_unknown, library_ids
 from gpt2cli.text.streaming.text_blocks import require_unicode, text_parts
 
 if TYPE_CHECKING:

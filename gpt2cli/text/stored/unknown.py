@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpt2cli.errors import InputError
+from gpt2cli.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     import tokenizers
