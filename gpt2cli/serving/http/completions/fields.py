@@ -17,6 +17,14 @@ SETTINGS = (
     *("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty"),
     *("frequency_penalty", "stop", "seed", "ignore_eos", "logprobs"),
 )
+# Numbers beyond these would be infinite in 32 bits once they have been applied to logits.
+RANGES = {
+    "temperature": (0.0, 1000.0),
+    "presence_penalty": (-100.0, 100.0),
+    "frequency_penalty": (-100.0, 100.0),
+    "repetition_penalty": (0.01, 100.0),
+    "logprobs": (0, MOST_LOGPROBS),
+}
 FLAGS = ("echo", "stream", "return_token_ids")
 OTHERS = ("model", "prompt", "n", "best_of", "logit_bias", "stream_options", "suffix", "user")
 
@@ -57,8 +65,9 @@ def parse_body(fields: Mapping[str, Any]) -> CompletionBody:
     flags = {name: _flag(given, name) for name in FLAGS}
     settings = parse_settings({name: given[name] for name in SETTINGS if name in given}, DEFAULTS)
     settings = replace(settings, num_samples=_choices(given))
-    if settings.logprobs is not None and settings.logprobs > MOST_LOGPROBS:
-        raise RequestError(f"logprobs must be at most {MOST_LOGPROBS}, not {settings.logprobs}.", "logprobs")
+    for name, (least, most) in RANGES.items():
+        if not least <= (getattr(settings, name) or least) <= most:
+            raise RequestError(f"{name} must be from {least:g} to {most:g}.", name)
     return CompletionBody(
         prompts=_prompts(given.get("prompt")),
         settings=settings,
