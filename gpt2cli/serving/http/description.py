@@ -81,7 +81,7 @@ def _completion_request(model: str, vocab_size: int) -> Schema:
     share = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
     fields: dict[str, Schema] = {
         "model": _only(model),
-        "prompt": {"anyOf": [TEXT, _list(text, least=1), ids, _list(ids, least=1)]},
+        "prompt": {"anyOf": [TEXT, _list(TEXT, least=1), ids, _list(ids, least=1)]},
         "max_tokens": {**COUNT, "default": 16},
         "echo": {**FLAG, "default": False},
         "logprobs": {**COUNT, "maximum": MOST_LOGPROBS},
