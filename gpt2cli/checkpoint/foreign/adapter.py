@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from gpt2cli.checkpoint.config import read_json_object
-from gpt2cli.errors import CheckpointError
+from gpt2cli.errors import CheckpointError, shown
 
 LORA = "LORA"
 # Adapters of these types have no weights that could be added to those of a model.
@@ -95,6 +96,9 @@ def _alphas(path: Path, patterns: object) -> dict[re.Pattern[str], float]:
 
 
 def _number(path: Path, name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise CheckpointError(f"{path}: {name} must be a number, not {value!r}.")
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # A whole number may be too large for a float.
+        with suppress(OverflowError):
+            if math.isfinite(number := float(value)):
+                return number
+    raise CheckpointError(f"{path}: {name} must be a number, not {shown(value)}.")

@@ -221,7 +221,11 @@ def with_decoder(library: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """Return a copy of a tokenizer of bytes that decodes ids too."""
     import tokenizers
 
-    copy = tokenizers.Tokenizer.from_str(library.to_str())
+    try:
+        copy = tokenizers.Tokenizer.from_str(library.to_str())
+    # The library raises nothing more specific: two tokens have the same id, and it writes one of them.
+    except Exception as error:
+        raise CheckpointError(f"The model's tokenizer cannot be written: {error}.") from error
     copy.decoder = copy.decoder or tokenizers.decoders.ByteLevel()
     return copy
 
