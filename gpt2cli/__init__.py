@@ -40,7 +40,7 @@ __all__ = [
 _HOMES = {
     "CheckpointError": "errors.CheckpointError",
     "Error": "errors.Error",
-    "GeneratedText": "generation.generated_text.GeneratedText",
+    "GeneratedText": "generation.samples.generated_text.GeneratedText",
     "HubError": "errors.HubError",
     "InputError": "errors.InputError",
     "LanguageModel": "language_model.LanguageModel",

@@ -13,7 +13,7 @@ from gpt2cli.cli.command_table import Commands
 PARAMETER = re.compile(r"`(\w+(?:=False)?)`")
 COMMAND = re.compile(r"\bgpt2((?: \w+)+)")
 # Parameters of the library that have another name in the commands.
-SYNONYMS = {"evaluate_every": "eval_every", "prompts": "prompt", "type": "type_"}
+SYNONYMS = {"evaluate_every": "eval_every", "type": "type_"}
 
 
 def spell(text: str, words: Sequence[str] | None = None) -> str:

@@ -72,6 +72,7 @@ def test_json_tells_every_measure_and_what_was_measured(gpt2: Gpt2, checkpoint: 
         "prompt_tokens": 20,
         "tokens": 6,
         "batch": 3,
+        "prompts": 64,
         "rounds": 1,
     }
     assert report["machine"]["processor"]

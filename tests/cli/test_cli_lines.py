@@ -91,7 +91,7 @@ def test_a_run_goes_on_where_it_broke_off(gpt2: Gpt2, checkpoint: Path, tmp_path
 def test_a_table_is_scored_with_its_columns(gpt2: Gpt2, checkpoint: Path, tmp_path: Path) -> None:
     table = tmp_path / "items.csv"
     table.write_text('item,text\n1,"One, two"\n2,Three\n')
-    done = gpt2("score", table, "--field", "text", "-m", checkpoint, "--shard", "2/2")
+    done = gpt2("score", "--jsonl", table, "--field", "text", "-m", checkpoint, "--shard", "2/2")
     (only,) = parsed(done.stdout)
     assert list(only) == [
         "v",
@@ -114,12 +114,11 @@ def test_a_table_is_scored_with_its_columns(gpt2: Gpt2, checkpoint: Path, tmp_pa
     [
         ("generate Once --jsonl -", "--jsonl and PROMPT exclude each other."),
         ("generate --jsonl - -f x", "--jsonl and --file exclude each other."),
-        ("generate Once --resume", "--resume is for many lines. Name them with --jsonl or --field."),
+        ("generate Once --resume", "--resume is for many lines. Name them with --jsonl."),
         ("generate --jsonl - --resume", "--resume needs -o FILE."),
         ("generate --jsonl - -o a.csv", "this command does not write .csv."),
         ("generate --jsonl none.jsonl", "none.jsonl: No such file or directory."),
         ("score a --jsonl -", "--jsonl and FILE exclude each other."),
-        ("score a b --field text", "--field reads one FILE. 2 were named."),
         ("score --jsonl - --by word", "--jsonl and --by exclude each other."),
         ("score --jsonl - --shard 3/2", "--shard must be I/N, such as 1/4, or auto, not '3/2'."),
         ("score a --jsonl", "--json-rows prints rows as JSON lines"),

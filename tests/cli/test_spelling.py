@@ -24,7 +24,7 @@ from gpt2cli.ops.backend import open_backend
         (["train"], "`parent` and `output`", "--from and --output"),
         (["train"], "`evaluate_every` must be 1 or more.", "--eval-every must be 1 or more."),
         (["train"], "There is no text in `texts`.", "There is no text in TEXT."),
-        (["generate", "models"], "`temperature` or `prompts`", "--temperature or PROMPT"),
+        (["generate", "models"], "`temperature` or `prompt`", "--temperature or PROMPT"),
         (["score", "x.txt"], "Use `bos=False`.", "Use --no-bos."),
         (["models", "verify", "gpt2"], "`quiet`", "--quiet"),
         # What is no parameter of the command, or of any, stays.

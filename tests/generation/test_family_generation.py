@@ -146,7 +146,7 @@ def test_a_long_text_is_scored_in_windows_as_transformers_would(
             for position in range(window.first, min(window.last, len(sequence)))
         ]
     model = load_checkpoint(folder, *backend)
-    parts = [part for _, part in score_texts(model, [(None, sequence[1:])], Scheme(0, 32, 12), CONTEXT)]
+    parts = [part for _, part in score_texts(model, [(None, [sequence[1:]])], Scheme(0, 32, 12), CONTEXT)]
     found = np.concatenate([part.logprobs for part in parts])
     np.testing.assert_allclose(found[: len(expected)], expected, atol=2e-4)
 

@@ -13,7 +13,7 @@ THREADS = "-fsanitize=thread"
 pytestmark = pytest.mark.skipif(not shutil.which(COMPILER[0]), reason=f"there is no {COMPILER[0]}")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(600)
 def test_kernels_touch_no_memory_but_their_own_and_rely_on_nothing_undefined(tmp_path: Path) -> None:
     # A sanitizer ends the driver at its first find, before it counts its checks.
@@ -22,7 +22,7 @@ def test_kernels_touch_no_memory_but_their_own_and_rely_on_nothing_undefined(tmp
     assert int(checks) > 500_000 * len(names)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(600)
 def test_threads_share_nothing_that_one_of_them_changes(tmp_path: Path) -> None:
     # The pool and the division into tasks are the same for every instruction set.

@@ -33,9 +33,8 @@ def generate(
     lines: LineOptions,
     field: LineField = None,
     json: options.JsonLines = False,
-    record: options.Record = None,
     output: options.OutputOptions,
-    trace: options.Trace = None,
+    records: options.RecordOptions,
     compute: options.ComputeOptions,
     verbosity: options.MessageOptions,
     context: typer.Context,
@@ -50,7 +49,7 @@ def generate(
 
     `cat notes | gpt2 generate -m gpt2-large --stop "The end"`
     """
-    json = _check_files(output.output, record, trace) in ("json", "jsonl") or json
+    json = _check_files(output.output, records) in ("json", "jsonl") or json
     watch = Stopwatch()
     messages = verbosity.messages(output.color, watch)
     if (answered := lines.with_field(field)).are_wanted(prompt.given(), output.output):
@@ -59,14 +58,14 @@ def generate(
         given = prompt, model, completion, generation_config, output, compute
         generate_lines(answered, *given, messages, context)
         return
-    if completion.logprobs is not None and not (json or record):
+    if completion.logprobs is not None and not (json or records.record):
         raise UsageError("--logprobs needs --json.")
     for note in completion.notes():
         messages.note(note)
     text = prompt.read(messages)
     watch.lap("prompt")
     # A server does not say how it draws.
-    loaded = (model.load if trace else model.open)(compute, messages, for_decoding=True)
+    loaded = (model.load if records.trace else model.open)(compute, messages, for_decoding=True)
     if loaded.files.generation or generation_config:
         from gpt2cli.cli.options.model_defaults import complete
 
@@ -78,7 +77,7 @@ def generate(
     prompt.check(text, completion.special, loaded.tokenizer, messages)
     run = loaded.continuation(text, completion, *completion.sizes)
     run.open()
-    traced = _open_trace(trace, run)
+    traced = _open_trace(records.trace, run)
     if run.prompt.truncated:
         messages.note(f"The prompt was cut to {len(run.prompt.ids):,} tokens.")
     watch.lap("encode")
@@ -97,17 +96,17 @@ def generate(
         phases=watch.seconds,
         logprobs=completion.logprobs is not None,
     )
-    samples = completion.num_samples
-    with open_completions(output, record, to_json, json=json, samples=samples, echoed=echoed) as writer:
+    opened = open_completions(output, records.record, to_json, json, completion.num_samples, echoed)
+    with opened as writer:
         write_samples(run, writer, messages, watch)
     if traced:
         traced.write()
 
 
-def _check_files(output: Path | None, record: Path | None, trace: Path | None) -> FileFormat | None:
-    file_format(trace, ("html", "jsonl"), "--trace")
-    file_format(record, ("json", "jsonl"))
-    if record is not None and record == output:
+def _check_files(output: Path | None, records: options.RecordOptions) -> FileFormat | None:
+    file_format(records.trace, ("html", "jsonl"), "--trace")
+    file_format(records.record, ("json", "jsonl"))
+    if records.record is not None and records.record == output:
         raise UsageError("--record and -o name the same file.", "Choose one.")
     return file_format(output, ("text", "markdown", "json", "jsonl"))
 

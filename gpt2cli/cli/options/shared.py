@@ -217,6 +217,14 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class RecordOptions:
+    """What is written of samples besides their texts."""
+
+    record: Record = None
+    trace: Trace = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class QuietOptions:
     """How much to print on stderr, without details."""
 

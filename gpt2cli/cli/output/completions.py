@@ -170,7 +170,6 @@ def open_completions(
     output: OutputOptions,
     record: Path | None,
     json_writer: Callable[[Write], CompletionWriter],
-    *,
     json: bool,
     samples: int,
     echoed: str,

@@ -1,7 +1,8 @@
 """Compressed files and compressed short texts: what stands around the code.
 
 A file begins with a header: the magic bytes, a part of the model's hash, and the names of the arithmetic and
-the model, each after its length. The CRC-32 of what was compressed ends it. A short text has two bytes of
+the model, each after its length. The CRC-32 of what was compressed, and that of the code, end it as one sum,
+because the last bits of a code may change without what they stand for. A short text has two bytes of
 a hash and two of a checksum, and its characters are those that neither shells nor addresses change.
 """
 
@@ -63,8 +64,11 @@ def compress(loaded: LoadedModel, chunks: Iterable[bytes]) -> Iterator[bytes]:
             yield from symbols(piece, loaded.tokenizer)
 
     yield Header(_hash(loaded), arithmetic_of(loaded), loaded.files.name).to_bytes()
-    yield from encode(loaded, symbols_of())
-    yield checksum.to_bytes(CHECKSUM_BYTES, "big")
+    code_sum = 0
+    for code in encode(loaded, symbols_of()):
+        code_sum = zlib.crc32(code, code_sum)
+        yield code
+    yield (checksum ^ code_sum).to_bytes(CHECKSUM_BYTES, "big")
 
 
 def decompress(loaded: LoadedModel, chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
@@ -77,16 +81,26 @@ def decompress(loaded: LoadedModel, chunks: Iterable[bytes], name: str) -> Itera
     """
     rest = _Bytes(chunks)
     header = _read_header(rest, name)
-    checksum = 0
+    checksum = code_sum = 0
+
+    def code() -> Iterator[bytes]:
+        nonlocal code_sum
+        for part in rest.until_last(CHECKSUM_BYTES):
+            code_sum = zlib.crc32(part, code_sum)
+            yield part
+
+    parts = code()
     try:
         _require(header, loaded, name)
-        for symbol in SymbolDecoder(loaded, rest.until_last(CHECKSUM_BYTES)):
+        for symbol in SymbolDecoder(loaded, parts):
             data = _bytes_of(symbol, loaded)
             checksum = zlib.crc32(data, checksum)
             yield data
     finally:
         choose_instruction_set(None)
-    if rest.last(CHECKSUM_BYTES) != checksum.to_bytes(CHECKSUM_BYTES, "big"):
+    for _ in parts:
+        pass
+    if rest.last(CHECKSUM_BYTES) != (checksum ^ code_sum).to_bytes(CHECKSUM_BYTES, "big"):
         raise damaged()
 
 
@@ -97,7 +111,7 @@ def compress_text(loaded: LoadedModel, data: bytes) -> str:
         Error, OSError: as `compress` does.
     """
     code = b"".join(encode(loaded, symbols(data, loaded.tokenizer)))
-    whole = _short_hash(loaded, arithmetic_of(loaded)) + code + _short_checksum(data)
+    whole = _short_hash(loaded, arithmetic_of(loaded)) + code + _short_checksum(data + code)
     return base64.b64encode(whole, PRINTABLE).rstrip(b"=").decode("ascii")
 
 
@@ -124,7 +138,7 @@ def decompress_text(loaded: LoadedModel, text: str) -> bytes:
         data = b"".join(_bytes_of(symbol, loaded) for symbol in SymbolDecoder(loaded, [code]))
     finally:
         choose_instruction_set(None)
-    if _short_checksum(data) != whole[-SHORT_BYTES:]:
+    if _short_checksum(data + code) != whole[-SHORT_BYTES:]:
         raise damaged()
     return data
 

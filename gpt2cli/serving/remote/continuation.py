@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gpt2cli.generation.requests import FinishReason
     from gpt2cli.serving.remote.model import RemoteModel
 
-UNSENT = ("batch_size", "num_samples", "speculate")
+UNSENT = ("batch_size", "kv_memory", "num_samples", "speculate")
 
 
 class RemotePrompt(NamedTuple):

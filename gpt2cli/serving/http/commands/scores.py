@@ -25,6 +25,8 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "stride": (int,),
     "batch_size": (int,),
     "protocol": (str,),
+    "correction": (str,),
+    "punctuation": (str,),
     "special": (bool,),
 }
 
