@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from gpt2cli.checkpoint.ending_signals import undone_if_killed
 from gpt2cli.cli.answering.options import FieldLineOptions
 from gpt2cli.cli.input.line_feed import ByteSource, open_feed
 from gpt2cli.cli.options.shared import ComputeOptions, ModelOptions
@@ -73,7 +74,11 @@ class LineRun:
         """
         order = (AsTheyFinish if self._lines.unordered else InOrder)(worker.lines_ahead)
         failed = 0
-        with self._opened({**facts, "settings": settings}) as put, self._progress() as count:
+        with (
+            self._opened({**facts, "settings": settings}) as put,
+            self._progress() as count,
+            undone_if_killed(self._note_stop),
+        ):
 
             def write(answer: Answer) -> None:
                 nonlocal failed
@@ -82,18 +87,15 @@ class LineRun:
                 if answer.last:
                     count(answer.tokens)
 
-            try:
-                answer_lines(self._feed, worker, write, order)
-            except KeyboardInterrupt:
-                if self._journal:
-                    self._messages.note(
-                        f"Stopped; the same command with --resume goes on with {self._output}"
-                    )
-                raise
+            answer_lines(self._feed, worker, write, order)
         failed += self._answered.invalid
         if failed:
             self._messages.note(f"note: {failed:,} {'line' if failed == 1 else 'lines'} failed")
             raise typer.Exit(1)
+
+    def _note_stop(self) -> None:
+        if self._journal:
+            self._messages.note(f"Stopped; the same command with --resume goes on with {self._output}")
 
     def _is_wanted(self, line: int) -> bool:
         return self._shard.has(line) and line not in self._answered.lines

@@ -65,7 +65,8 @@ class InspectionOutput:
     @property
     def is_picture(self) -> bool:
         """Whether a picture is drawn, in text or in a file."""
-        on_terminal = self.output.output is None and not self.json and stdout_is_terminal()
+        is_plain = self.json or self.output.raw
+        on_terminal = self.output.output is None and not is_plain and stdout_is_terminal()
         return self.view or self.named in PICTURES or on_terminal
 
     def write(
