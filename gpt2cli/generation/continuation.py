@@ -131,7 +131,7 @@ class Continuation:
         arithmetic = facts.pop("arithmetic")
         return {**self.report({**settings, **arithmetic}), "prompt_ids": list(self.prompt.ids), **facts}
 
-    def batches(self) -> Iterator[Batch | BestOf]:
+    def batches(self) -> Iterator[Batch | BestOf[Completion]]:
         """Yield the batches of samples in order; iterate each batch before taking the next.
 
         With `best_of`, the likeliest samples of all batches are the only batch.

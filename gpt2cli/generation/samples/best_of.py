@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from gpt2cli.generation.completion import Batch, Completion
 from gpt2cli.generation.samples.pieces import MadeSample, Piece
 
 Sample = TypeVar("Sample", bound=MadeSample)
+Made = TypeVar("Made", bound=MadeSample, covariant=True)
 
 
-class BestOf:
+class SampleBatch(Protocol[Made]):
+    """Samples made together, here or by a server; iterating makes them and fills `drawn`."""
+
+    @property
+    def drawn(self) -> Mapping[int, Made]: ...
+
+    def __iter__(self) -> Iterator[Piece]: ...
+
+
+class BestOf(Generic[Sample]):
     """The likeliest samples of some batches; iterating generates all of them and fills `completions`.
 
     The samples have their own numbers and are in order of their log-probability per token, as `best_of` of
     the OpenAI completions API has it.
     """
 
-    def __init__(self, batches: Iterator[Batch], count: int) -> None:
-        self.completions: dict[int, Completion] = {}
-        self.drawn: dict[int, Completion] = {}
+    def __init__(self, batches: Iterator[SampleBatch[Sample]], count: int) -> None:
+        self.completions: dict[int, Sample] = {}
+        self.drawn: dict[int, Sample] = {}
         self._batches = batches
         self._count = count
 
@@ -30,7 +39,7 @@ class BestOf:
         for batch in self._batches:
             for _ in batch:
                 pass
-            self.drawn |= batch.completions
+            self.drawn |= batch.drawn
         self.completions |= likeliest(self.drawn, self._count)
         for place, completion in enumerate(self.completions.values()):
             yield Piece(place, completion.text, completion.finish_reason)

@@ -11,6 +11,7 @@ from gpt2cli.generation.settings import CompletionSettings
 
 if TYPE_CHECKING:
     from gpt2cli.generation.requests import FinishReason
+    from gpt2cli.generation.samples.best_of import BestOf
     from gpt2cli.serving.remote.model import RemoteModel
 
 UNSENT = ("batch_size", "kv_memory", "num_samples", "speculate")
@@ -79,28 +80,6 @@ class RemoteBatch:
                 yield Piece(told["sample"], text, told.get("finish_reason"))
 
 
-class RemoteBestOf:
-    """The likeliest samples of some batches; iterating makes all of them and fills `completions`."""
-
-    def __init__(self, batches: Iterator[RemoteBatch], count: int) -> None:
-        self.completions: dict[int, RemoteCompletion] = {}
-        self.drawn: dict[int, RemoteCompletion] = {}
-        self._batches = batches
-        self._count = count
-
-    def __iter__(self) -> Iterator[Piece]:
-        """Yield the best samples' texts whole, once all samples are complete."""
-        from gpt2cli.generation.samples.best_of import likeliest
-
-        for batch in self._batches:
-            for _ in batch:
-                pass
-            self.drawn |= batch.completions
-        self.completions |= likeliest(self.drawn, self._count)
-        for place, completion in enumerate(self.completions.values()):
-            yield Piece(place, completion.text, completion.finish_reason)
-
-
 class RemoteContinuation:
     """One or more continuations of a text, as `Continuation` has them.
 
@@ -165,10 +144,13 @@ class RemoteContinuation:
         arithmetic = told["facts"].pop("arithmetic")
         return {**self.report({**settings, **arithmetic}), "prompt_ids": told["prompt_ids"], **told["facts"]}
 
-    def batches(self) -> Iterator[RemoteBatch | RemoteBestOf]:
+    def batches(self) -> Iterator[RemoteBatch | BestOf[RemoteCompletion]]:
         """Yield the batches of samples in order; iterate each batch before taking the next."""
         if self.settings.best_of:
-            yield RemoteBestOf(self._drawn(self.settings.best_of), self._num_samples)
+            # Few runs need it.
+            from gpt2cli.generation.samples.best_of import BestOf
+
+            yield BestOf(self._drawn(self.settings.best_of), self._num_samples)
         else:
             yield from self._drawn(self._num_samples)
 
