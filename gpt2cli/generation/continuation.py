@@ -15,6 +15,7 @@ from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.samples.best_of import BestOf
+from gpt2cli.generation.samples.pieces import sample_report
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, PromptText
 from gpt2cli.generation.speculation import Drafts
@@ -107,17 +108,7 @@ class Continuation:
 
     def report(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return what makes every sample again, with the settings that were chosen."""
-        ops, files = self.loaded.model.ops, self.loaded.files
-        where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
-        return {
-            "prompt": self.text,
-            "usage": {"prompt_tokens": len(self.prompt.ids)},
-            "prompt_truncated": self.prompt.truncated,
-            "seed": self.seed,
-            "model": files.name,
-            "revision": files.revision,
-            "settings": {**settings, **where},
-        }
+        return sample_report(self, settings)
 
     def record(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the report with all that makes the samples again on another machine.

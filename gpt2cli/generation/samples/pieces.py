@@ -53,3 +53,21 @@ class Timing(NamedTuple):
     load_seconds: float
     prefill_seconds: float
     decode_seconds: float
+
+
+def sample_report(run: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes every sample of a continuation again, with the settings that were chosen.
+
+    The continuation is one made here or by a server.
+    """
+    ops, files = run.loaded.model.ops, run.loaded.files
+    where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
+    return {
+        "prompt": run.text,
+        "usage": {"prompt_tokens": len(run.prompt.ids)},
+        "prompt_truncated": run.prompt.truncated,
+        "seed": run.seed,
+        "model": files.name,
+        "revision": files.revision,
+        "settings": {**settings, **where},
+    }

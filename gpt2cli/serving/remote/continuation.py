@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpt2cli.generation.samples.pieces import Piece
+from gpt2cli.generation.samples.pieces import Piece, sample_report
 from gpt2cli.generation.settings import CompletionSettings
 
 if TYPE_CHECKING:
@@ -125,17 +125,7 @@ class RemoteContinuation:
 
     def report(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return what makes every sample again, with the settings that were chosen."""
-        ops, files = self.loaded.model.ops, self.loaded.files
-        where = {"backend": ops.name, "device": ops.device_name, "dtype": ops.dtype_name}
-        return {
-            "prompt": self.text,
-            "usage": {"prompt_tokens": len(self.prompt.ids)},
-            "prompt_truncated": self.prompt.truncated,
-            "seed": self.seed,
-            "model": files.name,
-            "revision": files.revision,
-            "settings": {**settings, **where},
-        }
+        return sample_report(self, settings)
 
     def record(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the report with all that makes the samples again on another machine."""
