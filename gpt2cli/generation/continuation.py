@@ -14,7 +14,6 @@ from gpt2cli.generation.completion import Batch, Completion
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.generation.requests import GenerationSettings, Request
-from gpt2cli.generation.samples.best_of import BestOf
 from gpt2cli.generation.samples.pieces import sample_report
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, PromptText
@@ -23,6 +22,7 @@ from gpt2cli.model.loading import LoadedModel
 from gpt2cli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from gpt2cli.generation.samples.best_of import BestOf
     from gpt2cli.generation.samples.generated_text import GeneratedText
 
 # Short enough to retype.
@@ -128,6 +128,9 @@ class Continuation:
         With `best_of`, the likeliest samples of all batches are the only batch.
         """
         if self.settings.best_of:
+            # Few runs need it.
+            from gpt2cli.generation.samples.best_of import BestOf
+
             yield BestOf(self._drawn(), self._num_samples)
         else:
             yield from self._drawn()
