@@ -10,22 +10,17 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from gpt2cli.errors import UsageError
 from gpt2cli.generation.settings import CompletionSettings, SampleSettings
 from gpt2cli.hub.reporter import Reporter
-from gpt2cli.model import loading
-from gpt2cli.model.loading import LoadedModel
+from gpt2cli.local_model import LocalModel, load_local
 from gpt2cli.ops.compute import Compute
 from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 
 if TYPE_CHECKING:
-    from gpt2cli.generation.continuation import Continuation
-    from gpt2cli.generation.model_defaults import ModelDefaults
     from gpt2cli.generation.samples.generated_text import GeneratedText
     from gpt2cli.inspection.attention import Attention
     from gpt2cli.inspection.lens import LensRow
-    from gpt2cli.scoring.continuations import Continuations
     from gpt2cli.scoring.report import Row
     from gpt2cli.scoring.rows import NextText
     from gpt2cli.scoring.settings import Unit
-    from gpt2cli.scoring.text_scorer import Scoring
 
 P = ParamSpec("P")
 Settings = TypeVar("Settings")
@@ -54,7 +49,7 @@ def _takes(
     return decorate
 
 
-class LanguageModel(LoadedModel):
+class LanguageModel(LocalModel):
     """A loaded model with its tokenizer, to be used by one thread at a time."""
 
     @_takes(CompletionSettings)
@@ -100,52 +95,6 @@ class LanguageModel(LoadedModel):
             CheckpointError: the file is damaged, or a value in it is out of its range.
         """
         return self.model_defaults.keywords() if self.model_defaults else {}
-
-    @property
-    def model_defaults(self) -> ModelDefaults | None:
-        """What the model's generation_config.json recommends, and how it spells that; None without one."""
-        if self.files.generation is None:
-            return None
-        from gpt2cli.generation.model_defaults import ModelDefaults
-
-        return ModelDefaults(self.files.generation)
-
-    def continuation(
-        self,
-        prompt: str | None,
-        settings: CompletionSettings,
-        num_samples: int = 1,
-        batch_size: int = 8,
-        kv_memory: int | None = None,
-    ) -> Continuation:
-        """Return a continuation that yields the samples batch by batch, with all details of each.
-
-        Raises:
-            UsageError, InputError: as `generate` does.
-        """
-        from gpt2cli.generation.continuation import Continuation
-
-        return Continuation(self, prompt, settings, num_samples, batch_size, kv_memory)
-
-    def scoring(self, settings: ScoringSettings) -> Scoring:
-        """Return what scores texts, any number of them, as the settings ask.
-
-        Raises:
-            UsageError: a setting is out of range or does not fit the model.
-        """
-        from gpt2cli.scoring.text_scorer import open_scoring
-
-        return open_scoring(self, settings)
-
-    def continuations(self, text: str, settings: NextSettings) -> Continuations:
-        """Return a text that has been read, and what may follow it, with all details.
-
-        Raises:
-            UsageError, InputError: as `next` does.
-        """
-        from gpt2cli.scoring.continuations import Continuations
-
-        return Continuations(self, text, settings)
 
     @_takes(ScoringSettings)
     def score(self, text: str, settings: ScoringSettings) -> list[Row]:
@@ -261,21 +210,4 @@ def load(
         Error: the device cannot be used on this machine.
     """
     compute = Compute(device, backend, dtype, quantize, threads)
-    return load_with(name, compute, offline=offline, reporter=reporter)
-
-
-def load_with(
-    name: str | None,
-    compute: Compute,
-    *,
-    offline: bool = False,
-    reporter: Reporter | None = None,
-    for_decoding: bool = True,
-) -> LanguageModel:
-    """Load a model as `load` does; it is not prepared for decoding if `for_decoding` is false.
-
-    Raises:
-        UsageError, HubError, CheckpointError, Error: as `load` does.
-    """
-    loaded = loading.load(name, compute, offline=offline, reporter=reporter, for_decoding=for_decoding)
-    return LanguageModel(**vars(loaded))
+    return LanguageModel(**vars(load_local(name, compute, offline=offline, reporter=reporter)))

@@ -40,7 +40,7 @@ ROOMS = (
     *("inspection", "serving", "benchmark", "data", "cli"),
 )
 # What stands beside the rooms: it reaches all of them, and none but the last may reach it.
-FRONT_DOOR = {"gpt2cli", "gpt2cli.__main__", "gpt2cli.language_model"}
+FRONT_DOOR = {"gpt2cli", "gpt2cli.__main__", "gpt2cli.language_model", "gpt2cli.local_model"}
 LONGEST_MODULE = 300
 LONGEST_DECODER = 120
 FULLEST_FOLDER = 14

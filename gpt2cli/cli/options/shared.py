@@ -18,10 +18,10 @@ from gpt2cli.ops.compute import Compute
 if TYPE_CHECKING:
     from gpt2cli.cli.output.progress.stopwatch import Stopwatch
     from gpt2cli.hub.model_files import ModelFiles
-    from gpt2cli.language_model import LanguageModel
+    from gpt2cli.local_model import LocalModel
     from gpt2cli.serving.remote.model import RemoteModel
 
-    OpenModel: TypeAlias = LanguageModel | RemoteModel
+    OpenModel: TypeAlias = LocalModel | RemoteModel
 
 PROMPT, MODEL, OUTPUT = "Prompt", "Model", "Output"
 # What the commands that are clients of a server read, and what opens it.
@@ -160,15 +160,15 @@ class ModelOptions:
     model: Model = None
     offline: Offline = False
 
-    def load(self, compute: Compute, messages: Messages, *, for_decoding: bool = False) -> LanguageModel:
+    def load(self, compute: Compute, messages: Messages, *, for_decoding: bool = False) -> LocalModel:
         """Load the model as `gpt2cli.load` does.
 
         Raises:
             UsageError, HubError, CheckpointError, Error: as `gpt2cli.load` does.
         """
-        from gpt2cli.language_model import load_with
+        from gpt2cli.local_model import load_local
 
-        return load_with(
+        return load_local(
             self.model, compute, offline=self.offline, reporter=messages, for_decoding=for_decoding
         )
 

@@ -9,7 +9,7 @@ from gpt2cli.cli.input.text import read_text, source_name
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.items import item_progress
 from gpt2cli.cli.output.rows import RowOutput
-from gpt2cli.language_model import LanguageModel
+from gpt2cli.local_model import LocalModel
 from gpt2cli.scoring.report import row_columns
 from gpt2cli.scoring.settings import NextSettings
 from gpt2cli.scoring.studies.questions import (
@@ -34,7 +34,7 @@ def read_questions(source: str) -> list[Question]:
 
 
 def write_answers(
-    loaded: LanguageModel,
+    loaded: LocalModel,
     questions: Sequence[Question],
     settings: NextSettings,
     protocol: QuestionProtocol | None,

@@ -11,7 +11,7 @@ from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.items import item_progress
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.timing import print_timing
-from gpt2cli.language_model import LanguageModel
+from gpt2cli.local_model import LocalModel
 from gpt2cli.scoring.settings import ItemBy
 from gpt2cli.scoring.studies.item_scores import ItemScores
 from gpt2cli.scoring.studies.items import Item
@@ -20,7 +20,7 @@ from gpt2cli.scoring.text_scorer import open_scoring
 
 def score_items(
     items: Sequence[Item],
-    loading: Sequence[Callable[[], LanguageModel]],
+    loading: Sequence[Callable[[], LocalModel]],
     by: ItemBy,
     settings: ProtocolOptions,
     table: RowOutput,
@@ -34,14 +34,14 @@ def score_items(
     carried = list(dict.fromkeys(name for item in items for name in item.columns))
     total = len(items) * len(loading)
 
-    def scores(number: int) -> tuple[LanguageModel, ItemScores]:
+    def scores(number: int) -> tuple[LocalModel, ItemScores]:
         model = loading[number]()
         notes = settings.notes(messages.note, model.tokenizer, None)
         for item in items:
             notes.check(item.text, item.place)
         return model, ItemScores(open_scoring(model, settings), by)
 
-    def records(number: int, model: LanguageModel, opened: ItemScores) -> Iterator[Mapping[str, Any]]:
+    def records(number: int, model: LocalModel, opened: ItemScores) -> Iterator[Mapping[str, Any]]:
         start = time.perf_counter()
         with item_progress(messages, total, number * len(items)) as watched:
             yield from opened.records(watched(items))

@@ -12,7 +12,7 @@ from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.items import item_progress
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.timing import print_timing
-from gpt2cli.language_model import LanguageModel
+from gpt2cli.local_model import LocalModel
 from gpt2cli.scoring.pairs.formats import parse
 from gpt2cli.scoring.pairs.records import ComparedRecords, compared_records
 from gpt2cli.scoring.pairs.sentences import Sentence, missing_conditions
@@ -35,7 +35,7 @@ def read_pairs(source: str, messages: Messages) -> list[Sentence] | Suite:
 
 def score_pairs(
     pairs: Sequence[Sentence] | Suite,
-    loading: Sequence[Callable[[], LanguageModel]],
+    loading: Sequence[Callable[[], LocalModel]],
     settings: ProtocolOptions,
     table: RowOutput,
     messages: Messages,

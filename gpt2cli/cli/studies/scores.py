@@ -10,7 +10,7 @@ from gpt2cli.cli.options.scoring import ProtocolOptions
 from gpt2cli.cli.options.studies.items import StudyOptions
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.rows import RowOutput
-from gpt2cli.language_model import LanguageModel
+from gpt2cli.local_model import LocalModel
 
 OpenTable = Callable[[], AbstractContextManager[RowOutput]]
 
@@ -21,7 +21,7 @@ def score_study(
     rows: RowOptions,
     selection: SelectionOptions,
     settings: ProtocolOptions,
-    loading: Sequence[Callable[[], LanguageModel]],
+    loading: Sequence[Callable[[], LocalModel]],
     open_table: OpenTable,
     messages: Messages,
     *,

@@ -61,7 +61,7 @@ class RemoteTokenizer:
 
 
 class RemoteModel:
-    """The model of a server, with the methods of `LanguageModel` that commands use.
+    """The model of a server, with the methods of `LocalModel`.
 
     Raises:
         UsageError: it is another model than `name`, or `compute` chooses what the server has chosen.

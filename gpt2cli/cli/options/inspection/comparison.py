@@ -16,7 +16,7 @@ from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
     from gpt2cli.cli.output.messages import Messages
-    from gpt2cli.language_model import LanguageModel
+    from gpt2cli.local_model import LocalModel
 
 
 class DiffOptions(DiffSettings):
@@ -74,16 +74,16 @@ class TwoModelOptions:
     ]
     offline: Offline = False
 
-    def load(self, compute: Compute, messages: Messages) -> tuple[LanguageModel, LanguageModel]:
+    def load(self, compute: Compute, messages: Messages) -> tuple[LocalModel, LocalModel]:
         """Load both models as `gpt2cli.load` does.
 
         Raises:
             UsageError, HubError, CheckpointError, Error: as `gpt2cli.load` does.
         """
-        from gpt2cli.language_model import load_with
+        from gpt2cli.local_model import load_local
 
         first, second = (
-            load_with(name, compute, offline=self.offline, reporter=messages, for_decoding=False)
+            load_local(name, compute, offline=self.offline, reporter=messages, for_decoding=False)
             for name in self.models
         )
         return first, second
