@@ -15,7 +15,6 @@ from gpt2cli.generation.row import Row
 from gpt2cli.generation.sampling import Scores, choose_each, log_softmax, require_token
 from gpt2cli.generation.texts import Texts
 from gpt2cli.model.decoder import hidden_states, logits
-from gpt2cli.model.free_memory import available_memory
 from gpt2cli.model.kv_cache import Reading
 from gpt2cli.model.kv_memory import KVMemory, position_bytes
 from gpt2cli.model.model import Model
@@ -246,14 +245,19 @@ def _positions(model: Model[A], rows: int, kv_memory: int | None, capacity: int 
     """Return the positions that the KV memory has room for."""
     context = model.config.n_positions
     # Texts that have ended may be of use as long as nobody needs their memory.
-    most = rows * capacity if capacity else 2 * rows * context
+    least, most = capacity or context, rows * capacity if capacity else 2 * rows * context
     if kv_memory is None:
-        free = model.ops.free_memory() or available_memory()
         # One request must fit whatever is free.
-        kv_memory = max(
-            free // SHARE_OF_FREE, (capacity or context) * position_bytes(model.config, model.ops)
-        )
+        return least if least == most else max(least, min(most, _free_positions(model)))
     return min(most, kv_memory // position_bytes(model.config, model.ops))
+
+
+def _free_positions(model: Model[A]) -> int:
+    # One request alone takes what it needs, and asks nobody.
+    from gpt2cli.model.free_memory import available_memory
+
+    free = model.ops.free_memory() or available_memory()
+    return free // SHARE_OF_FREE // position_bytes(model.config, model.ops)
 
 
 def _token(chosen: int, scores: Scores, count: int | None) -> Token:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gpt2cli.errors import Error
@@ -28,8 +27,7 @@ class GenerationSettings(NamedTuple):
     speculate: bool = False
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Request:
+class Request(NamedTuple):
     """One sample to make: the ids of its prompt, which fit the context, and how to continue them.
 
     The tokens depend on the sampler's seed and the sample's number, not on other requests. What is drafted is

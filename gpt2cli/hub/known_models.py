@@ -52,10 +52,9 @@ BUNDLED_MODEL = "stories"
 # One small model of each family, for hints.
 EXAMPLES = (BUNDLED_MODEL, "gpt2", "openai-gpt", "gpt-neo-125m", "pythia-160m", "smollm2-135m")
 # What OpenAI serves and does not publish. Its gpt-oss is open.
-CLOSED = re.compile(
+CLOSED = (
     r"(openai/)?(gpt-?[3-9][^/]*|(chat|instruct)gpt[^/]*|"
-    r"((text|code)-)?(davinci|curie|babbage|ada|cushman)(-[^/]*)?|o[1-9](-(mini|pro|preview)[^/]*)?)",
-    re.IGNORECASE,
+    r"((text|code)-)?(davinci|curie|babbage|ada|cushman)(-[^/]*)?|o[1-9](-(mini|pro|preview)[^/]*)?)"
 )
 
 
@@ -77,4 +76,4 @@ def shares_merges(name: str) -> bool:
 
 def is_closed(name: str) -> bool:
     """Return whether a name means a model whose weights are not published."""
-    return CLOSED.fullmatch(name) is not None
+    return re.fullmatch(CLOSED, name, re.IGNORECASE) is not None

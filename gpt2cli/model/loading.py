@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "gpt2"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LoadedModel:
     """A model, its tokenizer and its files; `seconds` is the time taken to open them."""
 

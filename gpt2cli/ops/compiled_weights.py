@@ -12,7 +12,7 @@ from gpt2cli.ops.operations import ReadRows
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Int8Matrix:
     """An int8 matrix (depth, columns), packed by `kernels.pack_int8`.
 
@@ -31,7 +31,7 @@ class Int8Matrix:
         return sum(part.nbytes for part in (self.panels, self.scales, self.totals) if part is not None)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Table:
     """A matrix (rows, width) whose rows can be read individually, such as an embedding.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from gpt2cli.cli.answering.options import FieldLineOptions
+from gpt2cli.cli.answering.options import Lines
 from gpt2cli.cli.answering.run import LineRun, OpenWorker, open_cluster
 from gpt2cli.cli.options.prompt import PromptOptions
 from gpt2cli.cli.options.sampling import CompletionOptions
@@ -21,7 +21,7 @@ from gpt2cli.serving.lines import model_facts
 
 
 def generate_lines(
-    lines: FieldLineOptions,
+    lines: Lines,
     prompt: PromptOptions,
     model: ModelOptions,
     completion: CompletionOptions,

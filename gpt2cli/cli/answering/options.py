@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
 from gpt2cli.cli.options.shared import flag
 from gpt2cli.cli.output.file_formats import file_format
 from gpt2cli.errors import UsageError
@@ -32,33 +31,22 @@ LineField = Annotated[
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LineOptions:
-    """Where JSON lines come from, and which of them are answered how."""
+class Lines:
+    """Where lines or a table come from, and which of them are answered how.
 
-    jsonl: Annotated[
-        str | None, _lines("--jsonl", metavar="FILE", help="Answer each JSON line of FILE; - is stdin.")
-    ] = None
-    unordered: Annotated[bool, _lines_flag("--unordered", help="Print answers as they finish.")] = False
-    resume: Annotated[bool, _lines_flag("--resume", help="Go on with the -o FILE of a run.")] = False
-    shard: Annotated[
-        str | None,
-        _lines(metavar="I/N", show_default=False, help="Every Nth line from I; auto asks SLURM."),
-    ] = None
-    cluster: Annotated[
-        Literal["ray"] | None,
-        _lines(metavar="ray", show_default=False, help="Share lines among a Ray cluster."),
-    ] = None
+    The texts are in a field of the lines, or a column of the table.
+    """
 
-    def with_field(self, field: str | None) -> FieldLineOptions:
-        """Return the same options with a field, or the column of a table."""
-        return FieldLineOptions(**vars(self), field=field)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class FieldLineOptions(LineOptions):
-    """Where lines or a table come from, and which of them are answered how."""
-
+    jsonl: str | None = None
+    unordered: bool = False
+    resume: bool = False
+    shard: str | None = None
+    cluster: Literal["ray"] | None = None
     field: str | None = None
+
+    def with_field(self, field: str | None) -> Lines:
+        """Return the same options with a field, or the column of a table."""
+        return replace(self, field=field)
 
     def are_wanted(self, others: Mapping[str, bool], output: Path | None) -> bool:
         """Return whether lines are answered; `others` are options by name, and whether they are given.
@@ -71,6 +59,8 @@ class FieldLineOptions(LineOptions):
                 if getattr(self, name):
                     raise UsageError(f"--{name} is for many lines.", "Name them with --jsonl.")
             return False
+        from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
+
         kind = "--field" if self.jsonl is None else "--jsonl"
         # A table, or lines with other fields, are named as any text is.
         names = [name for name in others if self.jsonl is not None or name not in ("FILE", "--file")]
@@ -89,3 +79,21 @@ class FieldLineOptions(LineOptions):
         from gpt2cli.serving.shard import Shard, parse_shard
 
         return Shard() if self.shard is None else parse_shard(self.shard, os.environ)
+
+
+class LineOptions(Lines):
+    """The options but `field`, which some commands need for more than lines."""
+
+    jsonl: Annotated[
+        str | None, _lines("--jsonl", metavar="FILE", help="Answer each JSON line of FILE; - is stdin.")
+    ]
+    unordered: Annotated[bool, _lines_flag("--unordered", help="Print answers as they finish.")]
+    resume: Annotated[bool, _lines_flag("--resume", help="Go on with the -o FILE of a run.")]
+    shard: Annotated[
+        str | None,
+        _lines(metavar="I/N", show_default=False, help="Every Nth line from I; auto asks SLURM."),
+    ]
+    cluster: Annotated[
+        Literal["ray"] | None,
+        _lines(metavar="ray", show_default=False, help="Share lines among a Ray cluster."),
+    ]

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from gpt2cli.checkpoint.ending_signals import undone_if_killed
-from gpt2cli.cli.answering.options import FieldLineOptions
+from gpt2cli.cli.answering.options import Lines
 from gpt2cli.cli.input.line_feed import ByteSource, open_feed
 from gpt2cli.cli.options.shared import ComputeOptions, ModelOptions
 from gpt2cli.cli.output.messages import Messages
@@ -41,7 +41,7 @@ class LineRun:
     """
 
     def __init__(
-        self, lines: FieldLineOptions, source: str, output: Path | None, messages: Messages, seed: int | None
+        self, lines: Lines, source: str, output: Path | None, messages: Messages, seed: int | None
     ) -> None:
         self._lines = lines
         self._output = output

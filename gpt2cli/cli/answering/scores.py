@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpt2cli.cli.answering.options import FieldLineOptions
+from gpt2cli.cli.answering.options import Lines
 from gpt2cli.cli.answering.run import LineRun, open_cluster
 from gpt2cli.cli.input.text import STDIN
 from gpt2cli.cli.options.scoring import ProtocolOptions
@@ -19,7 +19,7 @@ from gpt2cli.serving.score_lines import ScoreLines
 
 
 def score_lines(
-    lines: FieldLineOptions,
+    lines: Lines,
     model: ModelOptions,
     scoring: ProtocolOptions,
     output: Path | None,

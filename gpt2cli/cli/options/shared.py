@@ -225,18 +225,6 @@ class RecordOptions:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class QuietOptions:
-    """How much to print on stderr, without details."""
-
-    quiet: Quiet = False
-    debug: Debug = False
-
-    def messages(self) -> Messages:
-        """Return the messages on stderr that the options ask for."""
-        return Messages(self.quiet)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
 class MessageOptions:
     """How much to print on stderr."""
 
@@ -263,3 +251,10 @@ def parse_size(entry: str) -> int:
     if size < 1:
         raise UsageError(f"{entry!r} is not a size of memory.", "Write it like 500MB or 2GiB.")
     return int(size)
+
+
+class QuietOptions(MessageOptions):
+    """How much to print on stderr, without details."""
+
+    quiet: Quiet
+    debug: Debug
