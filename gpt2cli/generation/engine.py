@@ -21,8 +21,9 @@ from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
 
 # How many positions of prompts are read in one step: while no row waits, and else at least, and for each row
-# that waits. A step then takes some three times as long as one without a prompt.
-CHUNK_ALONE, SHORTEST_CHUNK, CHUNK_FOR_A_ROW = 512, 32, 2
+# that waits. A step then takes some three times as long as one without a prompt. With less, rows that end
+# early would wait for prompts, and the weights be read for few positions at a time.
+CHUNK_ALONE, SHORTEST_CHUNK, CHUNK_FOR_A_ROW = 512, 64, 6
 # Of the memory that is free, what keys and values may take.
 SHARE_OF_FREE = 4
 
