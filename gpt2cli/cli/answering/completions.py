@@ -10,6 +10,7 @@ import typer
 
 from gpt2cli.cli.answering.options import Lines
 from gpt2cli.cli.answering.run import LineRun, OpenWorker, open_cluster
+from gpt2cli.cli.options.model_defaults import complete, is_given
 from gpt2cli.cli.options.prompt import PromptOptions
 from gpt2cli.cli.options.sampling import CompletionOptions
 from gpt2cli.cli.options.shared import ComputeOptions, ModelOptions, OutputOptions
@@ -18,6 +19,9 @@ from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.serving.completion_lines import CompletionLines
 from gpt2cli.serving.lines import model_facts
+
+# Nobody reads along, so that more of them may share the time that reading the weights takes.
+LINE_SAMPLES_AT_ONCE = 32
 
 
 def generate_lines(
@@ -58,9 +62,10 @@ def generate_lines(
 def _with_defaults(
     completion: CompletionOptions, wanted: bool, files: ModelFiles, context: typer.Context, messages: Messages
 ) -> CompletionOptions:
+    if not is_given(context, "batch_size"):
+        completion = replace(completion, batch_size=LINE_SAMPLES_AT_ONCE)
     if not (files.generation or wanted):
         return completion
-    from gpt2cli.cli.options.model_defaults import complete
     from gpt2cli.generation.model_defaults import ModelDefaults
 
     defaults = ModelDefaults(files.generation) if files.generation else None

@@ -34,7 +34,7 @@ def complete(
         if not wanted:
             return completion
         raise UsageError(f"{name} has no generation_config.json.", "Leave out --generation-config.")
-    chosen = {name for name in context.params if _is_given(context, name)}
+    chosen = {name for name in context.params if is_given(context, name)}
     if not wanted:
         if changes := defaults.changes(completion, chosen):
             messages.note(
@@ -48,6 +48,7 @@ def complete(
     return defaults.apply(completion, chosen)
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def is_given(context: typer.Context, name: str) -> bool:
+    """Return whether an option is given, be it as its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"

@@ -114,7 +114,9 @@ class CompletionOptions(SampleSettings):
         int | None,
         _sampling(metavar="N", show_default=False, help="Print only the likeliest of N samples."),
     ]
-    batch_size: Annotated[int, _sampling(metavar="N", help="Samples at once.")]
+    batch_size: Annotated[
+        int, _sampling(metavar="N", show_default="8; 32 for lines", help="Samples at once.")
+    ]
     kv_memory: Annotated[
         int | None,
         _sampling(
