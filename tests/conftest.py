@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -72,6 +73,17 @@ def obey_permissions() -> None:
     """Have this process refused what a folder forbids, even as root."""
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def pytest_collection() -> None:
+    """Search for no garbage while thousands of tests and large libraries come into memory to stay."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Search for it from now on, but among newer objects alone."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

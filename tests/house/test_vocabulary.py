@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,31 +32,34 @@ WEIGHT_NAME = re.compile(
 )
 
 
-def strings(name: str) -> Iterator[str]:
-    """Yield the strings in a file, f-strings in their parts, but for docstrings."""
+@cache
+def strings(name: str) -> list[str]:
+    """Return the strings in a file, f-strings in their parts, but for docstrings."""
     tree = ast.parse(FILES[name].read_text())
     scopes = [
         node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
     ]
     firsts = [node.body[0] for node in scopes if node.body]
     docstrings = {id(first.value) for first in firsts if isinstance(first, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node.value
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
 
 
-@pytest.mark.parametrize("name", LIBRARY)
-def test_only_the_command_line_knows_flags(name: str) -> None:
-    told = [text for text in strings(name) if FLAG.search(text)]
-    if name in STARTS_PROGRAMS:
-        told = [text for text in told if not ARGUMENT.fullmatch(text)]
-    assert not told
+def test_only_the_command_line_knows_flags() -> None:
+    for name in LIBRARY:
+        told = [text for text in strings(name) if FLAG.search(text)]
+        if name in STARTS_PROGRAMS:
+            told = [text for text in told if not ARGUMENT.fullmatch(text)]
+        assert not told, name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(FILES.keys() - {"checkpoint/architectures.py"}))
-def test_only_the_architectures_know_what_files_call_a_weight(name: str) -> None:
-    assert not [text for text in strings(name) if WEIGHT_NAME.search(text)]
+def test_only_the_architectures_know_what_files_call_a_weight() -> None:
+    for name in FILES.keys() - {"checkpoint/architectures.py"}:
+        assert not [text for text in strings(name) if WEIGHT_NAME.search(text)], name
 
 
 def test_the_names_of_weights_would_be_found() -> None:

@@ -235,8 +235,16 @@ def test_the_memory_of_weights_and_adapters_is_that_of_their_shapes(tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gpt1", "gpt-neox", "llama", "qwen2-window"], indirect=True)
-@pytest.mark.parametrize("options", [(), ("--lora", "2"), ("--freeze", "1", "--optimizer", "muon")], ids=len)
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("gpt1", ()),
+        ("gpt-neox", ("--lora", "2")),
+        ("llama", ("--freeze", "1", "--optimizer", "muon")),
+        ("qwen2-window", ()),
+    ],
+    indirect=["family"],
+)
 def test_the_command_fine_tunes_a_family_for_transformers(
     tmp_path: Path, gpt2: Gpt2, family: str, options: tuple[str, ...]
 ) -> None:
