@@ -68,7 +68,7 @@ def test_the_threads_that_the_user_set_are_told(gpt2: Gpt2) -> None:
 @needs_kernels
 def test_the_kernels_and_their_threads_are_told(gpt2: Gpt2) -> None:
     facts = json.loads(gpt2("info", "--json", env=dict.fromkeys(THREAD_VARIABLES, "")).stdout)
-    assert facts["kernels"] in ("amx", "avx512", "avxvnni", "avx2", "generic")
+    assert facts["kernels"] in ("amx", "avx512", "avxvnni", "avx2", "i8mm", "dotprod", "generic")
     if facts["backend"] == "compiled":
         assert facts["threads"] == available_cores()
 

@@ -44,8 +44,9 @@ def has_instructions(name: str) -> bool:
 
 
 INSTRUCTION_SETS = [name for name in ("generic", "avx2", "avx512", "amx") if has_instructions(name)]
-# One that has kernels for int8 alone.
-INT8_INSTRUCTION_SETS = [*INSTRUCTION_SETS, *(name for name in ("avxvnni",) if has_instructions(name))]
+# Those that have kernels for int8 alone.
+INT8_ALONE = ("avxvnni", "dotprod", "i8mm")
+INT8_INSTRUCTION_SETS = [*INSTRUCTION_SETS, *(name for name in INT8_ALONE if has_instructions(name))]
 
 
 @contextmanager

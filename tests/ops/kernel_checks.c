@@ -113,6 +113,43 @@ void try_products(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t c
     free(weight), free(table), free(stored_weight), free(stored_table), free(x), free(bias), free(out);
 }
 
+/* Returns a product of a column with a row that is rounded to 8 bits around its offset, or to 15. Kernels choose between
+   the two, and then differ in no bit as long as the parts of a sum in 15 bits fit a float: up to a depth of 1024. */
+static float rounded_product(const float *x, const uint8_t *weights, ptrdiff_t depth, float scale, float total,
+                             int in_8_bits)
+{
+    float highest = 0.0f, lowest = 0.0f;
+    for (ptrdiff_t i = 0; i < depth; i++)
+        highest = fmaxf(highest, x[i]), lowest = fminf(lowest, x[i]);
+    float offset = in_8_bits ? highest * 0.5f + lowest * 0.5f : 0.0f;
+    float largest = in_8_bits ? highest * 0.5f - lowest * 0.5f : fmaxf(highest, -lowest);
+    float qmax = in_8_bits ? 127.0f : 16256.0f, inverse = largest > 0.0f ? qmax / largest : 0.0f;
+    int64_t sum = 0;
+    for (ptrdiff_t i = 0; i < depth; i++) {
+        float scaled = (x[i] - offset) * inverse;
+        int weight = weights[i / INT8_QUAD * INT8_QUAD * INT8_PANEL_COLUMNS + i % INT8_QUAD] - INT8_ZERO_POINT;
+        sum += (int64_t)(scaled + (scaled < 0.0f ? -0.5f : 0.5f)) * weight;
+    }
+    return fmaf((float)sum, scale * (largest / qmax), total * offset);
+}
+
+static void check_rounded(const struct product *p, const float *totals)
+{
+    ptrdiff_t padded = (p->depth + INT8_QUAD - 1) / INT8_QUAD * INT8_QUAD;
+    for (ptrdiff_t row = 0; row < p->rows; row++) {
+        int differs[2] = {0};
+        for (ptrdiff_t column = 0; column < p->columns; column++) {
+            ptrdiff_t panel = column / INT8_PANEL_COLUMNS * INT8_PANEL_COLUMNS;
+            const uint8_t *weights = (const uint8_t *)p->weight + panel * padded + (column - panel) * INT8_QUAD;
+            for (int in_8_bits = 0; in_8_bits < 2; in_8_bits++)
+                differs[in_8_bits] |= p->out[row * p->columns + column] !=
+                                      rounded_product(p->x + row * p->depth, weights, p->depth, p->scales[column],
+                                                      totals[column], in_8_bits);
+        }
+        check("the bits of linear_int8", differs[0] && (differs[1] || !p->totals), 0.0, 0.0);
+    }
+}
+
 void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias, int in_8_bits)
 {
     ptrdiff_t padded = (depth + INT8_QUAD - 1) / INT8_QUAD * INT8_QUAD;
@@ -140,6 +177,8 @@ void try_int8(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int has_bias, 
             }
             check("linear_int8", out[row * columns + column], sum, bound);
         }
+    if (!bias && depth <= 1024)
+        check_rounded(&p, totals);
     free(panels), free(weight), free(scales), free(totals), free(bias), free(x), free(out);
 }
 
@@ -152,7 +191,7 @@ void try_exact(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t colu
     uint16_t *halves = exactly((size_t)(depth * columns) * sizeof *halves);
     float *x = floats(rows * depth), *out = exactly((size_t)(rows * columns) * 4);
     for (ptrdiff_t i = 0; i < rows * depth; i++)
-        x[i] = i % depth ? (float)(int)(x[i] * 8.0f) : 16256.0f; /* the largest, so that the step is 1 */
+        x[i] = (float)(int)(x[i] * 8.0f);
     for (ptrdiff_t i = 0; i < depth * columns; i++) {
         /* The first row has the largest; -1, 0 and 1 are alike in all types but for their names. */
         weight[i] = i < columns ? 127.0f : (float)(int)(weight[i] * 2.0f);
@@ -166,7 +205,12 @@ void try_exact(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t colu
                                rows, depth, columns, ACTIVATION_NONE, NULL};
     struct product whole = floating;
     whole.weight = panels, whole.dtype = DTYPE_F32, whole.scales = scales;
-    for (int is_int8 = 0; is_int8 < 2; is_int8++) {
+    for (int bits = 8; bits < 32; bits += 8) {
+        int is_int8 = bits < 24;
+        whole.totals = bits == 8 ? totals : NULL;
+        /* The extremes of each row, which make a step 1 in 8 bits or in 15. */
+        for (ptrdiff_t i = 0; i < rows * depth; i++)
+            x[i] = i % depth == 0 ? bits == 8 ? 127.0f : 16256.0f : i % depth == 1 ? -127.0f : x[i];
         if (is_int8 ? kernels->linear_int8(&whole) : kernels->linear(&floating))
             abort();
         for (ptrdiff_t row = 0; row < rows; row++)

@@ -122,7 +122,7 @@ def test_the_threads_of_other_backends_are_told_too() -> None:
 
 @needs_kernels
 def test_the_instruction_set_is_one_that_the_kernels_know() -> None:
-    assert instruction_set() in ("amx", "avx512", "avxvnni", "avx2", "generic")
+    assert instruction_set() in ("amx", "avx512", "avxvnni", "avx2", "i8mm", "dotprod", "generic")
 
 
 @pytest.mark.usefixtures("no_kernels")

@@ -20,6 +20,11 @@ const struct kernels *kernels_named(const char *name)
         return kernels_avxvnni();
     if (avx2 && (!name || !strcmp(name, "avx2")))
         return &kernels_avx2;
+#elif defined(__aarch64__) && defined(__GNUC__)
+    if ((!name || !strcmp(name, "i8mm")) && kernels_i8mm())
+        return kernels_i8mm();
+    if ((!name || !strcmp(name, "dotprod")) && kernels_dotprod())
+        return kernels_dotprod();
 #endif
     return !name || !strcmp(name, "generic") ? &kernels_generic : NULL;
 }

@@ -144,6 +144,9 @@ extern const struct kernels kernels_avx2, kernels_avx512;
 /* Return NULL where the processor, the system or the compiler lacks AMX, which needs AVX-512, or AVX-VNNI, which needs
    AVX2. */
 const struct kernels *kernels_amx(void), *kernels_avxvnni(void);
+#elif defined(__aarch64__) && defined(__GNUC__)
+/* Likewise, for the processor or the compiler. */
+const struct kernels *kernels_i8mm(void), *kernels_dotprod(void);
 #endif
 
 /* Returns the kernels of that name, or the fastest for NULL; NULL if this processor cannot run them. */
