@@ -136,5 +136,5 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 def test_errors_call_the_text_as_the_command_does() -> None:
-    with pytest.raises(UsageError, match="^TEXT and --file exclude each other"):
+    with pytest.raises(UsageError, match=r"^TEXT and --file exclude each other"):
         text_input.read_prompt("a", "f", False, lambda note: None, "TEXT")
