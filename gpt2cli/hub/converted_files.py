@@ -18,7 +18,7 @@ from gpt2cli.hub.checkpoint_files import WEIGHTS
 HEADER_BYTES = 1 << 16
 SAMPLE_BYTES, MOST_SAMPLES = 128, 2048
 # The folders of what was read from GGUF files; the layout is increased whenever their files change.
-UNPACKED, UNPACKED_LAYOUT = ".unpacked", "1"
+UNPACKED, UNPACKED_LAYOUT = ".unpacked", "2"
 LONGEST_NAME = 80
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gpt2cli.errors import Error
+from gpt2cli.errors import Error, shown
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.serving.answers import json_bytes
 from gpt2cli.serving.engine_owner import EngineOwner
@@ -77,7 +77,7 @@ class BatchLines:
 def _body(fields: Mapping[str, Any]) -> CompletionBody:
     for name in fields:
         if name not in FIELDS:
-            raise RequestError(f"There is no field {name!r} beside body.", name, "unknown_parameter")
+            raise RequestError(f"There is no field {shown(name)} beside body.", name, "unknown_parameter")
     expected = {"method": "POST", "url": URL}
     for name, value in expected.items():
         if fields.get(name) != value:

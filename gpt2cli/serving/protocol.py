@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from gpt2cli.errors import ContextError, Error, InputError, UsageError
+from gpt2cli.errors import ContextError, Error, InputError, UsageError, shown
 from gpt2cli.generation.settings import Overflow, SampleSettings, StopAt, Truncation
 from gpt2cli.generation.settings import PromptText as PromptText
 
@@ -115,7 +116,7 @@ def parse_settings(fields: Mapping[str, Any], defaults: SampleSettings) -> Sampl
     values = {}
     for name, value in fields.items():
         if name not in _READERS:
-            raise RequestError(f"There is no field {name!r}.", name, "unknown_parameter")
+            raise RequestError(f"There is no field {shown(name)}.", name, "unknown_parameter")
         if value is not None:
             values[name] = _READERS[name](name, value)
     try:
@@ -155,9 +156,9 @@ def _plain(message: str) -> str:
 def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RequestError(f"The field {twice!r} is given twice.", twice)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
+        raise RequestError(f"The field {shown(twice)} is given twice.", twice)
     return found
 
 
@@ -172,9 +173,9 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _wrong_type(name: str, expected: str, value: Any) -> RequestError:
-    shown = json.dumps(value, ensure_ascii=False)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return RequestError(f"{name} must be {expected}, not {shown}.", name, "invalid_type")
+    text = json.dumps(value, ensure_ascii=False)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return RequestError(f"{name} must be {expected}, not {text}.", name, "invalid_type")
 
 
 def _is_integer(value: Any) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from gpt2cli.errors import Error
+from gpt2cli.errors import Error, shown
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.scoring.predictions import Predictions, score_texts
 from gpt2cli.scoring.rows import exponential
@@ -133,7 +133,9 @@ def _texts(fields: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         raise RequestError("The line has neither text nor context.", "text", "missing_required_parameter")
     for name in fields:
         if name not in names:
-            raise RequestError(f"There is no field {name!r} beside {names[0]}.", name, "unknown_parameter")
+            raise RequestError(
+                f"There is no field {shown(name)} beside {names[0]}.", name, "unknown_parameter"
+            )
     for name in names:
         if fields.get(name) is None:
             raise RequestError(f"The line has no {name}.", name, "missing_required_parameter")

@@ -11,7 +11,9 @@ from gpt2cli.checkpoint.companions.tokenizer_config import TokenizerConfig
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.text.byte_pairs import BytePairs
-from gpt2cli.text.stored.library import adding_no_space, adds_space, has_long_runs, is_cuttable, leading_ids
+from gpt2cli.text.stored.library import has_long_runs, is_cuttable, leading_ids
+from gpt2cli.text.stored.panics import Reading, reading_of
+from gpt2cli.text.stored.prefix_space import adding_no_space, adds_space
 from gpt2cli.text.stored.special_ids import choose_special_ids
 from gpt2cli.text.stored.spelling import GPT2_SPELLING, Spelling, missing_bytes
 from gpt2cli.text.stored.unknown import checked_ids, first_unknown, library_ids
@@ -123,15 +125,15 @@ class Tokenizer:
 
     def places(self, text: str, special: bool = False) -> list[tuple[int, int]]:
         """Return where in a text each of its tokens stands, in characters: the start and the end."""
-        self._library.encode_special_tokens = not special
-        return list(self._library.encode(text, add_special_tokens=False).offsets)
+        with self._reading(special):
+            return list(self._library.encode(text, add_special_tokens=False).offsets)
 
     def first_unknown(self, text: str, special: bool = False) -> str | None:
         """Return the first part of a text that the vocabulary can only call unknown, or None."""
         if self._spells_all:
             return None
-        self._library.encode_special_tokens = not special
-        return first_unknown(self._library, text)
+        with self._reading(special):
+            return first_unknown(self._library, text)
 
     def open_fast_encoder(self, special: bool = False) -> FastEncoder | None:
         """Return an encoder that starts more slowly but is much faster than `encode`, if there is one."""
@@ -231,11 +233,11 @@ class Tokenizer:
 
     @cached_property
     def _library(self) -> tokenizers.Tokenizer:
-        library = self._source() if callable(self._source) else self._source
-        # A tokenizer.json may ask to truncate or pad every text, which is meant for training in batches.
-        library.no_truncation()
-        library.no_padding()
-        return library
+        return self._source() if callable(self._source) else self._source
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return reading_of(self._library)
 
     @cached_property
     def _added(self) -> dict[int, tokenizers.AddedToken]:
@@ -273,14 +275,12 @@ class Tokenizer:
     def _encode_by_library(self, text: str, special: bool, continues: bool) -> list[int]:
         if self._missing:
             self._require_tokens_for(text.encode())
-        self._library.encode_special_tokens = not special
-        if continues and self.adds_space:
-            with adding_no_space(self._library):
-                return self._library_ids(text)
-        ids: list[int] = []
-        for part in text_parts(text, _PART_LENGTH) if self.cuttable else [text]:
-            ids += self._library_ids(part)
-        return ids
+        with self._reading(special):
+            if continues and self.adds_space:
+                with adding_no_space(self._library):
+                    return self._library_ids(text)
+            parts = text_parts(text, _PART_LENGTH) if self.cuttable else [text]
+            return [token_id for part in parts for token_id in self._library_ids(part)]
 
     def _library_ids(self, text: str) -> list[int]:
         return (library_ids if self._spells_all else checked_ids)(self._library, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -250,6 +251,29 @@ def test_a_damaged_list_of_tensors_is_read_again_from_the_file(made: Callable[..
         listed.write_text(text)
         np.testing.assert_array_equal(our_logits(files), expected)
     listed.write_text(before)
+
+
+def test_what_was_unpacked_and_has_changed_since_is_unpacked_again(tmp_path: Path) -> None:
+    path = tmp_path / "kept.gguf"
+    write_gguf(path, save_model_folder(tmp_path, **SHAPE), tmp_path / "tokenizer.json", "F32")
+    files = find_model(str(path))
+    assert files is not None
+    assert files.unpacked is not None
+    for name in ("config.json", "tokenizer.json", "tensors.json"):
+        kept = files.unpacked / name
+        sound, before = kept.read_bytes(), kept.stat()
+        # As a copy of the folder would be.
+        kept.rename(tmp_path / "moved")
+        kept.write_bytes(sound)
+        copied = kept.stat().st_ino
+        find_model(str(path))
+        assert kept.stat().st_ino == copied
+        damaged = sound.replace(b"1", b"2", 1)
+        assert damaged != sound
+        kept.write_bytes(damaged)
+        os.utime(kept, ns=(before.st_mtime_ns, before.st_mtime_ns))
+        find_model(str(path))
+        assert kept.read_bytes() == sound
 
 
 def test_a_second_start_imports_neither_the_library_nor_its_tokenizer(

@@ -12,7 +12,9 @@ from typing import IO, Any
 
 import pytest
 
+from gpt2cli.cli.input import text as text_input
 from gpt2cli.cli.input.text import STDIN_IGNORED
+from gpt2cli.errors import UsageError
 
 PROGRAM = """
 import json, sys
@@ -131,3 +133,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert read_prompt(file=tmp_path)["error"] == f"{tmp_path}: Is a directory."
     missing = tmp_path / "missing"
     assert read_prompt(file=missing)["error"] == f"{missing}: No such file or directory."
+
+
+def test_errors_call_the_text_as_the_command_does() -> None:
+    with pytest.raises(UsageError, match=r"^TEXT and --file exclude each other"):
+        text_input.read_prompt("a", "f", False, lambda note: None, "TEXT")

@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from fuzz.mutation import changed_bytes, changed_json, changed_safetensors
+from fuzz.processes import forked
 from fuzz.search import Outcome
 from fuzz.searches import searches
 from fuzz.worker import search
@@ -31,6 +32,17 @@ def test_a_file_that_is_changed_at_random_is_read_or_refused_in_one_line(name: s
     assert tally.findings == []
     assert tally.kinds["read"] + tally.kinds["refused"] == ATTEMPTS[name]
     assert all(tally.kinds.values())
+
+
+def test_a_changed_line_gets_an_answer_and_the_others_theirs(tmp_path: Path) -> None:
+    tally = search(searches()["lines"], SEED, lambda number: number < 20, tmp_path / "findings")
+    assert tally.findings == []
+    assert tally.kinds["answered"] + tally.kinds["with errors"] == 20
+    assert tally.kinds["with errors"]
+
+
+def test_the_searches_among_processes_know_every_command() -> None:
+    forked.call(forked.load_the_commands)
 
 
 class Faulty:

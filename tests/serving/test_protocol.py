@@ -167,3 +167,14 @@ def test_the_seed_of_a_line_depends_on_its_id_or_else_its_number() -> None:
     seeds += [line_seed(1, 1, 5), line_seed(1, 1, "5"), line_seed(1, 1, "b")]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**53 for seed in seeds)
+
+
+def test_a_name_that_is_there_twice_among_very_many_is_found_at_once() -> None:
+    # Counted once for each name, they would take minutes.
+    names = "".join(f'"{number}": 0, ' for number in range(200_000))
+    with pytest.raises(RequestError, match="The field 'twice' is given twice"):
+        read_object(f'{{{names}"twice": 0, "twice": 1}}')
+
+
+def test_a_long_name_is_shown_in_part() -> None:
+    assert len(refused({"prompt": "a", "x" * 5000: 1}).message) < 200

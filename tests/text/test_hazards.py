@@ -115,3 +115,76 @@ def test_a_vocabulary_that_the_fast_library_does_not_take_is_left_to_the_other(
 
     change(folder, lose)
     open_tokenizer(str(folder)).open_fast_encoder()
+
+
+def put_first(description: Description, entry: str, token_id: int) -> None:
+    vocabulary = description["model"]["vocab"]
+    description["model"]["vocab"] = {entry: token_id, **vocabulary}
+
+
+# It would allocate gigabytes, which without room for them ends the process.
+ABORTS: dict[str, tuple[Callable[[Description], object], str]] = {
+    "an id": (lambda it: put_first(it, "qq", (1 << 31) - 1), "has the id 2147483647, and ids must be below"),
+    "an id of an added token": (
+        lambda it: it["added_tokens"][0].update(id=1 << 24),
+        "has the id 16777216, and ids must be below 16,777,216",
+    ),
+    "a table of characters": (
+        lambda it: it.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "////fwAA"}),
+        "precompiled_charsmap is cut off",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ABORTS)
+def test_what_ends_the_process_for_want_of_memory_is_refused(folder: Path, name: str) -> None:
+    changed, message = ABORTS[name]
+    change(folder, changed)
+    with pytest.raises(CheckpointError, match=message):
+        open_tokenizer(str(folder)).to_json()
+
+
+def test_huge_ids_beside_the_vocabulary_are_refused(folder: Path) -> None:
+    (folder / "added_tokens.json").write_text(json.dumps({"<new>": 1 << 31}))
+    with pytest.raises(CheckpointError, match="has the id 2147483648"):
+        open_tokenizer(str(folder)).to_json()
+    description = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "added_tokens.json").unlink()
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps({"qq": 1 << 31} | description["vocab"]))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    with pytest.raises(CheckpointError, match="has the id 2147483648"):
+        open_tokenizer(str(folder)).to_json()
+
+
+PADDING = {"strategy": {"Fixed": 1 << 20}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0}
+TRUNCATION = {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 5}
+
+
+def test_what_pads_and_truncates_in_training_is_not_done(folder: Path) -> None:
+    expected = open_tokenizer(str(folder)).encode(TEXT)
+    asked = {"padding": PADDING | {"pad_type_id": 0, "pad_token": "x"}, "truncation": TRUNCATION}
+    change(folder, lambda it: it.update(asked))
+    assert open_tokenizer(str(folder)).encode(TEXT) == expected
+    assert json.loads(open_tokenizer(str(folder)).to_json())["padding"] is None
+
+
+def test_a_pattern_that_goes_back_without_end_is_an_error_of_the_text(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pattern = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    bytes_only = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    steps = {"type": "Sequence", "pretokenizers": [pattern, bytes_only]}
+    change(folder, lambda it: it.update(pre_tokenizer=steps))
+    tokenizer = open_tokenizer(str(folder))
+    tokenizer.encode(TEXT)
+    with pytest.raises(CheckpointError, match=r"cannot encode this text: Onig: .*retry-limit-in-match over"):
+        tokenizer.encode("x" * 60)
+    assert capfd.readouterr().err == ""
+
+
+def test_an_odd_value_beside_the_vocabulary_is_shown_in_part(folder: Path) -> None:
+    (folder / "special_tokens_map.json").write_text(json.dumps({"eos_token": {"x" * 5000: 1}}))
+    with pytest.raises(CheckpointError, match="where a token must be") as caught:
+        open_tokenizer(str(folder))
+    assert len(str(caught.value)) < 200

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2cli.checkpoint.config import read_json_object
-from gpt2cli.errors import CheckpointError
+from gpt2cli.errors import CheckpointError, shown
 
 GENERATION_CONFIG = "generation_config.json"
 
@@ -23,5 +23,5 @@ def read_generation_config(path: Path | None) -> dict[str, Any]:
     ids = values.get("eos_token_id")
     values["eos_token_id"] = ids if isinstance(ids, list) else [] if ids is None else [ids]
     if not all(type(token_id) is int for token_id in values["eos_token_id"]):
-        raise CheckpointError(f"{path}: eos_token_id must be a token id or a list of them, not {ids!r}.")
+        raise CheckpointError(f"{path}: eos_token_id must be a token id or a list of them, not {shown(ids)}.")
     return values

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt2cli.checkpoint.config import read_json_object
-from gpt2cli.errors import CheckpointError
+from gpt2cli.errors import CheckpointError, shown
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS_MAP = "special_tokens_map.json"
@@ -132,7 +132,7 @@ def _token(entry: Any, token_id: int | None, source: str) -> AddedToken:
     values = {"content": entry} if isinstance(entry, str) else entry
     content = values.get("content") if isinstance(values, dict) else None
     if not isinstance(content, str) or not content:
-        raise CheckpointError(f"{source} has {entry!r} where a token must be.")
+        raise CheckpointError(f"{source} has {shown(entry)} where a token must be.")
     flags = {name: bool(value) for name, value in values.items() if name in FLAGS}
     return AddedToken(content, token_id, **flags)
 
@@ -143,5 +143,5 @@ def _id(value: Any, source: str) -> int:
     except (TypeError, ValueError):
         token_id = -1
     if token_id < 0:
-        raise CheckpointError(f"{source} has {value!r} where a token id must be.")
+        raise CheckpointError(f"{source} has {shown(value)} where a token id must be.")
     return token_id

@@ -61,13 +61,15 @@ def read_adapter_settings(path: Path) -> AdapterSettings:
     kind = values.get("peft_type")
     if kind != LORA:
         hint = "It works with PEFT alone." if kind in PROMPTS else MERGE_IT
-        raise CheckpointError(f"{path}: adapters of the type {kind!r} are not supported, only LoRA is.", hint)
+        raise CheckpointError(
+            f"{path}: adapters of the type {shown(kind)} are not supported, only LoRA is.", hint
+        )
     for name in VARIANTS:
         if values.get(name):
             raise CheckpointError(f"{path}: {name} is not supported.", MERGE_IT)
     start = values.get("init_lora_weights", True)
     if start not in INITIALIZATIONS:
-        raise CheckpointError(f"{path}: init_lora_weights {start!r} changes the base model.", MERGE_IT)
+        raise CheckpointError(f"{path}: init_lora_weights {shown(start)} changes the base model.", MERGE_IT)
     base, revision = values.get("base_model_name_or_path"), values.get("revision")
     if not isinstance(base, str) or not base:
         raise CheckpointError(
@@ -85,7 +87,7 @@ def read_adapter_settings(path: Path) -> AdapterSettings:
 
 def _alphas(path: Path, patterns: object) -> dict[re.Pattern[str], float]:
     if not isinstance(patterns, dict):
-        raise CheckpointError(f"{path}: alpha_pattern must be an object, not {patterns!r}.")
+        raise CheckpointError(f"{path}: alpha_pattern must be an object, not {shown(patterns)}.")
     try:
         return {
             re.compile(rf"(?:.*\.)?(?:{pattern})"): _number(path, "alpha_pattern", alpha)

@@ -10,6 +10,7 @@ import numpy as np
 from gpt2cli.checkpoint.derived_fields import Rotary
 from gpt2cli.checkpoint.gguf.families import GgufFamily
 from gpt2cli.checkpoint.gguf.header import GgufHeader, damaged_gguf, unsupported_gguf
+from gpt2cli.errors import shown
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,7 +43,7 @@ def read_rotary(header: GgufHeader, family: GgufFamily, head_width: int) -> dict
     name = header.value(family.key(SCALING), str)
     if name not in KNOWN:
         hint = "Scalings that can be read are linear and LLaMA 3's."
-        raise unsupported_gguf(header.path, f"scales rotary positions in the way {name!r}", hint)
+        raise unsupported_gguf(header.path, f"scales rotary positions in the way {shown(name)}", hint)
     width = header.value(family.key(WIDTH), int) or head_width
     base = header.value(family.key(BASE), float) or Rotary().base
     if width > head_width or width % 2:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,24 @@ from gpt2cli.checkpoint.gguf.tensor_types import BY_NAME
 from gpt2cli.ops.operations import StoredTensor
 
 CONFIG, TOKENIZER, TENSORS = "config.json", "tokenizer.json", "tensors.json"
+# The checksums of the others, and the states in which these were last compared.
+SUMS = "sums.json"
 
 
 def is_unpacked(folder: Path) -> bool:
-    """Return whether a folder keeps what `unpack` writes."""
-    return (folder / TENSORS).is_file()
+    """Return whether a folder keeps what `unpack` wrote, as it was written."""
+    try:
+        kept = json.loads((folder / SUMS).read_bytes())
+        if kept["states"] == _states(folder):
+            return True
+        if kept["sums"] != _sums(folder):
+            return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    # Without it, the next start compares again.
+    with suppress(OSError):
+        _write_sums(folder)
+    return True
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -46,7 +61,11 @@ def unpack(path: Path, folder: Path) -> None:
             (aside / TOKENIZER).write_text(tokenizer, "utf-8")
             places = {name: _place(entry) for name, entry in tensors.items()}
             (aside / TENSORS).write_text(json.dumps(places))
-            aside.rename(folder)
+            _write_sums(aside)
+            if not is_unpacked(folder):
+                # It may be there, but damaged.
+                rmtree(folder, ignore_errors=True)
+                aside.rename(folder)
         except OSError:
             if not is_unpacked(folder):
                 raise
@@ -76,6 +95,20 @@ def map_unpacked(
         tensors = dict(read_contents(path).tensors)
     mapped = map_tensors(path, config, tensors)
     return dequantized(mapped) if dequantize else mapped
+
+
+def _write_sums(folder: Path) -> None:
+    (folder / SUMS).write_text(json.dumps({"sums": _sums(folder), "states": _states(folder)}))
+
+
+def _sums(folder: Path) -> list[int]:
+    return [zlib.crc32((folder / name).read_bytes()) for name in (CONFIG, TOKENIZER, TENSORS)]
+
+
+def _states(folder: Path) -> list[list[int]]:
+    """Return what the system changes with every change of a file, even one that puts its old time back."""
+    found = [(folder / name).stat() for name in (CONFIG, TOKENIZER, TENSORS)]
+    return [[status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns] for status in found]
 
 
 def _place(entry: TensorEntry) -> tuple[str, tuple[int, ...], int, int]:

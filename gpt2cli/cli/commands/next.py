@@ -77,7 +77,7 @@ def next_tokens(
             )
         return
     settings = predictions.for_candidates(candidates.texts())
-    content = read_prompt(text, file, False, messages.note)
+    content = read_prompt(text, file, False, messages.note, "TEXT")
     content = with_lf(content) if newlines == "lf" else content
     settings.require_text(content)
     _note_spaces(content, settings.candidates, messages)

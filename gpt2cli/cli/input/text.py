@@ -20,11 +20,17 @@ STDIN = "-"
 # Longer texts are read while they are used.
 LONG_TEXT_BYTES = 4 << 20
 STDIN_CLOSED = "standard input is closed."
-STDIN_IGNORED = "note: stdin ignored because a PROMPT was given; use - to read it"
+STDIN_IGNORED = "note: stdin ignored because a text was given; use - to read it"
 
 
-def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: Callable[[str], None]) -> str:
-    """Return the text to continue: PROMPT, or the text of a file or of standard input.
+def read_prompt(
+    prompt: str | None,
+    file: str | None,
+    keep_newline: bool,
+    note: Callable[[str], None],
+    argument: str = "PROMPT",
+) -> str:
+    """Return the text to continue: that of the argument, of a file or of standard input.
 
     One final line ending of a file or of standard input is dropped, unless `keep_newline` is true.
 
@@ -33,13 +39,13 @@ def read_prompt(prompt: str | None, file: str | None, keep_newline: bool, note: 
         InputError: the text cannot be read.
     """
     if prompt is not None and file is not None:
-        raise UsageError("PROMPT and --file exclude each other.", "Give one of them.")
+        raise UsageError(f"{argument} and --file exclude each other.", "Give one of them.")
     if prompt is not None and prompt != STDIN:
         if _bytes_wait_on_stdin():
             note(STDIN_IGNORED)
-        return argument_text(prompt, "PROMPT")
+        return argument_text(prompt, argument)
     if prompt is None and file is None:
-        require_stdin("Give a PROMPT or --file FILE, or pipe text in.")
+        require_stdin(f"Give a {argument} or --file FILE, or pipe text in.")
     source = STDIN if file is None else str(file)
     text = _prompt_text(read_bytes(source), source_name(source))
     return text if keep_newline else _without_final_newline(text)

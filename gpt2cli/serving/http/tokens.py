@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gpt2cli.errors import shown
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.serving.protocol import RequestError
 
@@ -56,4 +57,4 @@ def tokenizer_info(loaded: LoadedModel) -> dict[str, Any]:
 def _require_known(fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for name in fields:
         if name not in known:
-            raise RequestError(f"There is no field {name!r}.", name, "unknown_parameter")
+            raise RequestError(f"There is no field {shown(name)}.", name, "unknown_parameter")

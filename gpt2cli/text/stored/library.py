@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpt2cli.checkpoint.companions.tokenizer_config import FLAGS, AddedToken, TokenizerConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, SYMBOL_OF_BYTE
-from gpt2cli.text.stored.spelling import steps
+from gpt2cli.text.stored.panics import panics_caught
 
 if TYPE_CHECKING:
     import tokenizers
@@ -57,10 +56,11 @@ def read_library(files: ModelFiles, told: TokenizerConfig, id_limit: int) -> tok
             f"{files.name} has no tokenizer.", "It needs tokenizer.json, or vocab.json and merges.txt."
         )
     # Commands that use the bundled tokenizer start without these.
-    from gpt2cli.text.stored.hazards import panics_caught, require_harmless
+    from gpt2cli.text.stored.hazards import require_few, require_harmless
 
     try:
         with panics_caught():
+            require_few(token.id for token in told.added)
             library = _opened(paths, told, id_limit)
             require_harmless(library)
             return library
@@ -81,10 +81,14 @@ def _opened(paths: Mapping[str, Path], told: TokenizerConfig, id_limit: int) -> 
 def _from_json(path: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
     import tokenizers
 
-    from gpt2cli.text.stored.hazards import require_prefixes, without_dropout
+    from gpt2cli.text.stored.hazards import require_sound, without_dropout
 
-    require_prefixes(path.read_bytes())
-    library = without_dropout(tokenizers.Tokenizer.from_file(str(path)))
+    description = path.read_bytes()
+    require_sound(description)
+    library = without_dropout(tokenizers.Tokenizer.from_buffer(description))
+    # It may ask to truncate or pad every text, which is meant for training in batches.
+    library.no_truncation()
+    library.no_padding()
     splitter = library.pre_tokenizer
     if told.prefix_space is not None and isinstance(splitter, tokenizers.pre_tokenizers.ByteLevel):
         splitter.add_prefix_space = told.prefix_space
@@ -94,6 +98,9 @@ def _from_json(path: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
 def _from_vocabulary(vocabulary: Path, merges: Path, told: TokenizerConfig) -> tokenizers.Tokenizer:
     from tokenizers import models
 
+    from gpt2cli.text.stored.hazards import require_sound
+
+    require_sound(vocabulary.read_bytes())
     model = models.BPE.from_file(str(vocabulary), str(merges))
     library = _byte_level(model, bool(told.values.get("add_prefix_space")))
     has_bytes = all(library.token_to_id(symbol) is not None for symbol in BYTE_OF_SYMBOL)
@@ -243,46 +250,3 @@ def leading_ids(library: tokenizers.Tokenizer) -> list[int]:
         if not all(is_special for _, is_special in pairs):
             return [token_id for token_id, _ in takewhile(lambda pair: pair[1], pairs)]
     return []
-
-
-def adds_space(library: tokenizers.Tokenizer) -> bool:
-    """Return whether the library puts a space before a text that begins with something else."""
-    return any(_without_space(step) != [step] for part in _parts(library) for step in steps(part))
-
-
-@contextmanager
-def adding_no_space(library: tokenizers.Tokenizer) -> Iterator[None]:
-    """Have the library put no space before a text for a while."""
-    from tokenizers import normalizers, pre_tokenizers
-
-    normalizer, splitter = _parts(library)
-    try:
-        if normalizer:
-            library.normalizer = _sequence(normalizers.Sequence([]), "normalizers", normalizer)
-        if splitter:
-            library.pre_tokenizer = _sequence(pre_tokenizers.Sequence([]), "pretokenizers", splitter)
-        yield
-    finally:
-        # It may not be set to None, which it is in this case already.
-        if normalizer:
-            library.normalizer = normalizer
-        if splitter:
-            library.pre_tokenizer = splitter
-
-
-def _parts(library: tokenizers.Tokenizer) -> tuple[Any, Any]:
-    return library.normalizer, library.pre_tokenizer
-
-
-def _sequence(sequence: Any, key: str, part: Any) -> Any:
-    kept = [changed for step in steps(part) for changed in _without_space(step)]
-    sequence.__setstate__(json.dumps({"type": "Sequence", key: kept}).encode())
-    return sequence
-
-
-def _without_space(step: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a step of a tokenizer, or none, that does the same but adds no space."""
-    if step["type"] == "Prepend":
-        return []
-    never = {"add_prefix_space": False, "prepend_scheme": "never"}
-    return [{key: never.get(key, value) for key, value in step.items()}]

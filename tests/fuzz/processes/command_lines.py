@@ -150,13 +150,13 @@ def _option(draw: Random, option: Any, is_odd: bool) -> list[str]:
     name = draw.choice([*option.opts, *option.secondary_opts])
     if option.is_flag:
         return [name]
-    choices, kind = getattr(option.type, "choices", None), str(option.type)
+    choices, kind = getattr(option.type, "choices", None), str(option.type.name)
     value: object
     if is_odd and draw.random() < 0.3:
         value = _word(draw, is_odd)
     elif choices:
         value = draw.choice(list(choices))
-    elif "INT" in kind or "FLOAT" in kind:
+    elif "int" in kind or "float" in kind:
         value = draw.choice(SMALL if option.name in LONG or not is_odd else NUMBERS)
     else:
         value = VALUES.get(option.name) or _word(draw, is_odd)

@@ -32,10 +32,10 @@ def load_the_commands() -> None:
     """Import what commands need on a CPU, so that forked ones need not."""
     from importlib import import_module
 
-    from gpt2cli.cli.command_table import COMMANDS
+    from gpt2cli.cli.command_table import COMMANDS, module_of
 
     for name in COMMANDS:
-        import_module(f"gpt2cli.cli.commands.{name}")
+        import_module(module_of(name))
     for name in (
         "numpy",
         "rich.console",

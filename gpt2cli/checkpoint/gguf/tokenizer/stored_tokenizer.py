@@ -22,7 +22,7 @@ from gpt2cli.checkpoint.gguf.tokenizer.sentence_piece import (
     is_sentence_piece,
     read_sentence_piece,
 )
-from gpt2cli.errors import UsageError
+from gpt2cli.errors import UsageError, shown
 
 MODEL, BYTE_LEVEL, SENTENCE_PIECE = "tokenizer.ggml.model", "gpt2", "llama"
 UNUSUAL = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
@@ -39,7 +39,7 @@ def tokenizer_json(header: GgufHeader, vocab_size: int) -> str:
     kind = header.value(MODEL, str)
     if kind not in READERS:
         known = f"Known are {BYTE_LEVEL} (byte-level BPE) and {SENTENCE_PIECE} (SentencePiece's BPE)."
-        raise unsupported_gguf(header.path, f"has a tokenizer of the kind {kind!r}", known)
+        raise unsupported_gguf(header.path, f"has a tokenizer of the kind {shown(kind)}", known)
     entries = read_entries(header, vocab_size)
     parts, puts_bos = READERS[kind](entries)
     bos = entries.bos(puts_bos)

@@ -92,7 +92,7 @@ class TextOptions:
         Raises:
             UsageError, InputError: as `read_prompt` does.
         """
-        content = read_prompt(self.text, self.file, False, note)
+        content = read_prompt(self.text, self.file, False, note, "TEXT")
         return with_lf(content) if self.newlines == "lf" else content
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from gpt2cli.errors import shown
 from gpt2cli.serving.protocol import RequestError
 
 Settings = TypeVar("Settings")
@@ -22,7 +23,7 @@ def typed(make: Callable[..., Settings], fields: Any, types: Mapping[str, tuple[
     values = {}
     for name, value in fields.items():
         if name not in types:
-            raise RequestError(f"There is no setting {name!r}.", name, "unknown_parameter")
+            raise RequestError(f"There is no setting {shown(name)}.", name, "unknown_parameter")
         if value is None:
             continue
         is_flag = isinstance(value, bool)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gpt2cli.errors import shown
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.serving.protocol import PromptText, RequestError, parse_prompt, parse_settings
 
@@ -56,7 +57,7 @@ def parse_body(fields: Mapping[str, Any]) -> CompletionBody:
     """
     for name in fields:
         if name not in (*SETTINGS, *FLAGS, *OTHERS):
-            raise RequestError(f"There is no field {name!r}.", name, "unknown_parameter")
+            raise RequestError(f"There is no field {shown(name)}.", name, "unknown_parameter")
     given = {name: value for name, value in fields.items() if value is not None}
     if not isinstance(given.get("user", ""), str):
         raise RequestError("user must be a text.", "user", "invalid_type")
