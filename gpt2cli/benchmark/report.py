@@ -69,7 +69,6 @@ def report_speed(
 def speed_table(report: Report) -> Table:
     """Return a table with a row per measure and a column per engine, this package first."""
     engines, settings = report["engines"], report["settings"]
-    sizes = {"prefill": "prompt_tokens", "decode": "tokens", "batch": "batch"}
     rows = [
         ("MEASURE", "UNIT", *(engine["engine"] for engine in engines)),
         ("computed in", "", *(engine["precision"] for engine in engines)),
@@ -77,7 +76,7 @@ def speed_table(report: Report) -> Table:
     for name, measure in MEASURES.items():
         taken = [engine["measures"].get(name) for engine in engines]
         if any(taken):
-            title = f"{measure.title} of {settings[sizes[name]]}" if name in sizes else measure.title
+            title = measure.title.format(**settings)
             rows.append((title, measure.unit, *(_number(entry and entry["median"]) for entry in taken)))
     if report["bandwidth"]:
         others = [UNKNOWN] * (len(engines) - 1)

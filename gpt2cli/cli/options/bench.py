@@ -65,7 +65,8 @@ class SpeedOptions(SpeedSettings):
     prompt_tokens: Annotated[int, _speed(min=1, metavar="N", help="Prefill N tokens.")]
     tokens: Annotated[int, _speed("--tokens", "-n", min=1, metavar="N", help="Decode N tokens.")]
     batch: Annotated[int, _speed(min=1, metavar="N", help="For batch, decode N samples at once.")]
-    prompts: Annotated[int, _speed(min=1, metavar="N", help="For prompts and shared, continue N prompts.")]
+    prompts: Annotated[int, _speed(min=1, metavar="N", help="Of many prompts, continue N.")]
+    clients: Annotated[int, _speed(min=1, metavar="N", help="For server and gap, ask with N clients.")]
 
 
 @dataclass(frozen=True)
