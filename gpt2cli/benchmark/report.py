@@ -129,6 +129,8 @@ def caption(report: Report) -> str:
     settings, machine = report["settings"], report["machine"]
     how = f"{settings['backend']}, {settings['device']}, {_count(settings['threads'], 'thread')}"
     rounds = f"; medians of {_count(settings['rounds'], 'round')}" if "rounds" in settings else ""
+    if "processes" in settings and settings["processes"] < settings["prompts"]:
+        rounds += f"; {settings['processes']:,} of the prompts in processes"
     return (
         f"{report['model']['name']} with gpt2cli {report['gpt2cli']} ({how}), "
         f"on {_count(machine['cores'], 'core')} of {machine['processor']}{rounds}"

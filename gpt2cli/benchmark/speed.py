@@ -17,11 +17,12 @@ from gpt2cli.benchmark.comparison import Comparison
 from gpt2cli.benchmark.conditions import Conditions
 from gpt2cli.benchmark.engines import Engine, own_engine
 from gpt2cli.benchmark.many.programs import Programs
-from gpt2cli.benchmark.many.prompts import write_prompts
-from gpt2cli.benchmark.measurements import EXTRAS, MEASURES
+from gpt2cli.benchmark.many.prompts import KINDS, write_prompts
+from gpt2cli.benchmark.measurements import EXTRAS, MEASURES, WHOLE
 from gpt2cli.benchmark.peers.catalog import find_peers
+from gpt2cli.benchmark.peers.processes_worker import MOST
 from gpt2cli.benchmark.report import report_speed, run_facts
-from gpt2cli.benchmark.settings import SpeedSettings, with_threads
+from gpt2cli.benchmark.settings import PROCESSES, SpeedSettings, with_threads
 from gpt2cli.benchmark.workload import fit_workload
 from gpt2cli.checkpoint.ending_signals import undone_if_killed
 from gpt2cli.hub.reporter import Reporter
@@ -53,16 +54,16 @@ def measure_speed(
     own_compute = with_threads(compute)
     with TemporaryDirectory(prefix="gpt2-bench-") as place, undone_if_killed(partial(rmtree, place)):
         folder = Path(place)
-        conditions = replace(
-            _conditions(name, loaded, settings, programs(own_compute), folder / "prompts.json"),
-            measures=[measure for measure in settings.measures if measure not in without],
-            threads=own_compute.threads,
-        )
+        taken = replace(settings, only=[name for name in settings.measures if name not in without])
+        file = folder / "prompts.json"
+        conditions = _conditions(name, loaded, taken, own_compute, programs(own_compute), file)
         own = own_engine(conditions, own_compute)
         peers, missing = _find_peers(settings.peers, conditions, folder, reporter)
         comparison = Comparison([own, *peers], settings.rounds, conditions.environment)
         _take_turns(comparison, settings.rounds, reporter)
     sizes = {**conditions.workload.sizes(), "rounds": settings.rounds}
+    if PROCESSES in settings.peers and "prompts" in conditions.measures:
+        sizes["processes"] = min(MOST, settings.prompts)
     facts = run_facts(loaded, own_compute, sizes)
     left_out = without | missing | comparison.failures
     return report_speed(comparison, facts, bytes_per_token(loaded.model), left_out)
@@ -80,7 +81,12 @@ def _without(measures: Sequence[str]) -> dict[str, str]:
 
 
 def _conditions(
-    name: str, loaded: LoadedModel, settings: SpeedSettings, programs: Programs, prompts: Path
+    name: str,
+    loaded: LoadedModel,
+    settings: SpeedSettings,
+    compute: Compute,
+    programs: Programs,
+    prompts: Path,
 ) -> Conditions:
     ops, config = loaded.model.ops, loaded.model.config
     workload = fit_workload(
@@ -91,7 +97,8 @@ def _conditions(
         prompts=settings.prompts,
         clients=settings.clients,
     )
-    write_prompts(prompts, loaded.tokenizer, workload.prompts, workload.context - workload.new_tokens)
+    room = workload.context - workload.new_tokens
+    write_prompts(prompts, loaded.tokenizer, _kinds(settings.measures), workload.prompts, room)
     return Conditions(
         model=name,
         files=loaded.files,
@@ -102,10 +109,16 @@ def _conditions(
         measures=settings.measures,
         device=ops.device_name,
         dtype=ops.dtype_name,
-        threads=None,
+        threads=compute.threads,
         environment=dict(os.environ),
         gguf_files=settings.gguf,
     )
+
+
+def _kinds(measures: Sequence[str]) -> set[str]:
+    """Return which kinds of prompts the measures need; those that are not of a kind need the usual one."""
+    many = [name for name in measures if MEASURES[name].step not in ("inside", *WHOLE)]
+    return {name if name in KINDS else "prompts" for name in many}
 
 
 def _find_peers(

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from gpt2cli.benchmark.bandwidth import bytes_per_token, read_bandwidth
-from gpt2cli.benchmark.many.prompts import read_prompts
+from gpt2cli.benchmark.many.prompts import KINDS, read_prompts
 from gpt2cli.benchmark.many.rates import token_rate
 from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED, rate_between
 from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
@@ -84,7 +84,7 @@ class _Worker:
             "decode": lambda: self._decode(1),
             "prefill": self._prefill,
             "batch": lambda: self._decode(workload.batch),
-            **{kind: partial(self._continue, prompts, kind) for kind in ("prompts", "shared", "unshared")},
+            **{kind: partial(self._continue, prompts, kind) for kind in KINDS},
             "score": self._score,
             "tokenize": self._tokenize,
         }

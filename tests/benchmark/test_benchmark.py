@@ -20,7 +20,7 @@ from gpt2cli.benchmark.bandwidth import bytes_per_token
 from gpt2cli.benchmark.comparison import Comparison
 from gpt2cli.benchmark.conditions import Conditions
 from gpt2cli.benchmark.engines import Engine
-from gpt2cli.benchmark.many.prompts import write_prompts
+from gpt2cli.benchmark.many.prompts import KINDS, write_prompts
 from gpt2cli.benchmark.measurements import (
     MEASURES,
     WARM_UP,
@@ -338,9 +338,8 @@ def test_ctranslate2_is_given_the_same_work(conditions: Conditions, tmp_path: Pa
     # Rounded to 8 bits, the model goes on in another way.
     assert run_timed(peer.steps["peak_memory"], os.environ).output
     workload = conditions.workload
-    write_prompts(
-        conditions.prompts, conditions.tokenizer, workload.prompts, workload.context - workload.new_tokens
-    )
+    room = workload.context - workload.new_tokens
+    write_prompts(conditions.prompts, conditions.tokenizer, KINDS, workload.prompts, room)
     measures = {
         name: value
         for step in ("inside", "many")

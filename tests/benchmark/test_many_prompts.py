@@ -14,7 +14,16 @@ from servers import Running, running
 
 from gpt2cli.benchmark.many import worker
 from gpt2cli.benchmark.many.clients import Address, Clients, request
-from gpt2cli.benchmark.many.prompts import LEAST, LONGEST, MOST, SHARED, Prompt, read_prompts, write_prompts
+from gpt2cli.benchmark.many.prompts import (
+    KINDS,
+    LEAST,
+    LONGEST,
+    MOST,
+    SHARED,
+    Prompt,
+    read_prompts,
+    write_prompts,
+)
 from gpt2cli.benchmark.many.rates import best_rate, token_rate
 from gpt2cli.benchmark.many.server import gap_ratio, served_rate, serving
 from gpt2cli.benchmark.measurements import EXTRAS
@@ -43,7 +52,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 @pytest.fixture(scope="module")
 def prompts(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("prompts") / "prompts.json"
-    write_prompts(file, loaded.tokenizer, COUNT, 64 - NEW)
+    write_prompts(file, loaded.tokenizer, KINDS, COUNT, 64 - NEW)
     return file
 
 
@@ -61,8 +70,8 @@ def alike(prompts: Sequence[Prompt]) -> int:
 
 def test_prompts_are_as_long_as_they_are_said_to_be_and_share_what_they_should(tmp_path: Path) -> None:
     tokenizer, file = load("stories", COMPUTE).tokenizer, tmp_path / "prompts.json"
-    write_prompts(file, tokenizer, 40, 1000)
-    mixed, shared, unshared = (read_prompts(str(file), kind) for kind in ("prompts", "shared", "unshared"))
+    write_prompts(file, tokenizer, KINDS, 40, 1000)
+    mixed, shared, unshared = (read_prompts(str(file), kind) for kind in KINDS)
     lengths = [len(prompt.ids) for prompt in mixed]
     assert LEAST <= min(lengths) < 50 < 150 < max(lengths) <= MOST
     assert {len(prompt.ids) for prompt in (*shared, *unshared)} == {LONGEST}
@@ -74,8 +83,8 @@ def test_prompts_are_as_long_as_they_are_said_to_be_and_share_what_they_should(t
 @pytest.mark.parametrize("room", [1, 3, 24])
 def test_prompts_fit_a_short_context(loaded: LoadedModel, tmp_path: Path, room: int) -> None:
     file = tmp_path / "prompts.json"
-    write_prompts(file, loaded.tokenizer, COUNT, room)
-    for kind in ("prompts", "shared", "unshared"):
+    write_prompts(file, loaded.tokenizer, KINDS, COUNT, room)
+    for kind in KINDS:
         assert all(1 <= len(prompt.ids) <= room for prompt in read_prompts(str(file), kind))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from gpt2cli.text.tokenizer import Tokenizer
 LEAST, MOST, SHARED = 10, 200, 500
 LONGEST = SHARED + LEAST
 SEED = 1
+KINDS = ("prompts", "shared", "unshared")
 
 
 class Prompt(NamedTuple):
@@ -41,20 +42,26 @@ class Words:
         self._tokenizer = tokenizer
         self._room = room
         self._own = min(LEAST, room // 2)
-        self._numbers = random.Random(SEED)
+        self._numbers = random.Random()
+        self._kinds = {"prompts": self._mixed, "shared": self._shared, "unshared": self._unshared}
 
-    def mixed(self, count: int) -> Iterator[Prompt]:
+    def prompts(self, kind: str, count: int) -> list[Prompt]:
+        """Return prompts of one of KINDS; they do not depend on which were asked for before."""
+        self._numbers.seed(SEED)
+        return list(self._kinds[kind](count))
+
+    def _mixed(self, count: int) -> Iterator[Prompt]:
         """Yield prompts of LEAST to MOST tokens."""
         for _ in range(count):
             yield self._prompt(self._text(min(self._room, self._numbers.randint(LEAST, MOST))))
 
-    def shared(self, count: int) -> Iterator[Prompt]:
+    def _shared(self, count: int) -> Iterator[Prompt]:
         """Yield prompts with the same first SHARED tokens, and LEAST of their own."""
         first = self._text(min(SHARED, self._room - self._own))
         for _ in range(count):
             yield self._prompt(first + self._text(self._own))
 
-    def unshared(self, count: int) -> Iterator[Prompt]:
+    def _unshared(self, count: int) -> Iterator[Prompt]:
         """Yield prompts that are as long and begin with other tokens each."""
         for _ in range(count):
             yield self._prompt(self._text(min(LONGEST, self._room)))
@@ -74,11 +81,10 @@ class Words:
         return Prompt(text, self._tokenizer.encode(text)[: self._room])
 
 
-def write_prompts(file: Path, tokenizer: Tokenizer, count: int, room: int) -> None:
-    """Write many prompts of each kind."""
+def write_prompts(file: Path, tokenizer: Tokenizer, kinds: Collection[str], count: int, room: int) -> None:
+    """Write many prompts of each of some kinds."""
     words = Words(tokenizer, room)
-    kinds = {"prompts": words.mixed, "shared": words.shared, "unshared": words.unshared}
-    file.write_text(json.dumps({name: [*make(count)] for name, make in kinds.items()}), "utf-8")
+    file.write_text(json.dumps({kind: words.prompts(kind, count) for kind in kinds}), "utf-8")
 
 
 def read_prompts(file: str, kind: str) -> list[Prompt]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from gpt2cli.benchmark.conditions import Conditions
 from gpt2cli.benchmark.engines import Command, Engine, steps_of, whole_commands, worker_command
+from gpt2cli.benchmark.many.prompts import KINDS
 from gpt2cli.benchmark.measurements import WHOLE, Step
 from gpt2cli.benchmark.peers.llama_cpp import llama_cpp_engines
 from gpt2cli.benchmark.peers.shared_checkpoint import share_checkpoint
@@ -24,7 +25,6 @@ from gpt2cli.ops.backend import DTYPES
 from gpt2cli.ops.torch_extra import TORCH_EXTRA
 
 INSIDE = ("decode", "prefill", "batch")
-MANY = ("prompts", "shared", "unshared")
 
 
 def find_peers(
@@ -64,7 +64,7 @@ def _ctranslate2(name: str, precision: str, conditions: Conditions, checkpoint: 
     conversion = {"checkpoint": str(checkpoint), "folder": folder, "precision": precision}
     run_timed(worker_command("peers.ctranslate2_worker", {"convert": conversion}), conditions.environment)
     task = {**_task(conditions, checkpoint), "folder": folder, "precision": precision}
-    steps = _worker_steps("ctranslate2_worker", task, conditions, (*INSIDE, *MANY, *WHOLE))
+    steps = _worker_steps("ctranslate2_worker", task, conditions, (*INSIDE, *KINDS, *WHOLE))
     return [Engine(name, metadata.version("ctranslate2"), precision, steps)]
 
 

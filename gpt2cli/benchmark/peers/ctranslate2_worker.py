@@ -40,7 +40,7 @@ def generate(task: Mapping[str, Any], tokens: int) -> str:
 def measure(task: Mapping[str, Any]) -> dict[str, float]:
     """Take the measures of a task and return their values by name, in their units."""
     # `generate`, whose whole process is timed, must not pay for these imports.
-    from gpt2cli.benchmark.many.prompts import read_prompts
+    from gpt2cli.benchmark.many.prompts import KINDS, read_prompts
     from gpt2cli.benchmark.many.rates import best_rate
     from gpt2cli.benchmark.measurements import rate_between
     from gpt2cli.benchmark.workload import Workload
@@ -62,7 +62,7 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
         start = time.perf_counter()
         _continue(generator, [long], 1)
         results["prefill"] = len(long) / (time.perf_counter() - start)
-    for kind in ("prompts", "shared", "unshared"):
+    for kind in KINDS:
         if kind in task["measures"]:
             prompts = read_prompts(task["prompts"], kind)
             rate = partial(_rate, generator, vocabulary, workload.new_tokens)
