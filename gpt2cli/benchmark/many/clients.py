@@ -35,19 +35,19 @@ class Event(NamedTuple):
 
 
 class Reply:
-    """The answer to a request, as it came; it is read only after its end, which takes a server no time."""
+    """The answer to a request, as it came; it is read only after its end, which takes a server no time.
+
+    `events_so_far` may miss an event that came in two parts.
+    """
 
     def __init__(self) -> None:
         self._parts: list[tuple[float, bytes]] = []
+        self.events_so_far = 0
 
     def add(self, data: bytes) -> None:
         """Add what has come now."""
         self._parts.append((time.perf_counter(), data))
-
-    @property
-    def parts(self) -> int:
-        """How often something has come."""
-        return len(self._parts)
+        self.events_so_far += data.count(EVENT)
 
     @property
     def tokens(self) -> int:

@@ -72,7 +72,7 @@ def longest_gap(
 ) -> float:
     """Return how much longer clients wait for a token while a long prompt is read.
 
-    The long prompt is sent when half of the tokens are there, and is read when its first token comes.
+    The long prompt is sent when a quarter of the tokens are there, and is read when its first token comes.
 
     Raises:
         Error: as `gap_ratio` does.
@@ -85,11 +85,11 @@ def longest_gap(
     joined = 0.0
     while load.waiting:
         load.receive()
-        if joining is None and sum(reply.parts for reply in streams) > clients * tokens // 2:
+        if joining is None and sum(reply.events_so_far for reply in streams) > clients * tokens // 4:
             joined = time.perf_counter()
             joining = load.ask(_request(address, long[: context - 1], 1, stream=True))
     if joining is None:
-        raise Error("a stream has fewer parts than half of its tokens.")
+        raise Error("streams have an event for fewer than a quarter of their tokens.")
     times = [[event.time for event in reply.events() if event.value["choices"]] for reply in streams]
     return gap_ratio(times, joined, joining.events()[0].time)
 

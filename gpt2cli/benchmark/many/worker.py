@@ -47,7 +47,9 @@ def _line_rate(command: Sequence[str], prompts: Sequence[Prompt], tokens: int) -
         to_process.write(first)
         to_process.flush()
         # Once the model is loaded.
-        process.stdout.readline()
+        if not process.stdout.readline():
+            # Its own last line says why.
+            raise SystemExit(1)
         start = time.perf_counter()
 
         def write() -> None:
@@ -59,7 +61,7 @@ def _line_rate(command: Sequence[str], prompts: Sequence[Prompt], tokens: int) -
         answers = [process.stdout.readline() for _ in lines]
         seconds = time.perf_counter() - start
         writer.join()
-    made = sum(json.loads(answer)["usage"]["completion_tokens"] for answer in answers)
+    made = sum(json.loads(answer).get("usage", {}).get("completion_tokens", 0) for answer in answers)
     return token_rate(made, len(prompts) * tokens, seconds)
 
 
