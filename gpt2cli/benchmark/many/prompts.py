@@ -36,7 +36,8 @@ class Words:
 
     def __init__(self, tokenizer: Tokenizer, room: int) -> None:
         words = sorted({f" {word}" for word in HELD_OUT.read_text("utf-8").split()})
-        by_size = sorted((len(tokenizer.encode(word)), word) for word in words)
+        # A tokenizer may drop what it cannot spell.
+        by_size = sorted((size, word) for word in words if (size := len(tokenizer.encode(word))))
         self._sizes = [size for size, _ in by_size]
         self._words = [word for _, word in by_size]
         self._tokenizer = tokenizer

@@ -34,7 +34,9 @@ def sample(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 
 def _complete(command: Sequence[str], prompt: Prompt) -> None:
-    subprocess.run([*command, prompt.text], stdout=subprocess.DEVNULL, check=True)
+    if subprocess.run([*command, prompt.text], stdout=subprocess.DEVNULL, check=False).returncode:
+        # Its own last line says why.
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

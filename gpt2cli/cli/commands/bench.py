@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,8 @@ def bench(
     from gpt2cli.cli.command_lines import own_programs
 
     name = model.model or loaded.files.name
+    # All processes load the model themselves.
+    os.environ.pop(options.SERVER, None)
     report = measure_speed(name, loaded, compute, speed, partial(own_programs, name), messages)
     report["left_out"] = {peer: spell(reason) for peer, reason in report["left_out"].items()}
     _show(report, speed_table, form, messages)
