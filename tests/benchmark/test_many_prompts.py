@@ -39,7 +39,7 @@ from gpt2cli.model.loading import LoadedModel, load
 from gpt2cli.ops.compute import Compute
 
 COMPUTE = Compute(backend="numpy", threads=1)
-COUNT, NEW = 5, 24
+COUNT, NEW = 3, 24
 
 
 @pytest.fixture(scope="module")
