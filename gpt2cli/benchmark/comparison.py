@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from gpt2cli.benchmark.engines import Engine
@@ -63,4 +64,7 @@ class Comparison:
             return {"first_token": finished.seconds}
         if turn.step == "peak_memory":
             return {"peak_memory": finished.peak_bytes / 1e6}
-        return engine.read(finished.output)
+        measures: Mapping[str, float] = (engine.read if turn.step == "inside" else json.loads)(
+            finished.output
+        )
+        return measures

@@ -6,38 +6,53 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Step = Literal["first_token", "peak_memory", "inside"]
-# Two are measured on whole processes, all others inside one that has loaded the model.
-STEPS: tuple[Step, ...] = ("first_token", "peak_memory", "inside")
+Step = Literal["first_token", "peak_memory", "inside", "many", "serving", "cluster"]
+# What is measured on whole processes.
+WHOLE: tuple[Step, ...] = ("first_token", "peak_memory")
+# And otherwise: inside one that has loaded the model, with one prompt and with many; by a client of whole
+# programs; on a cluster.
+STEPS: tuple[Step, ...] = (*WHOLE, "inside", "many", "serving", "cluster")
 WARM_UP = 0
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A quantity to measure, and its unit."""
+    """A quantity to measure, and its unit; the title names settings in braces.
+
+    `step` is the kind of process that it is measured in. One that is not `usual` is taken only by its name.
+    `extra` is that of this package which it needs.
+    """
 
     name: str
     title: str
-    unit: str
+    unit: str = "tokens/s"
+    step: Step = "inside"
+    usual: bool = True
+    extra: str = ""
 
-    @property
-    def step(self) -> Step:
-        """The kind of process that it is measured in."""
-        return next((step for step in STEPS if step == self.name), "inside")
+
+# The libraries of each extra.
+EXTRAS = {"serve": ("prometheus_client", "starlette", "uvicorn"), "ray": ("ray",)}
 
 
 MEASURES = {
     measure.name: measure
     for measure in (
-        Measure("first_token", "first token", "s"),
-        Measure("prefill", "prefill", "tokens/s"),
-        Measure("decode", "decode", "tokens/s"),
-        Measure("batch", "batch", "tokens/s"),
-        Measure("prompts", "many prompts", "tokens/s"),
-        Measure("shared", "shared prompts", "tokens/s"),
-        Measure("score", "score", "tokens/s"),
+        Measure("first_token", "first token", "s", "first_token"),
+        Measure("prefill", "prefill of {prompt_tokens}"),
+        Measure("decode", "decode of {tokens}"),
+        Measure("batch", "batch of {batch}"),
+        Measure("prompts", "{prompts:,} prompts", step="many"),
+        Measure("shared", "{prompts:,} shared prompts", step="many", usual=False),
+        Measure("unshared", "{prompts:,} unshared prompts", step="many", usual=False),
+        Measure("jsonl", "{prompts:,} JSON lines", step="serving", usual=False),
+        Measure("server", "{clients:,} HTTP clients", step="serving", usual=False, extra="serve"),
+        Measure("gap", "longest gap", "x median", "serving", usual=False, extra="serve"),
+        Measure("worker", "1 Ray worker", step="cluster", usual=False, extra="ray"),
+        Measure("cluster", "{threads} Ray workers", step="cluster", usual=False, extra="ray"),
+        Measure("score", "score"),
         Measure("tokenize", "tokenize", "MB/s"),
-        Measure("peak_memory", "peak memory", "MB"),
+        Measure("peak_memory", "peak memory", "MB", "peak_memory"),
     )
 }
 # Taken with every `decode`: the memory bandwidth of the machine, and the share of it that decoding reached.
@@ -87,7 +102,7 @@ def schedule(rounds: int, steps: Mapping[str, Collection[Step]]) -> Iterator[Tur
     """
     engines = list(steps)
     for engine in engines:
-        whole = [step for step in STEPS if step != "inside" and step in steps[engine]]
+        whole = [step for step in WHOLE if step in steps[engine]]
         if whole:
             yield Turn(WARM_UP, whole[0], engine)
     for number in range(1, rounds + 1):

@@ -69,7 +69,6 @@ def report_speed(
 def speed_table(report: Report) -> Table:
     """Return a table with a row per measure and a column per engine, this package first."""
     engines, settings = report["engines"], report["settings"]
-    sizes = {"prefill": "prompt_tokens", "decode": "tokens", "batch": "batch"}
     rows = [
         ("MEASURE", "UNIT", *(engine["engine"] for engine in engines)),
         ("computed in", "", *(engine["precision"] for engine in engines)),
@@ -77,7 +76,7 @@ def speed_table(report: Report) -> Table:
     for name, measure in MEASURES.items():
         taken = [engine["measures"].get(name) for engine in engines]
         if any(taken):
-            title = f"{measure.title} of {settings[sizes[name]]}" if name in sizes else measure.title
+            title = measure.title.format(**settings)
             rows.append((title, measure.unit, *(_number(entry and entry["median"]) for entry in taken)))
     if report["bandwidth"]:
         others = [UNKNOWN] * (len(engines) - 1)
@@ -130,6 +129,8 @@ def caption(report: Report) -> str:
     settings, machine = report["settings"], report["machine"]
     how = f"{settings['backend']}, {settings['device']}, {_count(settings['threads'], 'thread')}"
     rounds = f"; medians of {_count(settings['rounds'], 'round')}" if "rounds" in settings else ""
+    if "processes" in settings and settings["processes"] < settings["prompts"]:
+        rounds += f"; {settings['processes']:,} of the prompts in processes"
     return (
         f"{report['model']['name']} with gpt2cli {report['gpt2cli']} ({how}), "
         f"on {_count(machine['cores'], 'core')} of {machine['processor']}{rounds}"

@@ -12,8 +12,9 @@ from gpt2cli.ops.compute import Compute
 from gpt2cli.ops.threads import available_cores, threads_from_environment
 
 LLAMA_CPP = "llama.cpp"
-# Each is set up in `peers.catalog`.
-PEER_NAMES = ("transformers", "ctranslate2", "ctranslate2-int8", LLAMA_CPP, "tiktoken")
+# Each is set up in `peers.catalog`; `processes` is this package, with a process for each prompt.
+PROCESSES = "processes"
+PEER_NAMES = ("transformers", "ctranslate2", "ctranslate2-int8", LLAMA_CPP, "tiktoken", PROCESSES)
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class SpeedSettings:
     """What to measure of a model's speed, how often, and in which other engines.
 
     `prompt_tokens`, `tokens` and `batch` are the tokens to prefill, the tokens to decode and the samples to
-    decode at once; `prompts` is how many prompts to continue. `only` names measures; None means all.
+    decode at once; `prompts` is how many prompts to continue, and `clients` how many ask a server at once.
+    `only` names measures; None means the usual ones.
     `against` names other engines. `gguf` are the files that llama.cpp runs; none means those in the model's
     folder.
     """
@@ -30,6 +32,7 @@ class SpeedSettings:
     tokens: int = 128
     batch: int = 8
     prompts: int = 64
+    clients: int = 64
     rounds: int = 3
     only: Sequence[str] | None = None
     against: Sequence[str] | None = None
@@ -38,7 +41,9 @@ class SpeedSettings:
     @property
     def measures(self) -> Sequence[str]:
         """The names of the measures to take."""
-        return list(MEASURES) if self.only is None else self.only
+        if self.only is None:
+            return [name for name, measure in MEASURES.items() if measure.usual]
+        return self.only
 
     @property
     def peers(self) -> Sequence[str]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -15,9 +16,13 @@ from gpt2cli.benchmark.bandwidth import bytes_per_token
 from gpt2cli.benchmark.comparison import Comparison
 from gpt2cli.benchmark.conditions import Conditions
 from gpt2cli.benchmark.engines import Engine, own_engine
+from gpt2cli.benchmark.many.programs import Programs
+from gpt2cli.benchmark.many.prompts import KINDS, write_prompts
+from gpt2cli.benchmark.measurements import EXTRAS, MEASURES, WHOLE
 from gpt2cli.benchmark.peers.catalog import find_peers
+from gpt2cli.benchmark.peers.processes_worker import MOST
 from gpt2cli.benchmark.report import report_speed, run_facts
-from gpt2cli.benchmark.settings import SpeedSettings, with_threads
+from gpt2cli.benchmark.settings import PROCESSES, SpeedSettings, with_threads
 from gpt2cli.benchmark.workload import fit_workload
 from gpt2cli.checkpoint.ending_signals import undone_if_killed
 from gpt2cli.hub.reporter import Reporter
@@ -30,13 +35,13 @@ def measure_speed(
     loaded: LoadedModel,
     compute: Compute,
     settings: SpeedSettings,
-    generate: Callable[[Compute, int], Sequence[str]],
+    programs: Callable[[Compute], Programs],
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Measure a model, found under its name, and return the report.
 
-    `compute` is the user's choice, as `gpt2cli.load` takes it. `generate` returns the command line of a
-    process that computes in some way and continues the workload's prompt by a number of tokens.
+    `compute` is the user's choice, as `gpt2cli.load` takes it. `programs` returns the command lines of
+    processes that compute in some way.
 
     Raises:
         UsageError: the settings are wrong.
@@ -44,34 +49,76 @@ def measure_speed(
     """
     settings.check()
     reporter = reporter or Reporter()
-    conditions = _conditions(name, loaded, compute, settings)
-    own_compute = replace(compute, threads=conditions.threads)
-    own = own_engine(conditions, own_compute, lambda tokens: generate(own_compute, tokens))
-    with TemporaryDirectory(prefix="gpt2-bench-") as folder, undone_if_killed(partial(rmtree, folder)):
-        peers, missing = _find_peers(settings.peers, conditions, Path(folder), reporter)
+    without = _without(settings.measures)
+    _note_left_out(without, reporter)
+    own_compute = with_threads(compute)
+    with TemporaryDirectory(prefix="gpt2-bench-") as place, undone_if_killed(partial(rmtree, place)):
+        folder = Path(place)
+        taken = replace(settings, only=[name for name in settings.measures if name not in without])
+        file = folder / "prompts.json"
+        conditions = _conditions(name, loaded, taken, own_compute, programs(own_compute), file)
+        own = own_engine(conditions, own_compute)
+        peers, missing = _find_peers(settings.peers, conditions, folder, reporter)
         comparison = Comparison([own, *peers], settings.rounds, conditions.environment)
         _take_turns(comparison, settings.rounds, reporter)
     sizes = {**conditions.workload.sizes(), "rounds": settings.rounds}
+    if PROCESSES in settings.peers and "prompts" in conditions.measures:
+        sizes["processes"] = min(MOST, settings.prompts)
     facts = run_facts(loaded, own_compute, sizes)
-    return report_speed(comparison, facts, bytes_per_token(loaded.model), missing | comparison.failures)
+    left_out = without | missing | comparison.failures
+    return report_speed(comparison, facts, bytes_per_token(loaded.model), left_out)
 
 
-def _conditions(name: str, loaded: LoadedModel, compute: Compute, settings: SpeedSettings) -> Conditions:
-    ops = loaded.model.ops
+def _without(measures: Sequence[str]) -> dict[str, str]:
+    """Return the measures whose libraries are not installed, and what to do."""
+    found = {}
+    for name in measures:
+        extra = MEASURES[name].extra
+        missing = [library for library in EXTRAS[extra] if find_spec(library) is None] if extra else []
+        if missing:
+            found[name] = f"{' and '.join(missing)} cannot be imported. Run pip install 'gpt2cli[{extra}]'."
+    return found
+
+
+def _conditions(
+    name: str,
+    loaded: LoadedModel,
+    settings: SpeedSettings,
+    compute: Compute,
+    programs: Programs,
+    prompts: Path,
+) -> Conditions:
+    ops, config = loaded.model.ops, loaded.model.config
+    workload = fit_workload(
+        config,
+        prompt_tokens=settings.prompt_tokens,
+        tokens=settings.tokens,
+        batch=settings.batch,
+        prompts=settings.prompts,
+        clients=settings.clients,
+    )
+    room = workload.context - workload.new_tokens
+    write_prompts(prompts, loaded.tokenizer, _kinds(settings.measures), workload.prompts, room)
     return Conditions(
         model=name,
         files=loaded.files,
         tokenizer=loaded.tokenizer,
-        workload=fit_workload(
-            loaded.model.config, settings.prompt_tokens, settings.tokens, settings.batch, settings.prompts
-        ),
+        workload=workload,
+        prompts=prompts,
+        programs=programs,
         measures=settings.measures,
         device=ops.device_name,
         dtype=ops.dtype_name,
-        threads=with_threads(compute).threads,
+        threads=compute.threads,
         environment=dict(os.environ),
         gguf_files=settings.gguf,
     )
+
+
+def _kinds(measures: Sequence[str]) -> set[str]:
+    """Return which kinds of prompts the measures need; those that are not of a kind need the usual one."""
+    many = [name for name in measures if MEASURES[name].step not in ("inside", *WHOLE)]
+    return {name if name in KINDS else "prompts" for name in many}
 
 
 def _find_peers(

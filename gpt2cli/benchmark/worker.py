@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from gpt2cli.benchmark.bandwidth import bytes_per_token, read_bandwidth
+from gpt2cli.benchmark.many.prompts import KINDS, read_prompts
+from gpt2cli.benchmark.many.rates import token_rate
 from gpt2cli.benchmark.measurements import BANDWIDTH, REACHED, rate_between
-from gpt2cli.benchmark.workload import HELD_OUT, NEW_TOKENS, SCORED_CONTEXTS, Workload, tokenized_text
+from gpt2cli.benchmark.workload import HELD_OUT, SCORED_CONTEXTS, Workload, tokenized_text
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.sampling import Sampler
@@ -47,7 +50,8 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
     files = find_model(task["model"])
     assert files is not None, "the model was here when the benchmark began"
     model = load_model(files, ops, screened=True)
-    worker = _Worker(model, load_tokenizer(files, model.config), Workload(**task["workload"]))
+    tokenizer, workload = load_tokenizer(files, model.config), Workload(**task["workload"])
+    worker = _Worker(model, tokenizer, workload, task["prompts"])
     results: dict[str, float] = {}
     for name in task["measures"]:
         take = worker.measures[name]
@@ -72,7 +76,7 @@ def _with_bandwidth(decode: Callable[[], float], threads: int, token_bytes: int)
 
 
 class _Worker:
-    def __init__(self, model: Model[Any], tokenizer: Tokenizer, workload: Workload) -> None:
+    def __init__(self, model: Model[Any], tokenizer: Tokenizer, workload: Workload, prompts: str) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._workload = workload
@@ -80,8 +84,7 @@ class _Worker:
             "decode": lambda: self._decode(1),
             "prefill": self._prefill,
             "batch": lambda: self._decode(workload.batch),
-            "prompts": lambda: self._continue(workload.mixed_prompts()),
-            "shared": lambda: self._continue(workload.shared_prompts()),
+            **{kind: partial(self._continue, prompts, kind) for kind in KINDS},
             "score": self._score,
             "tokenize": self._tokenize,
         }
@@ -102,16 +105,17 @@ class _Worker:
             times += [time.perf_counter()] * len(chosen)
         return times
 
-    def _continue(self, prompts: Sequence[Sequence[int]]) -> float:
+    def _continue(self, file: str, kind: str) -> float:
         """Return the new tokens per second of many prompts."""
+        prompts, settings = read_prompts(file, kind), GenerationSettings(self._workload.new_tokens)
         engine = Engine(self._model, rows=PROMPTS_AT_ONCE)
-        settings = GenerationSettings(NEW_TOKENS)
         start = time.perf_counter()
-        for ids in prompts:
-            engine.submit(Request(ids, GREEDY, settings))
+        for prompt in prompts:
+            engine.submit(Request(prompt.ids, GREEDY, settings))
+        made = 0
         while not engine.idle:
-            engine.step()
-        return len(prompts) * NEW_TOKENS / (time.perf_counter() - start)
+            made += sum(event.token is not None for event in engine.step())
+        return token_rate(made, len(prompts) * settings.max_tokens, time.perf_counter() - start)
 
     def _prefill(self) -> float:
         ids = self._workload.prompt_ids

@@ -126,6 +126,11 @@ class RayCluster:
         return self._facts
 
     @property
+    def ready(self) -> int:
+        """The workers that have loaded the model."""
+        return sum(member.is_ready for member in self._members)
+
+    @property
     def lines_ahead(self) -> int:
         """The lines that may be read before the first is answered."""
         return 4 * CHUNK_LINES * self.size

@@ -20,10 +20,11 @@ from gpt2cli.benchmark.bandwidth import bytes_per_token
 from gpt2cli.benchmark.comparison import Comparison
 from gpt2cli.benchmark.conditions import Conditions
 from gpt2cli.benchmark.engines import Engine
+from gpt2cli.benchmark.many.prompts import KINDS, write_prompts
 from gpt2cli.benchmark.measurements import (
     MEASURES,
-    STEPS,
     WARM_UP,
+    WHOLE,
     Measurement,
     Step,
     Turn,
@@ -39,6 +40,7 @@ from gpt2cli.benchmark.settings import LLAMA_CPP, PEER_NAMES, SpeedSettings, wit
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import HELD_OUT, PROMPT, fit_workload, tokenized_text
 from gpt2cli.checkpoint.config import ModelConfig
+from gpt2cli.cli.command_lines import own_programs
 from gpt2cli.errors import Error, UsageError
 from gpt2cli.generation.engine import continue_ids
 from gpt2cli.generation.requests import GenerationSettings, Request
@@ -52,7 +54,7 @@ from gpt2cli.ops.threads import THREAD_VARIABLES, available_cores
 from gpt2cli.scoring.windows import Scheme
 from gpt2cli.text.loading import load_tokenizer
 
-STEPS_OF: dict[str, list[Step]] = {"a": list(STEPS), "b": ["inside"], "c": list(STEPS)}
+STEPS_OF: dict[str, list[Step]] = {"a": [*WHOLE, "inside"], "b": ["inside"], "c": [*WHOLE, "inside"]}
 
 
 def test_engines_do_a_step_one_after_the_other_in_every_round() -> None:
@@ -202,11 +204,12 @@ def test_converted_weights_count_as_they_are_held(
 
 @pytest.mark.parametrize("context", [1024, 48, 5, 2])
 def test_the_work_fits_the_context(context: int) -> None:
-    workload = fit_workload(ModelConfig(vocab_size=131, n_positions=context), 512, 128, 8)
+    workload = fit_workload(ModelConfig(vocab_size=131, n_positions=context), 512, 128, 8, 4, 4)
     assert len(workload.prompt_ids) == min(512, context - 1)
     # The last token that is made is never read.
     assert len(workload.short_ids) + workload.tokens <= context
     assert workload.tokens >= 1
+    assert 1 <= workload.new_tokens < context
     assert max(workload.prompt_ids) < 131
 
 
@@ -274,7 +277,7 @@ def test_settings_are_checked_before_any_work(tmp_path: Path) -> None:
     settings = SpeedSettings(only=["decode"], against=[LLAMA_CPP, "tiktoken", LLAMA_CPP], gguf=[file])
     settings.check()
     assert (settings.measures, settings.peers) == (["decode"], [LLAMA_CPP, "tiktoken"])
-    assert SpeedSettings().measures == list(MEASURES)
+    assert SpeedSettings().measures == [name for name, measure in MEASURES.items() if measure.usual]
     for wrong in (
         replace(settings, only=["speed"]),
         replace(settings, against=["gpt4all"]),
@@ -296,7 +299,9 @@ def conditions(tmp_path: Path) -> Conditions:
         model=str(folder),
         files=files,
         tokenizer=load_tokenizer(files, config),
-        workload=fit_workload(config, 20, 9, 2),
+        workload=fit_workload(config, 20, 9, 2, 6, 3),
+        prompts=tmp_path / "prompts.json",
+        programs=own_programs(str(folder), Compute(threads=1)),
         measures=list(MEASURES),
         device="cpu",
         dtype="float32",
@@ -317,7 +322,7 @@ def own_continuation(conditions: Conditions, tokens: int) -> str:
 
 def test_transformers_is_given_the_same_work(conditions: Conditions, tmp_path: Path) -> None:
     (peer,), missing = find_peers(["transformers"], conditions, tmp_path)
-    assert (list(peer.steps), missing) == (list(STEPS), {})
+    assert (list(peer.steps), missing) == ([*WHOLE, "inside"], {})
     task = json.loads(peer.steps["peak_memory"][-1])
     assert task["generate"] == 10
     written = transformers_worker.generate(task, 10)
@@ -329,11 +334,18 @@ def test_transformers_is_given_the_same_work(conditions: Conditions, tmp_path: P
 def test_ctranslate2_is_given_the_same_work(conditions: Conditions, tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")
     (peer,), missing = find_peers(["ctranslate2-int8"], conditions, tmp_path)
-    assert (list(peer.steps), missing) == (list(STEPS), {})
+    assert (list(peer.steps), missing) == ([*WHOLE, "inside", "many"], {})
     # Rounded to 8 bits, the model goes on in another way.
     assert run_timed(peer.steps["peak_memory"], os.environ).output
-    measures = peer.read(run_timed(peer.steps["inside"], os.environ).output)
-    assert sorted(measures) == ["batch", "decode", "prefill", "prompts", "shared"]
+    workload = conditions.workload
+    room = workload.context - workload.new_tokens
+    write_prompts(conditions.prompts, conditions.tokenizer, KINDS, workload.prompts, room)
+    measures = {
+        name: value
+        for step in ("inside", "many")
+        for name, value in json.loads(run_timed(peer.steps[step], os.environ).output).items()
+    }
+    assert sorted(measures) == ["batch", "decode", "prefill", "prompts", "shared", "unshared"]
     assert all(value > 0 for value in measures.values())
 
 
@@ -366,24 +378,36 @@ def test_a_model_of_any_file_name_is_shown_to_others_as_a_checkpoint(
     assert load_tokenizer(again, shown.config).encode(text) == conditions.tokenizer.encode(text)
 
 
-def test_llama_cpp_is_asked_for_what_its_programs_can_measure(tmp_path: Path) -> None:
-    workload = fit_workload(ModelConfig(), 512, 128, 8)
-    environment = {"LLAMA_CPP_BIN": str(tmp_path)}
+def test_llama_cpp_is_asked_for_what_its_programs_can_measure(conditions: Conditions, tmp_path: Path) -> None:
+    conditions = replace(
+        conditions,
+        workload=fit_workload(ModelConfig(), 512, 128, 8, 64, 60),
+        measures=["prefill", "decode", "peak_memory"],
+        threads=2,
+        environment={"LLAMA_CPP_BIN": str(tmp_path)},
+    )
     files = [Path("x/f16.gguf"), Path("x/q8_0.gguf")]
-    with pytest.raises(Error, match="llama-bench"):
-        llama_cpp_engines(files, workload, MEASURES, 2, environment)
+    with pytest.raises(Error, match="no llama-bench, llama-completion, llama-server"):
+        llama_cpp_engines(files, conditions)
     program = tmp_path / "llama-bench"
     program.touch(mode=0o755)
-    f16, q8_0 = llama_cpp_engines(files, workload, MEASURES, 2, environment)
+    f16, q8_0 = llama_cpp_engines(files, conditions)
     assert (f16.name, q8_0.precision) == ("llama.cpp f16", "q8_0")
     asked = "-m x/q8_0.gguf -p 512 -n 128 -r 1 -t 2 -o json"
     assert q8_0.steps == {"inside": [str(program), *asked.split()]}
     (tmp_path / "llama-completion").touch(mode=0o755)
-    (alone,) = llama_cpp_engines(files[:1], workload, ["decode", "peak_memory"], None, environment)
+    fewer = replace(conditions, measures=["decode", "peak_memory"], threads=None)
+    (alone,) = llama_cpp_engines(files[:1], fewer)
     assert alone.name == "llama.cpp"
     assert list(alone.steps) == ["peak_memory", "inside"]
     assert "-t" not in alone.steps["inside"]
     assert {"-p", "0"} <= set(alone.steps["inside"])
+    (tmp_path / "llama-server").touch(mode=0o755)
+    (serving,) = llama_cpp_engines(files[:1], replace(conditions, measures=["prompts", "server", "jsonl"]))
+    many, served = (json.loads(serving.steps[step][-1]) for step in ("many", "serving"))
+    assert (many["measures"], served["measures"]) == (["prompts"], ["server"])
+    asked = "-m x/f16.gguf -np 16 -c 8544 --threads-http 64 -t 2 --cache-ram 0 --port"
+    assert many["servers"]["16"] == [str(tmp_path / "llama-server"), *asked.split()]
 
 
 def test_the_json_of_llama_bench_is_read() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt2cli.benchmark.conditions import Conditions
-from gpt2cli.benchmark.engines import Engine, steps_of, worker_command
-from gpt2cli.benchmark.measurements import Step
+from gpt2cli.benchmark.engines import Command, Engine, steps_of, whole_commands, worker_command
+from gpt2cli.benchmark.many.prompts import KINDS
+from gpt2cli.benchmark.measurements import WHOLE, Step
 from gpt2cli.benchmark.peers.llama_cpp import llama_cpp_engines
 from gpt2cli.benchmark.peers.shared_checkpoint import share_checkpoint
-from gpt2cli.benchmark.settings import LLAMA_CPP
+from gpt2cli.benchmark.settings import LLAMA_CPP, PROCESSES
 from gpt2cli.benchmark.timed_process import run_timed
 from gpt2cli.benchmark.workload import PROMPT
 from gpt2cli.errors import Error
@@ -24,8 +25,6 @@ from gpt2cli.ops.backend import DTYPES
 from gpt2cli.ops.torch_extra import TORCH_EXTRA
 
 INSIDE = ("decode", "prefill", "batch")
-MANY = ("prompts", "shared")
-WHOLE = ("first_token", "peak_memory")
 
 
 def find_peers(
@@ -65,7 +64,7 @@ def _ctranslate2(name: str, precision: str, conditions: Conditions, checkpoint: 
     conversion = {"checkpoint": str(checkpoint), "folder": folder, "precision": precision}
     run_timed(worker_command("peers.ctranslate2_worker", {"convert": conversion}), conditions.environment)
     task = {**_task(conditions, checkpoint), "folder": folder, "precision": precision}
-    steps = _worker_steps("ctranslate2_worker", task, conditions, (*INSIDE, *MANY, *WHOLE))
+    steps = _worker_steps("ctranslate2_worker", task, conditions, (*INSIDE, *KINDS, *WHOLE))
     return [Engine(name, metadata.version("ctranslate2"), precision, steps)]
 
 
@@ -76,9 +75,7 @@ def _llama_cpp(conditions: Conditions, _: Path) -> list[Engine]:
     files = conditions.gguf_files or own or sorted(folder.glob(f"*{GGUF}"))
     if not files:
         raise Error(f"there is no {GGUF} file in {folder}.", "Convert the model, or use `gguf` FILE.")
-    return llama_cpp_engines(
-        files, conditions.workload, conditions.measures, conditions.threads, conditions.environment
-    )
+    return llama_cpp_engines(files, conditions)
 
 
 def _tiktoken(conditions: Conditions, _: Path) -> list[Engine]:
@@ -88,12 +85,24 @@ def _tiktoken(conditions: Conditions, _: Path) -> list[Engine]:
     return [Engine("tiktoken", metadata.version("tiktoken"), "bytes", steps)]
 
 
+def _processes(conditions: Conditions, _: Path) -> list[Engine]:
+    workload = conditions.workload
+    task = {
+        "prompts": str(conditions.prompts),
+        "tokens": workload.new_tokens,
+        "complete": conditions.programs.complete(workload.new_tokens),
+    }
+    steps = _worker_steps("processes_worker", task, conditions, ("prompts",))
+    return [Engine(PROCESSES, None, conditions.dtype, steps)]
+
+
 PEERS: Mapping[str, Callable[[Conditions, Path], list[Engine]]] = {
     "transformers": _transformers,
     "ctranslate2": partial(_ctranslate2, "ctranslate2", "float32"),
     "ctranslate2-int8": partial(_ctranslate2, "ctranslate2-int8", "int8"),
     LLAMA_CPP: _llama_cpp,
     "tiktoken": _tiktoken,
+    PROCESSES: _processes,
 }
 
 
@@ -102,6 +111,7 @@ def _task(conditions: Conditions, checkpoint: Path) -> dict[str, Any]:
         "checkpoint": str(checkpoint),
         "prompt": PROMPT,
         "workload": asdict(conditions.workload),
+        "prompts": str(conditions.prompts),
         "threads": conditions.threads,
     }
 
@@ -109,13 +119,15 @@ def _task(conditions: Conditions, checkpoint: Path) -> dict[str, Any]:
 def _worker_steps(
     module: str, task: Mapping[str, Any], conditions: Conditions, known: Sequence[str]
 ) -> dict[Step, Sequence[str]]:
-    return steps_of(
-        conditions.measures,
-        conditions.workload,
-        lambda tokens: worker_command(f"peers.{module}", {**task, "generate": tokens}),
-        lambda wanted: worker_command(f"peers.{module}", {**task, "measures": wanted}),
-        known,
-    )
+    def generate(tokens: int) -> list[str]:
+        return worker_command(f"peers.{module}", {**task, "generate": tokens})
+
+    def take(wanted: Sequence[str]) -> list[str]:
+        return worker_command(f"peers.{module}", {**task, "measures": wanted})
+
+    commands: dict[Step, Command] = {"inside": take, "many": take}
+    commands |= whole_commands(conditions.workload, generate)
+    return steps_of(conditions.measures, known, commands)
 
 
 def _require_packages(*names: str) -> None:

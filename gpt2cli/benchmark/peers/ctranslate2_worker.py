@@ -6,12 +6,17 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpt2cli.benchmark.many.prompts import Prompt
 
 # The best of these counts.
-BATCHES = (8, 32)
+BATCHES = (8, 16, 32, 64)
 
 
 def convert(checkpoint: str, folder: str, precision: str) -> None:
@@ -35,6 +40,8 @@ def generate(task: Mapping[str, Any], tokens: int) -> str:
 def measure(task: Mapping[str, Any]) -> dict[str, float]:
     """Take the measures of a task and return their values by name, in their units."""
     # `generate`, whose whole process is timed, must not pay for these imports.
+    from gpt2cli.benchmark.many.prompts import KINDS, read_prompts
+    from gpt2cli.benchmark.many.rates import best_rate
     from gpt2cli.benchmark.measurements import rate_between
     from gpt2cli.benchmark.workload import Workload
 
@@ -55,20 +62,32 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
         start = time.perf_counter()
         _continue(generator, [long], 1)
         results["prefill"] = len(long) / (time.perf_counter() - start)
-    for name, prompts in (("prompts", workload.mixed_prompts()), ("shared", workload.shared_prompts())):
-        if name in task["measures"]:
-            tokens = [[vocabulary[token_id] for token_id in ids] for ids in prompts]
-            results[name] = max(_rate(generator, tokens, rows) for rows in BATCHES)
+    for kind in KINDS:
+        if kind in task["measures"]:
+            prompts = read_prompts(task["prompts"], kind)
+            rate = partial(_rate, generator, vocabulary, workload.new_tokens)
+            results[kind] = best_rate(prompts, BATCHES, rate)
     return results
 
 
-def _rate(generator: Any, prompts: Sequence[Sequence[str]], rows: int) -> float:
+def _rate(
+    generator: Any, vocabulary: Sequence[str], tokens: int, prompts: Sequence[Prompt], rows: int
+) -> float:
     """Return the new tokens per second of many prompts, at most so many at once."""
-    from gpt2cli.benchmark.workload import NEW_TOKENS
+    from gpt2cli.benchmark.many.rates import token_rate
 
+    # What all of them begin with is read once; all have tokens of their own.
+    alike = takewhile(
+        lambda ids: len(set(ids)) == 1, zip(*(prompt.ids[:-1] for prompt in prompts), strict=False)
+    )
+    shared = len(list(alike)) if len(prompts) > 1 else 0
+    spelled = [[vocabulary[token_id] for token_id in prompt.ids] for prompt in prompts]
     start = time.perf_counter()
-    _continue(generator, prompts, NEW_TOKENS, rows=rows)
-    return len(prompts) * NEW_TOKENS / (time.perf_counter() - start)
+    results = _continue(
+        generator, [each[shared:] for each in spelled], tokens, rows=rows, static=spelled[0][:shared]
+    )
+    made = sum(len(result.sequences_ids[0]) for result in results)
+    return token_rate(made, len(prompts) * tokens, time.perf_counter() - start)
 
 
 def _open(task: Mapping[str, Any]) -> Any:
@@ -82,6 +101,7 @@ def _continue(
     tokens: int,
     times: list[float] | None = None,
     rows: int = 0,
+    static: Sequence[str] = (),
 ) -> Any:
     def note_time(_: object) -> bool:
         assert times is not None
@@ -93,6 +113,7 @@ def _continue(
         max_length=tokens,
         min_length=tokens,
         max_batch_size=rows,
+        static_prompt=static or None,
         # Otherwise the prompt is read token by token.
         include_prompt_in_result=False,
         callback=None if times is None else note_time,

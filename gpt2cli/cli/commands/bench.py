@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpt2cli.benchmark.settings import with_threads
@@ -16,7 +16,6 @@ from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.streams import json_line, write_stdout
 from gpt2cli.cli.spelling import spell
 from gpt2cli.errors import UsageError
-from gpt2cli.ops.compute import Compute
 
 if TYPE_CHECKING:
     from gpt2cli.benchmark.report import Table
@@ -58,13 +57,12 @@ def bench(
     loaded = model.load(with_threads(compute), messages, for_decoding=True)
     from gpt2cli.benchmark.report import speed_table
     from gpt2cli.benchmark.speed import measure_speed
+    from gpt2cli.cli.command_lines import own_programs
 
     name = model.model or loaded.files.name
-
-    def generate(compute: Compute, tokens: int) -> list[str]:
-        return _generate_command(name, compute, tokens)
-
-    report = measure_speed(name, loaded, compute, speed, generate, messages)
+    # All processes load the model themselves.
+    os.environ.pop(options.SERVER, None)
+    report = measure_speed(name, loaded, compute, speed, partial(own_programs, name), messages)
     report["left_out"] = {peer: spell(reason) for peer, reason in report["left_out"].items()}
     _show(report, speed_table, form, messages)
 
@@ -81,22 +79,6 @@ def _reject_conflicts(form: ReportOptions, speed: SpeedOptions, quality: Quality
     reject_conflicts(given, EXCLUSIVE)
     if quality.text is not None and not quality.quality:
         raise UsageError("--text needs --quality.")
-
-
-def _generate_command(model: str, compute: Compute, tokens: int) -> list[str]:
-    """Return the command line that continues the workload's prompt by some tokens."""
-    from gpt2cli.benchmark.workload import PROMPT
-
-    chosen = [
-        word
-        for name, value in asdict(compute).items()
-        if value is not None
-        for word in (f"--{name}", str(value))
-    ]
-    # The beginning of the prompt is cut off if the context is too short for prompt and tokens.
-    fixed = ["--truncate", "left", "--ignore-eos", "--temperature", "0", "--offline", "-q"]
-    command = [sys.executable, "-m", "gpt2cli", "generate", PROMPT, "-m", model, *fixed, *chosen]
-    return [*command, "-n", str(tokens)]
 
 
 def _show(

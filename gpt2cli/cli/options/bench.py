@@ -16,6 +16,8 @@ from gpt2cli.cli.input.text import read_text
 from gpt2cli.cli.options.shared import flag
 
 SPEED, QUALITY = "Speed", "Quality"
+# They stand side by side.
+_UNUSUAL = [name for name, measure in MEASURES.items() if not measure.usual]
 
 _speed = partial(typer.Option, rich_help_panel=SPEED)
 _quality = partial(typer.Option, rich_help_panel=QUALITY)
@@ -40,7 +42,7 @@ class SpeedOptions(SpeedSettings):
         _speed(
             metavar="MEASURE,...",
             parser=parse_measures,
-            show_default="all",
+            show_default=f"all but {_UNUSUAL[0]} to {_UNUSUAL[-1]}",
             help=f"Measure only these: {', '.join(MEASURES)}.",
         ),
     ]
@@ -65,7 +67,8 @@ class SpeedOptions(SpeedSettings):
     prompt_tokens: Annotated[int, _speed(min=1, metavar="N", help="Prefill N tokens.")]
     tokens: Annotated[int, _speed("--tokens", "-n", min=1, metavar="N", help="Decode N tokens.")]
     batch: Annotated[int, _speed(min=1, metavar="N", help="For batch, decode N samples at once.")]
-    prompts: Annotated[int, _speed(min=1, metavar="N", help="For prompts and shared, continue N prompts.")]
+    prompts: Annotated[int, _speed(min=1, metavar="N", help="Of many prompts, continue N.")]
+    clients: Annotated[int, _speed(min=1, metavar="N", help="For server and gap, ask with N clients.")]
 
 
 @dataclass(frozen=True)
