@@ -30,7 +30,7 @@ def bench(
     form: ReportOptions,
     speed: SpeedOptions,
     quality: QualityOptions,
-    compute: options.ComputeOptions,
+    compute: options.DecodingOptions,
     verbosity: options.MessageOptions,
 ) -> None:
     """Measure the speed of a model on this machine.
@@ -90,8 +90,8 @@ def _generate_command(model: str, compute: Compute, tokens: int) -> list[str]:
     chosen = [
         word
         for name, value in asdict(compute).items()
-        if value is not None
-        for word in (f"--{name}", str(value))
+        if value is not None and value is not False
+        for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
     ]
     # The beginning of the prompt is cut off if the context is too short for prompt and tokens.
     fixed = ["--truncate", "left", "--ignore-eos", "--temperature", "0", "--offline", "-q"]
