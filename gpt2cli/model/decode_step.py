@@ -55,7 +55,9 @@ class DecodeStep:
         self._device: torch.device = model.ops.device  # type: ignore[attr-defined]
         self._newest = torch.zeros(memory.slots, dtype=torch.long, device=self._device)
         # The fields of each row and where in the memory it writes; double precision holds them all.
-        self._rows = torch.zeros(memory.slots, len(StepRow._fields) + 1, dtype=torch.float64, device=self._device)
+        self._rows = torch.zeros(
+            memory.slots, len(StepRow._fields) + 1, dtype=torch.float64, device=self._device
+        )
         self._nobodys = np.array([*StepRow(0, 0), memory.positions], np.float64)
         if model.rotary:
             # What a graph reads must not move.
