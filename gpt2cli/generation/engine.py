@@ -167,6 +167,8 @@ class Engine(Generic[A]):
 
     def _admit_twins(self) -> None:
         """Let those in the queue join whose whole prompt has just been read for another."""
+        if not self._queue:
+            return
         read = [row for row in self._rows if not (row.made or self._to_read(row))]
         while self._queue and len(self._rows) < self._most_rows:
             row = self._queue[0]
@@ -195,7 +197,8 @@ class Engine(Generic[A]):
         spans: list[tuple[int, int, int, int]] = []
         read: list[tuple[Row, int]] = []
         for row in rows:
-            left = self._to_read(row)
+            if not (left := self._to_read(row)):
+                continue
             new, is_all = row.next_ids(min(chunk, left) if row.unread > 1 else left)
             chunk -= len(new) if row.unread > 1 else 0
             if new:
