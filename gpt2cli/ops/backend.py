@@ -72,6 +72,8 @@ def _open(
     compiled: bool = False,
     for_decoding: bool = False,
 ) -> Ops[Any]:
+    if compiled and device == "mps":
+        raise UsageError("`compile` has no effect on mps.", "Leave it out.")
     if compiled and backend in ("compiled", "numpy"):
         raise UsageError(f"`compile` has no effect on the {backend} backend.", "Use `backend` torch.")
     if backend == "compiled":

@@ -255,6 +255,7 @@ def test_a_real_gpu_is_the_default() -> None:
         ({"quantize": "int8", "device": "cuda:1"}, "`quantize` int8 works only on a CPU"),
         ({"compiled": True}, "`compile` needs PyTorch to compute"),
         ({"compiled": True, "backend": "numpy"}, "`compile` has no effect on the numpy backend"),
+        ({"compiled": True, "device": "mps"}, "`compile` has no effect on mps"),
         ({"compiled": True, "backend": "compiled"}, "`compile` has no effect on the compiled backend"),
     ],
 )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
-from conftest import Gpt2
+from conftest import COMMAND
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
-def test_compiled_tokens_are_those_that_are_not(gpt2: Gpt2) -> None:
+def test_compiled_tokens_are_those_that_are_not(environment: dict[str, str]) -> None:
     def tokens(*options: str) -> Any:
-        line = ("generate", "Once upon a time", "-m", "stories", "-n", "20", "--num-samples", "2")
-        done = gpt2(*line, "--seed", "3", "--device", "cpu", "--backend", "torch", "--json", *options)
-        assert done.returncode == 0, done.stderr
+        line = [*COMMAND, "generate", "Once upon a time", "-m", "stories", "-n", "20", "--num-samples", "2"]
+        line += ["--seed", "3", "--device", "cpu", "--backend", "torch", "--json", *options]
+        done = subprocess.run(line, env=environment, capture_output=True, check=True)
         return [json.loads(answer)["token_ids"] for answer in done.stdout.splitlines()]
 
     assert tokens("--compile") == tokens()
