@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: audit check completions constraints fuzz man readme sbom soak study-cluster study-training
+.PHONY: audit check completions constraints fuzz gpu man readme sbom soak study-cluster study-training
 
 # Known vulnerabilities of the pinned versions; needs uv and a network.
 audit:
@@ -22,6 +22,11 @@ completions:
 # Resolves constraints.txt and constraints-hashed.txt for every supported Python and system; needs uv and a network.
 constraints:
 	$(PYTHON) tests/constraints.py
+
+# The tests that need an NVIDIA GPU, and measures there; 10 minutes at most.
+gpu:
+	$(PYTHON) -m pytest -n 0 -m cuda
+	PYTHONPATH=.:tests $(PYTHON) tests/gpu.py
 
 # Built from the commands' help and the variables in docs/scripts.md.
 man:

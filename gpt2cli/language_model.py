@@ -193,6 +193,7 @@ def load(
     dtype: str = "auto",
     quantize: str = "none",
     threads: int | None = None,
+    compiled: bool = False,
     offline: bool = False,
     reporter: Reporter | None = None,
 ) -> LanguageModel:
@@ -200,8 +201,9 @@ def load(
 
     `name` is a known name or alias (gpt2, 355M, distilgpt2, stories), OWNER/NAME[@REVISION] on the Hub, a
     folder, a .safetensors or a .gguf file; None means GPT-2 if it is on this machine, else the bundled model.
-    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16; `quantize` is
-    none or int8.
+    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16, and auto is
+    bfloat16 on a GPU that computes in it, else float32; `quantize` is none or int8. With
+    `compiled`, PyTorch compiles what makes tokens.
 
     Raises:
         UsageError: a setting is unknown, or two contradict each other.
@@ -209,5 +211,5 @@ def load(
         CheckpointError: its files are damaged or have another architecture.
         Error: the device cannot be used on this machine.
     """
-    compute = Compute(device, backend, dtype, quantize, threads)
+    compute = Compute(device, backend, dtype, quantize, threads, compiled)
     return LanguageModel(**vars(load_local(name, compute, offline=offline, reporter=reporter)))

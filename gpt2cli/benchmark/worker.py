@@ -46,7 +46,7 @@ def measure(task: Mapping[str, Any]) -> dict[str, float]:
         Error: the model cannot be opened.
     """
     compute = Compute(**task["compute"])
-    ops = compute.open()
+    ops = compute.open(for_decoding=True)
     files = find_model(task["model"])
     assert files is not None, "the model was here when the benchmark began"
     model = load_model(files, ops, screened=True)

@@ -14,8 +14,8 @@ def own_programs(model: str, compute: Compute) -> Programs:
     chosen = [
         word
         for name, value in asdict(compute).items()
-        if value is not None
-        for word in (f"--{name}", str(value))
+        if value is not None and value is not False
+        for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
     ]
     shared = ["-m", model, *chosen, "--offline", "-q"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
 
@@ -16,24 +16,28 @@ from gpt2cli.generation.sampling import Scores, choose_each, log_softmax, requir
 from gpt2cli.generation.texts import Texts
 from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import Reading
-from gpt2cli.model.kv_memory import KVMemory, position_bytes
+from gpt2cli.model.kv_memory import KVMemory, open_memory
 from gpt2cli.model.model import Model
 from gpt2cli.ops.operations import A
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.ahead import Ahead
 
 # How many positions of prompts are read in one step: while no row waits, and else at least, and for each row
 # that waits. A step then takes some three times as long as one without a prompt. With less, rows that end
 # early would wait for prompts, and the weights be read for few positions at a time.
 CHUNK_ALONE, SHORTEST_CHUNK, CHUNK_FOR_A_ROW = 512, 64, 6
-# Of the memory that is free, what keys and values may take.
-SHARE_OF_FREE = 4
+# A GPU takes no longer for so many than for a few.
+CHUNK_ON_A_GPU = 2048
 
 
 class Engine(Generic[A]):
     """Continue many prompts at once, at most `rows` of them; one thread owns an engine.
 
-    On the compiled kernels, a request gets the same tokens in any company, bit for bit. Keys and values take
-    at most `kv_memory` bytes, by default a quarter of what is free, and as much as `rows` requests of at most
-    `capacity` positions need, by default of a whole context. Prompts that begin alike share what they share.
+    On the compiled kernels, a request gets the same tokens in any company, bit for bit. Where the backend
+    decodes ahead, what a step chooses is an event of the next one. Prompts that begin alike share what they
+    share. Keys and values take at most `kv_memory` bytes, by default a quarter of what is free, and as much
+    as `rows` requests of at most `capacity` positions need, by default of a whole context.
     """
 
     def __init__(
@@ -50,8 +54,11 @@ class Engine(Generic[A]):
         self._queue: deque[Row] = deque()
         self._rows: list[Row] = []
         self._stopped: set[int] = set()
-        self._memory = KVMemory(model.config, model.ops, _positions(model, rows, kv_memory, capacity))
-        self._texts = Texts(self._memory, 2 * rows)
+        self._memory = open_memory(model.config, model.ops, rows, kv_memory, capacity)
+        # Behind the slots of the rows.
+        kept = max(self._memory.slots - rows, 0) if self._memory.slot else 2 * rows
+        self._texts = Texts(self._memory, kept)
+        self._ahead = _open_ahead(model, self._memory) if model.ops.decodes_ahead else None
         self._require_room(capacity or 0)
 
     @property
@@ -102,11 +109,13 @@ class Engine(Generic[A]):
         events += self._admit()
         self._read([row for row in self._rows if not row.scores])
         self._admit_twins()
+        chosen: list[tuple[Row, int | Error]] = [*self._ahead.step(self._rows)] if self._ahead else []
         rows = [row for row in self._rows if row.scores]
-        for row, token in zip(rows, self._choose(rows), strict=True):
+        chosen += zip(rows, self._choose(rows), strict=True)
+        for row, token in chosen:
             if isinstance(token, Error):
                 # Others go on.
-                self._leave(row)
+                self._fail(row)
                 events.append(Event(row.ticket, error=token))
             else:
                 events += self._take(row, token)
@@ -145,7 +154,7 @@ class Engine(Generic[A]):
             row = self._queue[0]
             if not row.request.settings.max_tokens:
                 yield Event(self._queue.popleft().ticket, None, "length")
-            elif any(other.unread and other.ids == row.ids for other in self._rows) or not self._join(row):
+            elif self._is_being_read(row.ids) or not self._join(row):
                 return
 
     def _join(self, row: Row, twin: Row | None = None) -> bool:
@@ -159,23 +168,39 @@ class Engine(Generic[A]):
 
     def _admit_twins(self) -> None:
         """Let those in the queue join whose whole prompt has just been read for another."""
-        read = [row for row in self._rows if row.scores and not row.made]
+        if not self._queue:
+            return
+        read = [row for row in self._rows if not (row.made or self._to_read(row))]
         while self._queue and len(self._rows) < self._most_rows:
             row = self._queue[0]
             twin = next((other for other in read if other.ids == row.ids), None)
             if not (twin and row.request.settings.max_tokens and self._join(row, twin)):
                 return
             row.scores = deque(twin.scores)
+            if not row.scores:
+                # Its last id is read with the newest of the others.
+                row.text.length = len(row.ids) - 1
+
+    def _is_being_read(self, ids: Sequence[int]) -> bool:
+        return any(self._to_read(row) and row.ids == ids for row in self._rows)
+
+    def _to_read(self, row: Row) -> int:
+        """Return how many ids of a row are read here; the last is not where the backend decodes ahead."""
+        return row.unread - 1 if self._ahead and self._ahead.takes(row) else row.unread
 
     def _read(self, rows: Sequence[Row]) -> None:
         """Read the newest id of each row, and a part of the prompts that are not read yet, in one pass."""
         waiting = sum(row.unread == 1 for row in rows)
         chunk = max(SHORTEST_CHUNK, CHUNK_FOR_A_ROW * waiting) if waiting else CHUNK_ALONE
+        if self._ahead:
+            chunk = CHUNK_ON_A_GPU
         ids: list[int] = []
         spans: list[tuple[int, int, int, int]] = []
         read: list[tuple[Row, int]] = []
         for row in rows:
-            new, is_all = row.next_ids(chunk if row.unread > 1 else 1)
+            if not (left := self._to_read(row)):
+                continue
+            new, is_all = row.next_ids(min(chunk, left) if row.unread > 1 else left)
             chunk -= len(new) if row.unread > 1 else 0
             if new:
                 skipped = len(new) - is_all
@@ -195,12 +220,12 @@ class Engine(Generic[A]):
 
     def _take(self, row: Row, chosen: int) -> Iterator[Event]:
         settings, context = row.request.settings, self._model.config.n_positions
-        scores = row.scores.popleft()
+        scores = row.scores.popleft() if row.scores else None
         try:
             require_token(chosen)
         except Error as error:
             # Others of the batch have nothing to do with it.
-            self._leave(row)
+            self._fail(row)
             yield Event(row.ticket, None, None, error)
             return
         reason: FinishReason | None = None
@@ -211,7 +236,7 @@ class Engine(Generic[A]):
             yield Event(row.ticket, _token(chosen, scores, settings.logprobs))
             if row.made == settings.max_tokens:
                 reason = "length"
-            elif row.unread and row.text.length == context:
+            elif row.unread and not row.coming and row.text.length == context:
                 if settings.slide:
                     self._texts.hide(row.text)
                     row.slide(context)
@@ -221,8 +246,15 @@ class Engine(Generic[A]):
             self._leave(row)
             yield Event(row.ticket, None, reason)
 
+    def _fail(self, row: Row) -> None:
+        # No other may share numbers that are none.
+        self._texts.hide(row.text)
+        self._leave(row)
+
     def _leave(self, row: Row) -> None:
         self._rows.remove(row)
+        # What followed the tokens that are known is nobody's.
+        row.text.length -= row.coming
         self._texts.close(row.text)
 
 
@@ -242,27 +274,15 @@ def continue_ids(model: Model[A], request: Request) -> Iterator[Token]:
                 yield event.token
 
 
-def _positions(model: Model[A], rows: int, kv_memory: int | None, capacity: int | None) -> int:
-    """Return the positions that the KV memory has room for."""
-    context = model.config.n_positions
-    # Texts that have ended may be of use as long as nobody needs their memory.
-    least, most = capacity or context, rows * capacity if capacity else 2 * rows * context
-    if kv_memory is None:
-        # One request must fit whatever is free.
-        return least if least == most else max(least, min(most, _free_positions(model)))
-    return min(most, kv_memory // position_bytes(model.config, model.ops))
+def _open_ahead(model: Model[A], memory: KVMemory[A]) -> Ahead:
+    # It imports torch.
+    from gpt2cli.generation.ahead import Ahead
+
+    return Ahead(model, memory)
 
 
-def _free_positions(model: Model[A]) -> int:
-    # One request alone takes what it needs, and asks nobody.
-    from gpt2cli.model.free_memory import available_memory
-
-    free = model.ops.free_memory() or available_memory()
-    return free // SHARE_OF_FREE // position_bytes(model.config, model.ops)
-
-
-def _token(chosen: int, scores: Scores, count: int | None) -> Token:
-    if count is None:
+def _token(chosen: int, scores: Scores | None, count: int | None) -> Token:
+    if count is None or scores is None:
         return Token(chosen)
     logprobs = log_softmax(scores)
     # Sorting takes longer than the rest.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from gpt2cli.generation.philox import Draws
 from gpt2cli.generation.requests import Request
 from gpt2cli.generation.sampling import Filters, Scores
 from gpt2cli.generation.speculation import Drafts, PromptLookup
@@ -24,6 +25,9 @@ class Row:
         self.scores: deque[Scores] = deque()
         self.draft: deque[int] = deque()
         self.drafts = request.drafts or Drafts()
+        # How many tokens a device has chosen that are not known here yet.
+        self.coming = 0
+        self.draws = Draws(request.sampler.seed, request.sample)
         self._lookup = PromptLookup()
         self._text: Text | None = None
 
@@ -44,8 +48,14 @@ class Row:
 
     @property
     def unread(self) -> int:
-        """How many ids are not read yet."""
-        return len(self.ids) - self.first - self.text.length
+        """How many ids are not read yet, with those that are coming."""
+        return len(self.ids) + self.coming - self.first - self.text.length
+
+    @property
+    def waits_for_scores(self) -> bool:
+        """Whether its next token cannot be chosen where its logits are."""
+        request = self.request
+        return request.settings.logprobs is not None or request.sampler.adjusts(self.made + self.coming)
 
     def capacity(self, context: int) -> int:
         """Return how many positions it may need; the last token is never read."""

@@ -87,6 +87,16 @@ class Sampler:
         # For each token that becomes less likely, another one may move up.
         return kept + len(self.biases) + len(self.end_ids) + (count if any(penalties) else 0)
 
+    def adjusts(self, step: int) -> bool:
+        """Return whether the choice at a step depends on more than the logits and the filters."""
+        settings = self.settings
+        is_neutral = (
+            settings.repetition_penalty == 1.0
+            and settings.presence_penalty == settings.frequency_penalty == 0.0
+            and settings.no_repeat_ngram == 0
+        )
+        return not is_neutral or bool(self.biases) or step < self.min_tokens
+
     def choose(self, logits: Scores, ids: Sequence[int], prompt_length: int, sample: int) -> int:
         """Return the id that follows `ids`, given its logits of shape (vocabulary,).
 

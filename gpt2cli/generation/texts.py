@@ -17,7 +17,7 @@ SHORTEST_SHARED = 16
 class Text:
     """A text's ids, the first `length` of which are read, and its place in the memory.
 
-    At least `planned` of them are going to be read.
+    At least `planned` of them are going to be read. A text that is `aside` has ended and was moved.
     """
 
     ids: Sequence[int]
@@ -25,6 +25,7 @@ class Text:
     capacity: int
     length: int
     planned: int
+    aside: bool = False
 
     def __post_init__(self) -> None:
         # The ids grow.
@@ -64,8 +65,11 @@ class Texts(Generic[A]):
         hidden = text not in self._by_beginning.get(text.beginning, ())
         if hidden or text.length < SHORTEST_SHARED:
             self._drop(text)
-        elif len(self._kept) > self._most_kept:
+            return
+        if len(self._kept) > self._most_kept:
             self._drop(next(iter(self._kept)))
+        if self._memory.slot and text in self._kept:
+            self._set_aside(text)
 
     def hide(self, text: Text) -> None:
         """Let no other text share this one, which is read anew."""
@@ -88,7 +92,9 @@ class Texts(Generic[A]):
 
     def _take_over(self, source: Text | None, capacity: int, shared: int) -> tuple[int, int, int] | None:
         """Return the place of a text that has ended, and what is read there, unless most would be lost."""
-        if source not in self._kept or source.capacity < capacity or 2 * shared < source.length:
+        if source not in self._kept or source.aside:
+            return None
+        if source.capacity < capacity or 2 * shared < source.length:
             return None
         del self._kept[source]
         self.hide(source)
@@ -108,6 +114,18 @@ class Texts(Generic[A]):
             if source in self._kept:
                 self._kept[source] = self._kept.pop(source)
         return begin, capacity, shared
+
+    def _set_aside(self, text: Text) -> None:
+        """Move a text behind those that are read, whose slots lie side by side, if there is room."""
+        begin = self._memory.claim(text.length, last=True)
+        if begin is None:
+            return
+        if begin < text.begin:
+            self._memory.free(begin, text.length)
+            return
+        self._memory.copy(self._memory, text.begin, begin, text.length)
+        self._memory.free(text.begin, text.capacity)
+        text.begin, text.capacity, text.aside = begin, text.length, True
 
     def _drop(self, text: Text) -> None:
         self.hide(text)

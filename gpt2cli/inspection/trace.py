@@ -109,6 +109,10 @@ class TracingSampler(Sampler):
         """Return None, because a trace has all logits."""
         return None
 
+    def adjusts(self, step: int) -> bool:
+        """Return True, because a trace sees all logits."""
+        return True
+
     def adjust(self, logits: Scores, ids: Sequence[int], prompt_length: int) -> Scores:
         """Return the adjusted logits, as `Sampler.adjust` does; `filters` follows for the same step."""
         self._logits = logits

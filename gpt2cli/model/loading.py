@@ -43,7 +43,8 @@ def load(
     """Load a model, downloading it first if necessary.
 
     If `name` is None, load GPT-2 if it is downloaded, else the bundled model. For decoding, which reads all
-    weights for each token, the head gets a screen if the backend supports it.
+    weights for each token, the head gets a screen if the backend supports it, and an automatic dtype may have
+    16 bits.
 
     Raises:
         UsageError, Error: as `open_backend` does.
@@ -51,7 +52,7 @@ def load(
         CheckpointError: the files are damaged or of another architecture.
     """
     reporter = reporter or Reporter()
-    ops = compute.open()
+    ops = compute.open(for_decoding=for_decoding)
     if ops.unused_gpu:
         reporter.note(ops.unused_gpu)
     reporter.finish("backend")

@@ -60,15 +60,24 @@ class RotaryTable(Generic[A]):
         self._sines: Any = None
 
     def at(self, places: Places) -> tuple[A, A]:
-        """Return the cosines and sines (time, pairs) of the positions at these places."""
-        end = places.stop if isinstance(places, slice) else int(places.max(initial=-1)) + 1
+        """Return the cosines and sines (time, pairs) of the positions at these places.
+
+        The table must reach places that are on a device already.
+        """
+        if isinstance(places, slice):
+            self.reach(places.stop)
+        elif isinstance(places, np.ndarray):
+            self.reach(int(places.max(initial=-1)) + 1)
+        return self._cosines[places], self._sines[places]
+
+    def reach(self, end: int) -> None:
+        """Make the table for all positions before `end`."""
         made = len(self._blocks) * BLOCK
         if end > made:
             # One by one, so that no number depends on how many are made at once.
             self._blocks += [self._block(first) for first in range(made, end, BLOCK)]
             cosines, sines = zip(*self._blocks, strict=True)
             self._cosines, self._sines = self._joined(cosines), self._joined(sines)
-        return self._cosines[places], self._sines[places]
 
     def _block(self, first: int) -> tuple[Array, Array]:
         positions = np.arange(first, first + BLOCK, dtype=np.float32)

@@ -37,12 +37,16 @@ def open_backend(
     dtype: str = "auto",
     threads: int | None = None,
     quantize: str = "none",
+    *,
+    compiled: bool = False,
+    for_decoding: bool = False,
 ) -> Ops[Any]:
     """Return the operations of a backend on a device; auto uses CUDA if available, else the CPU.
 
     On the CPU, auto uses the compiled kernels, or numpy if the package was built without them. The dtype
-    auto is float32 on every device. PyTorch is imported only if it may be used. If auto leaves a GPU unused
-    because PyTorch is missing, `unused_gpu` says so.
+    auto is float32, but for decoding bfloat16 on a GPU that computes in it. PyTorch is imported only if it
+    may be used. If auto leaves a GPU unused because PyTorch is missing, `unused_gpu` says so. `compiled` has
+    PyTorch compile what makes tokens.
 
     Raises:
         UsageError: a name is unknown, or the choices contradict each other.
@@ -50,14 +54,28 @@ def open_backend(
     """
     _check_names(device, backend, dtype, threads, quantize)
     if backend != "auto" or device not in ("auto", "cpu") or (device == "auto" and cuda_is_usable()):
-        return _open(device, backend, dtype, threads, quantize)
+        return _open(device, backend, dtype, threads, quantize, compiled, for_decoding)
+    if compiled:
+        raise UsageError("`compile` needs PyTorch to compute.", "Use `backend` torch, or leave it out.")
     ops = _open("cpu", _cpu_backend(dtype, quantize), dtype, threads, quantize)
     if device == "auto" and quantize == "none" and nvidia_driver_is_present() and not torch_is_installed():
         ops.unused_gpu = f"Computing on the CPU: the NVIDIA GPU needs PyTorch. Install it: {INSTALL_TORCH}"
     return ops
 
 
-def _open(device: str, backend: str, dtype: str, threads: int | None, quantize: str) -> Ops[Any]:
+def _open(
+    device: str,
+    backend: str,
+    dtype: str,
+    threads: int | None,
+    quantize: str,
+    compiled: bool = False,
+    for_decoding: bool = False,
+) -> Ops[Any]:
+    if compiled and device == "mps":
+        raise UsageError("`compile` has no effect on mps.", "Leave it out.")
+    if compiled and backend in ("compiled", "numpy"):
+        raise UsageError(f"`compile` has no effect on the {backend} backend.", "Use `backend` torch.")
     if backend == "compiled":
         return _open_compiled(dtype if quantize == "none" else quantize, threads)
     if quantize != "none":
@@ -65,7 +83,7 @@ def _open(device: str, backend: str, dtype: str, threads: int | None, quantize: 
     if backend == "numpy":
         return _open_numpy(threads)
     # This comes first, because BLAS reads its thread count while torch is imported.
-    return _open_torch(device, dtype, set_blas_threads(threads))
+    return _open_torch(device, dtype, set_blas_threads(threads), compiled, for_decoding)
 
 
 def kernels_are_built() -> bool:
@@ -186,7 +204,7 @@ def _open_compiled(storage: str, threads: int | None) -> Ops[Any]:
     return CompiledOps(STORAGES.get(storage))
 
 
-def _open_torch(device: str, dtype: str, threads: int | None) -> Ops[Any]:
+def _open_torch(device: str, dtype: str, threads: int | None, compiled: bool, for_decoding: bool) -> Ops[Any]:
     torch_ops = _import_torch_ops(
         "The torch backend" if device in ("auto", "cpu") else f"The device {device}"
     )
@@ -195,7 +213,9 @@ def _open_torch(device: str, dtype: str, threads: int | None) -> Ops[Any]:
     torch_ops.require_device(device)
     if threads is not None:
         torch_ops.set_threads(threads)
-    ops: Ops[Any] = torch_ops.TorchOps(device, torch_ops.DTYPES["float32" if dtype == "auto" else dtype])
+    if dtype == "auto":
+        dtype = "bfloat16" if for_decoding and torch_ops.computes_in_bfloat16(device) else "float32"
+    ops: Ops[Any] = torch_ops.TorchOps(device, torch_ops.DTYPES[dtype], compiled=compiled)
     return ops
 
 

@@ -18,8 +18,9 @@ class Compute:
     dtype: str = "auto"
     quantize: str = "none"
     threads: int | None = None
+    compile: bool = False
 
-    def open(self) -> Ops[Any]:
+    def open(self, *, for_decoding: bool = False) -> Ops[Any]:
         """Open the backend.
 
         Raises:
@@ -28,7 +29,9 @@ class Compute:
         # A command that only prints its help, or asks a server, opens none.
         from gpt2cli.ops.backend import open_backend
 
-        return open_backend(**asdict(self))
+        choices = asdict(self)
+        compiled = choices.pop("compile")
+        return open_backend(**choices, compiled=compiled, for_decoding=for_decoding)
 
     def in_float32(self) -> Compute:
         """Return the same choices with float32 weights and activations."""

@@ -33,12 +33,12 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
 
 
 def compute_facts() -> dict[str, str | int | None]:
-    """Return the default device and backend, and the hardware and libraries they use.
+    """Return the defaults with which tokens are made, and the hardware and libraries they use.
 
     Raises:
         Error: as `open_backend` does.
     """
-    ops = open_backend()
+    ops = open_backend(for_decoding=True)
     import numpy as np
 
     driver = "found" if nvidia_driver_is_present() else None

@@ -35,6 +35,7 @@ class NumpyOps:
     dtype_name = "float32"
     storage: Storage | None = None
     uses_screens = False
+    decodes_ahead = False
     number_bytes = 4
     unused_gpu = ""
 

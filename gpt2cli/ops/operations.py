@@ -96,6 +96,8 @@ class Ops(Protocol[A]):
     number_bytes: int
     # Why a GPU that is here computes nothing, where auto would have chosen it; else empty.
     unused_gpu: str
+    # Whether a `DecodeStep` decodes, which also chooses the tokens.
+    decodes_ahead: bool
 
     def free_memory(self) -> int | None:
         """Return the free bytes of a device with memory of its own, else None."""

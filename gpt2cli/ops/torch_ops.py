@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2cli.errors import Error
+from gpt2cli.ops.device.activations import ACTIVATIONS
+from gpt2cli.ops.device.slot_attention import attend_in_slots
+from gpt2cli.ops.device.slot_cache import SlotCache
+from gpt2cli.ops.device.transfer import upload
 from gpt2cli.ops.operations import LayerCache, Places, Storage, StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -23,6 +26,14 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 def cuda_is_usable() -> bool:
     """Return whether there is an NVIDIA GPU that this PyTorch build supports."""
     return torch.cuda.is_available()
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Return whether a device is an NVIDIA GPU with instructions for bfloat16."""
+    if not device.startswith("cuda"):
+        return False
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def require_device(name: str) -> None:
@@ -60,7 +71,13 @@ class TorchOps:
     uses_screens = False
     unused_gpu = ""
 
-    def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        dropout: float = 0.0,
+        compiled: bool = False,
+    ) -> None:
         self.device = torch.device(device)
         self.device_name = str(self.device)
         self.dtype = dtype
@@ -69,6 +86,8 @@ class TorchOps:
         # Tensors are converted as they are loaded.
         self.storage: Storage | None = None
         self.dropout = dropout
+        self.compiled = compiled
+        self.decodes_ahead = compiled or self.device.type == "cuda"
 
     def free_memory(self) -> int | None:
         return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None
@@ -83,7 +102,7 @@ class TorchOps:
         return self.weight(tensor)
 
     def token_ids(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        return torch.tensor(ids, dtype=torch.long, device=self.device)
+        return upload(np.array(ids, np.int64), self.device)
 
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
         array: np.ndarray[Any, np.dtype[np.float32]] = x.detach().to("cpu", torch.float32).numpy()
@@ -95,7 +114,7 @@ class TorchOps:
     def embed(self, tokens: Tensor, positions: Tensor | None, ids: Tensor, places: Places) -> Tensor:
         embedded = F.embedding(ids, tokens)
         if positions is not None:
-            embedded = embedded + positions[places]
+            embedded = embedded + positions[self._index(places)]
         return self._drop(embedded)
 
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
@@ -126,11 +145,19 @@ class TorchOps:
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return x @ weight + bias."""
         rows = x.reshape(-1, x.shape[-1])
-        product = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
+        if bias is None:
+            product = rows @ weight
+        else:
+            # A product by itself, the compiler can fuse with what follows.
+            product = rows @ weight + bias if self.compiled else torch.addmm(bias, rows, weight)
         return product.view(*x.shape[:-1], weight.shape[1])
 
     def head(self, x: Tensor, table: Tensor, top: int | None = None) -> Tensor:
-        return F.linear(x, table)
+        if self.device.type != "cuda" or self.dtype == torch.float32:
+            return F.linear(x, table)
+        # Rounded to 16 bits, the logits of many tokens would be the same.
+        product = torch.mm(x.flatten(0, -2), table.T, out_dtype=torch.float32)
+        return product.view(*x.shape[:-1], table.shape[0])
 
     def rotate(
         self, queries: Tensor, keys: Tensor, cosines: Tensor, sines: Tensor, neighbours: bool = False
@@ -150,6 +177,11 @@ class TorchOps:
         if not past:
             queries, keys, values = (part.transpose(1, 2) for part in (queries[:, first:], keys, values))
             return self._attend(queries, keys, values, scale, window)
+        if isinstance(past, SlotCache):
+            mask = past.mask(window)
+            held = past.keys, past.values, past.writes, mask, past.slot
+            found: Tensor = attend_in_slots(queries[0], keys[0], values[0], *held, scale)
+            return found[None]
         own, held_keys, held_values = queries[0].transpose(0, 1), past.keys, past.values
         spans = past.append(keys[0].transpose(0, 1), values[0].transpose(0, 1))
         attended = [
@@ -209,7 +241,11 @@ class TorchOps:
         return None
 
     def select(self, x: Tensor, places: Places) -> Tensor:
-        return x[:, places]
+        return x[:, self._index(places)]
+
+    def _index(self, places: Places | Tensor) -> slice | Tensor:
+        """Return places as an index on the device."""
+        return upload(places, self.device) if isinstance(places, np.ndarray) else places
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.dropout else x
@@ -225,38 +261,3 @@ def _rotated(x: Tensor, cosines: Tensor, sines: Tensor, neighbours: bool) -> Ten
     halves = (first * cosine - second * sine, second * cosine + first * sine)
     rotated = torch.stack(halves, dim=-1).flatten(-2) if neighbours else torch.cat(halves, dim=-1)
     return torch.cat((rotated, rest), dim=-1)
-
-
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
-
-
-def _laplace(x: Tensor) -> Tensor:
-    mu, sigma = 0.707107, 0.282095
-    return 0.5 * (1.0 + torch.erf((x - mu) / (sigma * math.sqrt(2.0))))
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_python": F.gelu,
-    "gelu_10": lambda x: F.gelu(x).clip(-10, 10),
-    "gelu_accurate": _gelu_tanh,
-    "gelu_fast": _gelu_tanh,
-    "gelu_new": _gelu_tanh,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "gelu_python_tanh": _gelu_tanh,
-    "hardswish": F.hardswish,
-    "laplace": _laplace,
-    "leaky_relu": F.leaky_relu,
-    "linear": lambda x: x,
-    "mish": F.mish,
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-    "relu": F.relu,
-    "relu2": lambda x: F.relu(x).square(),
-    "relu6": F.relu6,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-    "sqrtsoftplus": lambda x: F.softplus(x).sqrt(),
-    "swish": F.silu,
-    "tanh": torch.tanh,
-}

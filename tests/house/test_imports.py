@@ -30,6 +30,12 @@ USES_TORCH = {
     for name in (
         "checkpoint.formats.pickle_file",
         "ops.torch_ops",
+        *(
+            f"ops.device.{module}"
+            for module in ("activations", "choice", "graphs", "slot_attention", "transfer")
+        ),
+        "model.decode_step",
+        "generation.ahead",
         "benchmark.peers.transformers_worker",
         *(f"training.step.{module}" for module in ("data_parallel", "lora", "optimizers", "trainer")),
         *(f"training.run.{module}" for module in ("evaluation", "state", "training_run")),

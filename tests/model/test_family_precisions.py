@@ -24,7 +24,7 @@ from gpt2cli.ops.compiled_weights import Int8Matrix
 
 pytestmark = [needs_kernels, pytest.mark.slow]
 
-NARROW = {
+NARROW: dict[str, Any] = {
     "float16": {"dtype": "float16"},
     "bfloat16": {"dtype": "bfloat16"},
     "int8": {"quantize": "int8"},

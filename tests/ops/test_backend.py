@@ -204,6 +204,26 @@ def test_a_gpu_is_used_where_there_is_one(driver: Path, monkeypatch: pytest.Monk
     assert asked == ["cuda"]
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_a_gpu_decodes_in_16_bits_if_it_can_and_scores_in_32(
+    monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    monkeypatch.setattr(torch_ops, "require_device", lambda _: None)
+    monkeypatch.setattr(torch_ops, "computes_in_bfloat16", lambda _: able)
+    wanted = {(True, "auto"): "bfloat16" if able else "float32"}
+    for for_decoding in (True, False):
+        for dtype in ("auto", "float32"):
+            ops = open_backend("cuda", dtype=dtype, for_decoding=for_decoding)
+            assert ops.dtype_name == wanted.get((for_decoding, dtype), "float32")
+            assert ops.decodes_ahead
+
+
+def test_a_cpu_decodes_in_32_bits_and_ahead_only_if_that_is_compiled() -> None:
+    assert not open_backend("cpu", "torch", for_decoding=True).decodes_ahead
+    ops = open_backend("cpu", "torch", compiled=True, for_decoding=True)
+    assert (ops.dtype_name, ops.decodes_ahead) == ("float32", True)
+
+
 @pytest.mark.cuda
 @needs_cuda
 def test_a_real_gpu_is_the_default() -> None:
@@ -233,6 +253,10 @@ def test_a_real_gpu_is_the_default() -> None:
         ({"quantize": "int8", "backend": "torch"}, "torch cannot compute in int8"),
         ({"quantize": "int8", "device": "cuda"}, "`quantize` int8 works only on a CPU"),
         ({"quantize": "int8", "device": "cuda:1"}, "`quantize` int8 works only on a CPU"),
+        ({"compiled": True}, "`compile` needs PyTorch to compute"),
+        ({"compiled": True, "backend": "numpy"}, "`compile` has no effect on the numpy backend"),
+        ({"compiled": True, "device": "mps"}, "`compile` has no effect on mps"),
+        ({"compiled": True, "backend": "compiled"}, "`compile` has no effect on the compiled backend"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(arguments: dict[str, Any], complaint: str) -> None:

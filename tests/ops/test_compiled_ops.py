@@ -25,7 +25,7 @@ pytestmark = needs_kernels
 
 # Wide enough for several slabs, panels and blocks, and a multiple of nothing.
 WIDE = {"n_layer": 2, "n_head": 2, "n_embd": 130, "vocab_size": 509, "n_positions": 60}
-STORAGES: dict[str, dict[str, str]] = {
+STORAGES: dict[str, dict[str, Any]] = {
     "float32": {},
     "float16": {"dtype": "float16"},
     "bfloat16": {"dtype": "bfloat16"},

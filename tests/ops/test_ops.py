@@ -20,11 +20,11 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from gpt2cli.checkpoint.config import ACTIVATION_FUNCTIONS
 from gpt2cli.ops.backend import open_backend
+from gpt2cli.ops.device.activations import ACTIVATIONS as TORCH_ACTIVATIONS
 from gpt2cli.ops.numpy_activations import ACTIVATIONS as NUMPY_ACTIVATIONS
 from gpt2cli.ops.numpy_ops import NumpyOps
 from gpt2cli.ops.operations import Ops, StoredTensor, split_qkv
 from gpt2cli.ops.threads import WORTH_SHARING
-from gpt2cli.ops.torch_ops import ACTIVATIONS as TORCH_ACTIVATIONS
 
 WITH_WEIGHTS = {"prelu", "xielu"}
 

@@ -29,7 +29,7 @@ def bench(
     form: ReportOptions,
     speed: SpeedOptions,
     quality: QualityOptions,
-    compute: options.ComputeOptions,
+    compute: options.DecodingOptions,
     verbosity: options.MessageOptions,
 ) -> None:
     """Measure the speed of a model on this machine.

@@ -35,7 +35,7 @@ def generate(
     json: options.JsonLines = False,
     output: options.OutputOptions,
     records: options.RecordOptions,
-    compute: options.ComputeOptions,
+    compute: options.DecodingOptions,
     verbosity: options.MessageOptions,
     context: typer.Context,
 ) -> None:

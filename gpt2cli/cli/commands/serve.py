@@ -19,7 +19,7 @@ def serve(
     server: ServerOptions,
     model: options.ModelOptions,
     limits: LimitOptions,
-    compute: options.ComputeOptions,
+    compute: options.DecodingOptions,
     verbosity: options.MessageOptions,
 ) -> None:
     """Serve a model over HTTP, with the OpenAI API for completions and a page for browsers.

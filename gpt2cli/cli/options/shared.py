@@ -98,6 +98,9 @@ Threads = Annotated[
         help="Threads on a CPU.",
     ),
 ]
+Compile = Annotated[
+    bool, flag("--compile", rich_help_panel=COMPUTE, help="Slower start, faster tokens; PyTorch only.")
+]
 Color = Annotated[
     Literal["auto", "always", "never"],
     typer.Option("--color", rich_help_panel=OUTPUT, help="Color the output."),
@@ -205,6 +208,17 @@ class ComputeOptions(Compute):
     dtype: Dtype
     quantize: Quantize
     threads: Threads
+
+
+class DecodingOptions(ComputeOptions):
+    """Where and how to compute tokens."""
+
+    device: Device
+    backend: Backend
+    dtype: Dtype
+    quantize: Quantize
+    threads: Threads
+    compile: Compile
 
 
 @dataclass(frozen=True, eq=False, repr=False)
