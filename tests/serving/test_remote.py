@@ -233,6 +233,13 @@ def test_a_command_prints_the_same_and_loads_nothing_heavy(
     assert notes == alone.stderr.decode().splitlines()
     loaded = set(modules.split())
     assert not {"numpy", "tokenizers", "rich", "torch", "huggingface_hub", "starlette"} & loaded
+    # Its start is all that a user waits for.
+    bare = subprocess.run([sys.executable, "-c", RUN, "--version"], capture_output=True, check=True)
+    own = loaded - set(bare.stderr.decode().split())
+    assert {name for name in own if not name.startswith(("gpt2cli", "json", "_"))} <= {
+        *("socket", "array", "termios", "bisect")
+    }
+    assert len(own) < 70
 
 
 def test_a_reader_that_goes_away_ends_the_sample_on_the_server(

@@ -100,7 +100,7 @@ def _completion_request(model: str, vocab_size: int) -> Schema:
             "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
         },
         "stream": {**FLAG, "default": False},
-        "stream_options": _object({"include_usage": FLAG}, []),
+        "stream_options": _object({"include_usage": _nullable(FLAG)}, []),
         "ignore_eos": {**FLAG, "default": False},
         "return_token_ids": {**FLAG, "default": False},
         "user": TEXT,
