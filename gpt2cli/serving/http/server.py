@@ -46,7 +46,6 @@ class Server(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
             ws="none",
             lifespan="on",
             log_level="info" if verbose else "error",
