@@ -59,6 +59,7 @@ def remote(server: Running) -> RemoteModel:
     [
         {},
         {"logprobs": 2, "stop": ["e"], "keep_stop": True},
+        {"speculate": True, "temperature": 0.1, "max_tokens": 40},
         {"best_of": 5, "temperature": 0.9, "bias": {" the": 2.0}, "ban": ["a"]},
         {"overflow": "slide", "max_tokens": 100, "ignore_eos": True},
         {"bos": True, "min_tokens": 3, "stop_at": "sentence", "no_repeat_ngram": 3},
@@ -84,6 +85,7 @@ def test_samples_are_those_of_the_model(
                     [token.id for token in made.tokens],
                     made.finish_reason,
                     made.usage,
+                    made.drafts and vars(made.drafts),
                     made.mean_logprob,
                     made.logprobs_table() if chosen.logprobs else None,
                 )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gpt2cli.generation.completion import Completion
 from gpt2cli.generation.continuation import Continuation
-from gpt2cli.generation.requests import Event, FinishReason
+from gpt2cli.generation.requests import Event, FinishReason, Request
 from gpt2cli.generation.samples.record import machine_facts
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
@@ -79,17 +79,19 @@ def _read(loaded: LoadedModel, prompt: Any, settings: Any) -> Continuation:
 
 def _begin(loaded: LoadedModel, continuation: Continuation, samples: range, tickets: Tickets) -> None:
     for sample in samples:
-        own = _Sample(loaded.tokenizer, continuation, sample)
-        tickets.submit(continuation.request(sample), own.take)
+        request = continuation.request(sample)
+        own = _Sample(loaded.tokenizer, continuation, request)
+        tickets.submit(request, own.take)
 
 
 class _Sample:
     """The text and the tokens of one sample, in the worker's thread."""
 
-    def __init__(self, tokenizer: Tokenizer, continuation: Continuation, number: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, continuation: Continuation, request: Request) -> None:
         self._completion = Completion(tokenizer, continuation.settings, continuation.text or "")
         self._has_logprobs = continuation.settings.logprobs is not None
-        self._number = number
+        self._number = request.sample
+        self._completion.drafts = request.drafts
 
     def take(self, event: Event) -> _Told | None:
         """Return what an event adds, if that is final."""
@@ -108,6 +110,7 @@ class _Sample:
                 "finish_reason": completion.finish_reason,
                 "token_ids": [token.id for token in completion.tokens],
                 "usage": completion.usage,
+                "drafts": completion.drafts and vars(completion.drafts),
                 "mean_logprob": completion.mean_logprob,
                 "logprobs": completion.logprobs_table() if self._has_logprobs else None,
             },
