@@ -21,7 +21,7 @@ END = b"data: [DONE]"
 class Stream:
     """One request, the bytes of its answer, and when parts of it came."""
 
-    fields: Mapping[str, Any]
+    request: Mapping[str, Any]
     data: bytearray = field(default_factory=bytearray)
     times: list[float] = field(default_factory=list)
 
@@ -63,11 +63,12 @@ def read_streams(
     end = time.perf_counter() + seconds
 
     def begin() -> None:
-        asked = {**next(requests), "stream": True, "stream_options": {"include_usage": True}}
-        body = json.dumps(asked).encode()
+        request = next(requests)
+        streamed = {**request, "stream": True, "stream_options": {"include_usage": True}}
+        body = json.dumps(streamed).encode()
         connection = socket.create_connection((host, port))
         connection.sendall(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        selector.register(connection, EVENT_READ, Stream(asked))
+        selector.register(connection, EVENT_READ, Stream(request))
 
     for _ in range(clients):
         begin()
