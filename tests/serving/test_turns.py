@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,9 @@ class Owned:
         self.posted: list[Any] = []
 
     def _open(self) -> Engine[Any]:
-        self.engine = Engine(self.model.model, rows=ROWS)
-        return self.engine
+        engine = Engine(self.model.model, rows=ROWS)
+        self.engine = engine
+        return engine
 
     def tickets(self) -> Tickets:
         return Tickets(self.owner, self.posted.append)
@@ -124,7 +126,12 @@ def test_a_client_that_goes_away_costs_no_more_than_the_step_that_is_being_made(
 
         def counted(function: Callable[[], object]) -> None:
             begun: list[int] = []
-            call(lambda: (begun.append(len(steps)), function()))
+
+            def counting() -> None:
+                begun.append(len(steps))
+                function()
+
+            call(counting)
             calls.append((begun, len(steps)))
 
         monkeypatch.setattr(worker, "call", counted)
@@ -188,9 +195,8 @@ def test_parts_of_any_size_have_the_numbers_of_the_whole(model: LanguageModel) -
     scheme = Scheme(model.tokenizer.bos_id, 64, 20)
     whole = list(predictions.score_texts(model.model, iter(keyed), scheme, 300))
     for size in (1, 7, 32, 1000):
-        found: Iterator[Any] = predictions.score_in_parts(
-            model.model, iter(keyed), scheme, 300, lambda size=size: size
-        )
+        at_once = partial(int, size)
+        found: Iterator[Any] = predictions.score_in_parts(model.model, iter(keyed), scheme, 300, at_once)
         parts = [entry for entry in found if entry]
         assert [key for key, _ in parts] == [key for key, _ in whole]
         for (_, part), (_, expected) in zip(parts, whole, strict=True):

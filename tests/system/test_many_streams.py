@@ -79,7 +79,7 @@ def test_a_long_prompt_that_joins_holds_up_no_stream(url: str) -> None:
     def requests() -> Iterator[dict[str, Any]]:
         for number, request in enumerate(short_requests()):
             ids = random.Random(number).choices(range(200, 1000), k=min(LONGEST, context - TOKENS))
-            yield {**request, "prompt": ids, "max_tokens": 1} if number % ONE_IN == ONE_IN - 1 else request
+            yield {**request, "prompt": ids, "max_tokens": 1} if number % ONE_IN == CLIENTS - 1 else request
 
     streams, _ = read(url, requests(), SECONDS)
     assert any(isinstance(stream.request["prompt"], list) for stream in streams)
