@@ -229,7 +229,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("seed", "num_samples", "best_of", "logprobs"), _integer),
     **dict.fromkeys(("temperature", "top_p", "min_p", "repetition_penalty"), _number),
     **dict.fromkeys(("presence_penalty", "frequency_penalty"), _number),
-    **dict.fromkeys(("keep_stop", "ignore_eos", "special", "bos", "speculate"), _boolean),
+    **dict.fromkeys(("keep_stop", "ignore_eos", "special", "bos"), _boolean),
     **dict.fromkeys(("stop", "ban"), _texts),
     "bias": _biases,
     "stop_at": _choice(*get_args(StopAt)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -70,11 +71,13 @@ async def make_samples(service: Service, fields: Mapping[str, Any], emit: Emit) 
 
 
 def _read(loaded: LoadedModel, prompt: Any, settings: Any) -> Continuation:
+    # Lines have no such field, so it is none of the protocol's settings.
+    given = dict(settings) if isinstance(settings, Mapping) else {}
+    speculate = given.pop("speculate", None) is True
     if not isinstance(settings, Mapping):
         raise RequestError("The settings are not an object.", "settings", "invalid_type")
-    return Continuation(
-        loaded, parse_prompt(prompt, unconditional=prompt is None), parse_settings(settings, DEFAULTS)
-    )
+    chosen = replace(parse_settings(given, DEFAULTS), speculate=speculate)
+    return Continuation(loaded, parse_prompt(prompt, unconditional=prompt is None), chosen)
 
 
 def _begin(loaded: LoadedModel, continuation: Continuation, samples: range, tickets: Tickets) -> None:
