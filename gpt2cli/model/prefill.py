@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -31,10 +31,32 @@ def prefill(model: Model[A], ids: Sequence[int], max_tokens: int, top: int | Non
     Raises:
         ValueError: the prompt is empty or longer than the context.
     """
+    *_, read = prefill_in_parts(model, ids, max_tokens, lambda: len(ids), top)
+    assert read
+    return read
+
+
+def prefill_in_parts(
+    model: Model[A],
+    ids: Sequence[int],
+    max_tokens: int,
+    positions_at_once: Callable[[], int],
+    top: int | None = None,
+) -> Iterator[Prefilled[A] | None]:
+    """Yield None after each part of a prompt that is read, and the whole in the end; see `prefill`.
+
+    A part has as many positions as may be read at once then.
+
+    Raises:
+        ValueError: as `prefill` does.
+    """
     if not ids:
         raise ValueError("the prompt is empty")
     # The last new token is never read and needs no room.
     capacity = min(len(ids) + max(max_tokens - 1, 0), model.config.n_positions)
     cache = KVCache(model.config, model.ops, 1, max(capacity, len(ids)))
-    hidden = hidden_states(model, model.ops.token_ids([ids]), cache, first=-1)
-    return Prefilled(tuple(ids), cache, model.ops.to_numpy(logits(model, hidden, top))[0, 0])
+    while cache.length < len(ids):
+        part = ids[cache.length : cache.length + max(1, positions_at_once())]
+        hidden = hidden_states(model, model.ops.token_ids([part]), cache, first=-1)
+        yield None
+    yield Prefilled(tuple(ids), cache, model.ops.to_numpy(logits(model, hidden, top))[0, 0])

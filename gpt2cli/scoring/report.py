@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from gpt2cli.scoring.protocols import ProtocolTotals
-from gpt2cli.scoring.rows import LineRow, TextRow, TokenRow, Totals, line_rows, text_row, token_rows
+from gpt2cli.scoring.rows import (
+    LineRow,
+    TextRow,
+    TokenRow,
+    Totals,
+    line_rows,
+    row_columns,
+    row_record,
+    text_row,
+    token_rows,
+)
 from gpt2cli.scoring.scored_text import ScoredToken, Text, split_texts
 from gpt2cli.scoring.settings import By, ScoringSettings, Split
 from gpt2cli.scoring.streaming.streamed_text import Content, StreamedText
@@ -167,16 +177,6 @@ class Report:
     def _new_sum(self) -> Any:
         protocol = self.scoring.metadata.get("protocol")
         return ProtocolTotals(protocol) if protocol else Totals()
-
-
-def row_columns(row_type: Any, text: str = "text") -> list[str]:
-    """Return the names of a row's values, that of `text` replaced."""
-    return [text if column.name == "text" else column.name for column in fields(row_type)]
-
-
-def row_record(row: Any, text: str = "text") -> dict[str, Any]:
-    """Return a row's values by name, that of `text` replaced."""
-    return {text if name == "text" else name: value for name, value in vars(row).items()}
 
 
 def _counted(tokens: Iterable[ScoredToken], totals: Totals) -> Iterator[ScoredToken]:

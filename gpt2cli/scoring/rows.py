@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 from gpt2cli.scoring.scored_text import ScoredToken, Text, lines_of, without_line_end
 from gpt2cli.scoring.settings import Unit
@@ -149,6 +149,16 @@ class Totals:
             word_perplexity=exponential(self.nats, self.words),
             bits_per_byte=self.nats / self.bytes / math.log(2) if self.bytes else None,
         )
+
+
+def row_columns(row_type: Any, text: str = "text") -> list[str]:
+    """Return the names of a row's values, that of `text` replaced."""
+    return [text if column.name == "text" else column.name for column in fields(row_type)]
+
+
+def row_record(row: Any, text: str = "text") -> dict[str, Any]:
+    """Return a row's values by name, that of `text` replaced."""
+    return {text if name == "text" else name: value for name, value in vars(row).items()}
 
 
 def in_unit(nats: float, unit: Unit) -> float:

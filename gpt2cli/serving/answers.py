@@ -10,6 +10,13 @@ from gpt2cli.errors import Error
 from gpt2cli.serving.lines import Answer
 from gpt2cli.serving.protocol import VERSION, error_object
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def encode_json(value: Any) -> bytes:
+    """Return a value as JSON in UTF-8; what UTF-8 lacks becomes a question mark."""
+    return _ENCODER.encode(value).encode("utf-8", "replace")
+
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """Return an object as a line of JSON in UTF-8; a lone surrogate, which UTF-8 lacks, is escaped."""

@@ -59,7 +59,7 @@ class CompletionLines:
         self._echo = echo
         self._field = field
         self._owner = EngineOwner(
-            Engine(loaded.model, rows=settings.batch_size, kv_memory=settings.kv_memory)
+            partial(Engine, loaded.model, rows=settings.batch_size, kv_memory=settings.kv_memory)
         )
         self._answers: list[Answer] = []
         self._batch: BatchLines | None = None

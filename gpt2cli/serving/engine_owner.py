@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gpt2cli.generation.engine import Engine
+from gpt2cli.errors import Error
+from gpt2cli.generation.engine import CHUNK_ALONE, SHORTEST_CHUNK, Engine
 from gpt2cli.generation.requests import Event, Request
 
 Take = Callable[[Event], object]
@@ -17,14 +18,19 @@ Chore = Iterator[object]
 class EngineOwner:
     """An engine with takers of the events of each ticket, and with chores of which it does a part a step."""
 
-    def __init__(self, engine: Engine[Any]) -> None:
-        self._engine = engine
+    def __init__(self, open_engine: Callable[[], Engine[Any]]) -> None:
+        self._open_engine = open_engine
+        self._engine = open_engine()
         self._takers: dict[int, Take] = {}
         self._chores: deque[Chore] = deque()
 
     def __len__(self) -> int:
         """Return how many samples and chores are not done."""
         return len(self._takers) + len(self._chores)
+
+    def positions_at_once(self) -> int:
+        """Return how many positions a chore may read in a part: few while samples are made."""
+        return SHORTEST_CHUNK if self._takers else CHUNK_ALONE
 
     def submit(self, request: Request, take: Take) -> int:
         """Submit a sample whose events are given to `take`, and return its ticket."""
@@ -54,13 +60,23 @@ class EngineOwner:
         """Make the next token of each sample, and do a part of one chore."""
         if not self._engine.idle:
             for event in self._engine.step():
-                ends = event.finish_reason or event.error
-                take = self._takers.pop(event.ticket, None) if ends else self._takers.get(event.ticket)
-                if take:
-                    take(event)
+                self._give(event)
         if self._chores:
             chore = self._chores[0]
             if next(chore, self) is not self and chore in self._chores:
                 self._chores.rotate(-1)
             else:
                 self.drop_chore(chore)
+
+    def restart(self, error: Error) -> None:
+        """End all samples with an error, and go on with a new engine."""
+        self._engine = self._open_engine()
+        for ticket in list(self._takers):
+            self._give(Event(ticket, error=error))
+
+    def _give(self, event: Event) -> None:
+        # Whoever takes an event may cancel others.
+        ends = event.finish_reason or event.error
+        take = self._takers.pop(event.ticket, None) if ends else self._takers.get(event.ticket)
+        if take:
+            take(event)

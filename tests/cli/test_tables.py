@@ -19,8 +19,7 @@ from gpt2cli.cli.output import table
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.cli.output.terminal.columns import columns_that_fit, stacked_row
 from gpt2cli.scoring.pairs.comparison import ContrastRow
-from gpt2cli.scoring.report import row_columns
-from gpt2cli.scoring.rows import LineRow, TextRow, TokenRow
+from gpt2cli.scoring.rows import LineRow, TextRow, TokenRow, row_columns
 from gpt2cli.scoring.words import WordRow
 from gpt2cli.text.cells import cell_width
 

@@ -59,6 +59,7 @@ def remote(server: Running) -> RemoteModel:
     [
         {},
         {"logprobs": 2, "stop": ["e"], "keep_stop": True},
+        {"speculate": True, "temperature": 0.1, "max_tokens": 40},
         {"best_of": 5, "temperature": 0.9, "bias": {" the": 2.0}, "ban": ["a"]},
         {"overflow": "slide", "max_tokens": 100, "ignore_eos": True},
         {"bos": True, "min_tokens": 3, "stop_at": "sentence", "no_repeat_ngram": 3},
@@ -84,6 +85,7 @@ def test_samples_are_those_of_the_model(
                     [token.id for token in made.tokens],
                     made.finish_reason,
                     made.usage,
+                    made.drafts and vars(made.drafts),
                     made.mean_logprob,
                     made.logprobs_table() if chosen.logprobs else None,
                 )
@@ -233,6 +235,13 @@ def test_a_command_prints_the_same_and_loads_nothing_heavy(
     assert notes == alone.stderr.decode().splitlines()
     loaded = set(modules.split())
     assert not {"numpy", "tokenizers", "rich", "torch", "huggingface_hub", "starlette"} & loaded
+    # Its start is all that a user waits for.
+    bare = subprocess.run([sys.executable, "-c", RUN, "--version"], capture_output=True, check=True)
+    own = loaded - set(bare.stderr.decode().split())
+    assert {name for name in own if not name.startswith(("gpt2cli", "json", "_"))} <= {
+        *("socket", "array", "termios", "bisect")
+    }
+    assert len(own) < 70
 
 
 def test_a_reader_that_goes_away_ends_the_sample_on_the_server(

@@ -168,7 +168,7 @@ def test_a_description_is_kept_by_every_answer(url: str, tmp_path: Path) -> None
             *(sys.executable, "-c", "import sys; from schemathesis.cli import schemathesis; schemathesis()"),
             *("run", f"{url}/openapi.json", "--max-examples", "40", "--no-color", "--seed", "1"),
             *("--checks", "all", "--exclude-checks", "unsupported_method,missing_required_header"),
-            *("--workers", "1", "--generation-database", "none"),
+            *("--workers", "1", "--generation-database", "none", "--request-timeout", "300"),
         ],
         cwd=tmp_path,
         capture_output=True,

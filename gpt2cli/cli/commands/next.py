@@ -83,8 +83,7 @@ def next_tokens(
     _note_spaces(content, settings.candidates, messages)
     loaded = model.open(compute, messages)
     start = time.perf_counter()
-    from gpt2cli.scoring.report import row_columns, row_record
-    from gpt2cli.scoring.rows import Candidate, NextToken
+    from gpt2cli.scoring.rows import Candidate, NextToken, row_columns, row_record
     from gpt2cli.text.reading.notes import TextNotes
 
     notes = TextNotes(messages.note, loaded.tokenizer, settings.special, crlf=newlines is None)

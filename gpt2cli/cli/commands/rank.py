@@ -60,8 +60,7 @@ def rank(
     lines = [line for block in line_blocks(names) for line in block]
     loaded = model.load(compute, messages)
     start = time.perf_counter()
-    from gpt2cli.scoring.report import row_columns
-    from gpt2cli.scoring.rows import Summary
+    from gpt2cli.scoring.rows import Summary, row_columns
     from gpt2cli.scoring.text_scorer import open_scoring
     from gpt2cli.text.reading.notes import TextNotes
 

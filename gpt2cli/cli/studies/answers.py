@@ -10,7 +10,7 @@ from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.items import item_progress
 from gpt2cli.cli.output.rows import RowOutput
 from gpt2cli.local_model import LocalModel
-from gpt2cli.scoring.report import row_columns
+from gpt2cli.scoring.rows import row_columns
 from gpt2cli.scoring.settings import NextSettings
 from gpt2cli.scoring.studies.questions import (
     Answer,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gpt2cli.scoring.pairs.comparison import ContrastRow, compare_pairs
 from gpt2cli.scoring.pairs.sentences import Sentence
 from gpt2cli.scoring.pairs.suites import Suite, VerdictRow, accuracies, verdict_records, verdicts
-from gpt2cli.scoring.report import row_columns
+from gpt2cli.scoring.rows import row_columns
 
 if TYPE_CHECKING:
     from gpt2cli.scoring.text_scorer import Scoring

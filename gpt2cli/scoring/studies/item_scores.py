@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 from gpt2cli.errors import UsageError
 from gpt2cli.scoring.pairs.comparison import region_scores
 from gpt2cli.scoring.pairs.sentences import Marked, Sentence
-from gpt2cli.scoring.report import ROW_TYPES, TEXT_COLUMNS, row_columns, row_record
-from gpt2cli.scoring.rows import Totals, line_rows, text_row, token_rows
+from gpt2cli.scoring.report import ROW_TYPES, TEXT_COLUMNS
+from gpt2cli.scoring.rows import Totals, line_rows, row_columns, row_record, text_row, token_rows
 from gpt2cli.scoring.scored_text import ScoredToken, Text
 from gpt2cli.scoring.settings import ItemBy
 from gpt2cli.scoring.studies.items import Item

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from gpt2cli.errors import InputError, UsageError
 from gpt2cli.generation.prompt import fit_prompt
@@ -133,7 +133,7 @@ def _as_spelled(
     loaded: LoadedModel, question: Question, settings: NextSettings
 ) -> tuple[list[float], list[int]]:
     continuations = Continuations(loaded, question.context, settings.for_candidates(question.candidates))
-    ranked: list[Candidate] = continuations.candidates()
+    ranked = cast("list[Candidate]", continuations.rows())
     scale = in_unit(1.0, settings.unit)
     by_text = {row.text: row for row in ranked}
     rows = [by_text[text] for text in question.candidates]

@@ -12,6 +12,8 @@ TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 NUMBER: Schema = {"type": "number"}
+# Of a stream, each event is described.
+EVENT: Schema = {"type": "object", "properties": {"data": TEXT}, "required": ["data"]}
 REFUSED = {
     400: "The request is wrong, or does not fit the context.",
     401: "The API key is missing or wrong.",
@@ -100,7 +102,7 @@ def _completion_request(model: str, vocab_size: int) -> Schema:
             "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
         },
         "stream": {**FLAG, "default": False},
-        "stream_options": _object({"include_usage": FLAG}, []),
+        "stream_options": _object({"include_usage": _nullable(FLAG)}, []),
         "ignore_eos": {**FLAG, "default": False},
         "return_token_ids": {**FLAG, "default": False},
         "user": TEXT,
@@ -173,7 +175,7 @@ def _only(value: str) -> Schema:
 
 def _responses(answer: Schema, kinds: Sequence[str], refused: Sequence[int]) -> Schema:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    content = {kinds[0]: {"schema": answer}, **{kind: {"schema": TEXT} for kind in kinds[1:]}}
+    content = {kinds[0]: {"schema": answer}, **{kind: {"schema": EVENT} for kind in kinds[1:]}}
     found: Schema = {"200": {"description": "The answer.", "content": content}}
     return found | {str(status): {"description": REFUSED[status], "content": error} for status in refused}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from gpt2cli.serving.http.worker import Worker
 from gpt2cli.text.loading import load_tokenizer
 
 MEGABYTE = 1_000_000
+# How long a step waits for what came before it to be written.
+WRITING_SECONDS = 0.1
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
@@ -50,6 +53,7 @@ class Service:
         self._reader = ThreadPoolExecutor(1, "texts")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sent: list[tuple[Mailbox, Any]] = []
+        self._written = threading.Event()
         self._samples = 0
 
     def start(self) -> None:
@@ -125,7 +129,7 @@ class Service:
     def working(self, begin: Callable[[Tickets], object]) -> Iterator[Mailbox]:
         """Have the worker begin with a request, and drop it in the end; the mailbox has what it posts."""
         mailbox = Mailbox()
-        tickets = Tickets(self.worker, lambda item: self._sent.append((mailbox, item)))
+        tickets = Tickets(self.worker.owner, lambda item: self._sent.append((mailbox, item)))
         self.worker.call(lambda: tickets.attempt(lambda: begin(tickets)))
         try:
             yield mailbox
@@ -133,15 +137,24 @@ class Service:
             self.worker.call(tickets.cancel)
 
     def _send(self) -> None:
+        """Have all that a step brought delivered, and wait until it is written.
+
+        Two threads of Python that work at once take turns at every call of the system, which takes longer
+        than to do one after the other.
+        """
         if self._sent:
             sent, self._sent = self._sent, []
             assert self._loop
-            self._loop.call_soon_threadsafe(_deliver, sent)
+            self._written.clear()
+            self._loop.call_soon_threadsafe(self._deliver, sent)
+            self._written.wait(WRITING_SECONDS)
 
-
-def _deliver(sent: list[tuple[Mailbox, Any]]) -> None:
-    for mailbox, item in sent:
-        mailbox.put_nowait(item)
+    def _deliver(self, sent: list[tuple[Mailbox, Any]]) -> None:
+        for mailbox, item in sent:
+            mailbox.put_nowait(item)
+        assert self._loop
+        # Requests that wait for their mail come first.
+        self._loop.call_soon(self._written.set)
 
 
 def _canonical(name: str) -> str:

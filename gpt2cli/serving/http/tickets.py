@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from gpt2cli.generation.requests import Event, FinishReason, Request
-from gpt2cli.serving.http.worker import Chore
+from gpt2cli.serving.engine_owner import Chore, EngineOwner
 
 
 class Told(Protocol):
@@ -17,22 +17,6 @@ class Told(Protocol):
         """The reason of the end."""
 
 
-class Owner(Protocol):
-    """What makes samples and does chores."""
-
-    def submit(self, request: Request, take: Callable[[Event], object], /) -> int:
-        """Submit a sample whose events are given to `take`, and return its ticket."""
-
-    def cancel(self, ticket: int, /) -> None:
-        """Drop a sample."""
-
-    def add_chore(self, chore: Iterator[object], /) -> None:
-        """Have a chore done."""
-
-    def drop_chore(self, chore: Iterator[object], /) -> None:
-        """Forget a chore."""
-
-
 class Failure(NamedTuple):
     """What ended a request early."""
 
@@ -40,14 +24,15 @@ class Failure(NamedTuple):
 
 
 class Tickets:
-    """What the worker does for one request; all methods are called in its thread.
+    """What the owner of an engine does for one request; all methods are called in its thread.
 
     What a client is to be told is given to `post`, and so is a failure, after which nothing follows.
     """
 
-    def __init__(self, worker: Owner, post: Callable[[Any], object]) -> None:
+    def __init__(self, owner: EngineOwner, post: Callable[[Any], object]) -> None:
         self.post = post
-        self._worker = worker
+        self.positions_at_once = owner.positions_at_once
+        self._owner = owner
         self._tickets: set[int] = set()
         self._chores: list[Chore] = []
 
@@ -60,19 +45,19 @@ class Tickets:
                 return
             told = tell(event)
             if told and told.finish_reason:
-                self._worker.cancel(ticket)
+                self._owner.cancel(ticket)
                 self._tickets.discard(ticket)
             if told:
                 self.post(told)
 
-        ticket = self._worker.submit(request, lambda event: self.attempt(lambda: take(event)))
+        ticket = self._owner.submit(request, lambda event: self.attempt(lambda: take(event)))
         self._tickets.add(ticket)
 
     def add_chore(self, chore: Chore) -> None:
         """Have a chore done."""
         guarded = self._guarded(chore)
         self._chores.append(guarded)
-        self._worker.add_chore(guarded)
+        self._owner.add_chore(guarded)
 
     def attempt(self, call: Callable[[], object]) -> None:
         """Call a function; what it raises ends this request, and not the thread."""
@@ -89,9 +74,9 @@ class Tickets:
     def cancel(self) -> None:
         """Drop what is not done."""
         for ticket in self._tickets:
-            self._worker.cancel(ticket)
+            self._owner.cancel(ticket)
         for chore in self._chores:
-            self._worker.drop_chore(chore)
+            self._owner.drop_chore(chore)
         self._tickets.clear()
         self._chores.clear()
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
 from gpt2cli.errors import Error, UsageError
-
-# A server that computes sends something sooner, and one that waits answers within its own limit.
-SECONDS = 3600.0
+from gpt2cli.serving.remote.exchange import Exchange
 
 
 class ServerConnection:
-    """A connection that is used for one question after another.
+    """A server that is asked one question after another.
 
     Raises:
         UsageError: the address is not one of HTTP.
@@ -32,13 +29,15 @@ class ServerConnection:
                 f"GPT2_SERVER={url} is not the address of a server.", "Such as http://127.0.0.1:8000."
             )
         self._url = url
-        self._connection = HTTPConnection(host, port or 80, timeout=SECONDS)
+        self._address = host, port or 80
         self._headers = {"Content-Type": "application/json"}
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise UsageError("GPT2_API_KEY has characters that no key has.")
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
     def ask(self, name: str, value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the lines of an answer as they come; the next question waits for their end.
+        """Yield the lines of an answer as they come.
 
         Raises:
             UsageError: the server refused the question.
@@ -46,17 +45,18 @@ class ServerConnection:
         """
         body = json.dumps(value).encode()
         try:
-            self._connection.request("POST", f"/gpt2/{name}", body, self._headers)
-            response = self._connection.getresponse()
-            if response.status != 200:
-                raise self._refused(response)
-            while line := response.readline():
-                answer = json.loads(line)
-                if "error" in answer:
-                    raise _error(answer["error"])
-                yield answer
-        except (OSError, HTTPException, ValueError) as error:
-            self._connection.close()
+            exchange = Exchange(*self._address, f"/gpt2/{name}", self._headers, body)
+            try:
+                if exchange.status != 200:
+                    raise self._refused(exchange)
+                for line in exchange.lines():
+                    answer = json.loads(line)
+                    if "error" in answer:
+                        raise _error(answer["error"])
+                    yield answer
+            finally:
+                exchange.close()
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Error(
                 f"GPT2_SERVER={self._url}: {reason}.", "Start it with gpt2 serve, or unset GPT2_SERVER."
@@ -71,16 +71,16 @@ class ServerConnection:
         (answer,) = self.ask(name, value)
         return answer
 
-    def _refused(self, response: HTTPResponse) -> Error:
-        data = response.read()
+    def _refused(self, exchange: Exchange) -> Error:
+        data = exchange.body()
         try:
             told = json.loads(data)["error"]
             if "exit_code" in told:
                 return _error(told)
             message = str(told["message"])
         except (ValueError, KeyError, TypeError):
-            message = f"It answered {response.status}, so it is no server of gpt2."
-        hint = "Set GPT2_API_KEY to its key." if response.status == 401 else ""
+            message = f"It answered {exchange.status}, so it is no server of gpt2."
+        hint = "Set GPT2_API_KEY to its key." if exchange.status == 401 else ""
         return Error(f"GPT2_SERVER={self._url}: {message}", hint)
 
 

@@ -12,9 +12,10 @@ from gpt2cli.generation.settings import CompletionSettings
 if TYPE_CHECKING:
     from gpt2cli.generation.requests import FinishReason
     from gpt2cli.generation.samples.best_of import BestOf
+    from gpt2cli.generation.speculation import Drafts
     from gpt2cli.serving.remote.model import RemoteModel
 
-UNSENT = ("batch_size", "kv_memory", "num_samples", "speculate")
+UNSENT = ("batch_size", "kv_memory", "num_samples")
 
 
 class RemotePrompt(NamedTuple):
@@ -40,7 +41,7 @@ class RemoteCompletion:
     usage: Mapping[str, int] = field(default_factory=dict)
     mean_logprob: float | None = None
     logprobs: dict[str, Any] | None = None
-    drafts: None = None
+    drafts: Drafts | None = None
 
     def add(self, told: Mapping[str, Any]) -> str:
         """Take what a server says, and return the text that it adds."""
@@ -52,6 +53,11 @@ class RemoteCompletion:
             self.usage = told["usage"]
             self.mean_logprob = told["mean_logprob"]
             self.logprobs = told["logprobs"]
+            if told["drafts"]:
+                # Few runs need it.
+                from gpt2cli.generation.speculation import Drafts
+
+                self.drafts = Drafts(**told["drafts"])
         return text
 
     def logprobs_table(self) -> dict[str, Any]:

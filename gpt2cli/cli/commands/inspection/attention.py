@@ -46,7 +46,7 @@ def attention(
     start = time.perf_counter()
     from gpt2cli.inspection.attention import Attention, HeadRow, WeightRow
     from gpt2cli.inspection.pictures.attention import head_picture, overview, strongest
-    from gpt2cli.scoring.report import row_columns, row_record
+    from gpt2cli.scoring.rows import row_columns, row_record
     from gpt2cli.text.reading.notes import TextNotes
 
     notes = TextNotes(messages.note, loaded.tokenizer, settings.special, crlf=text.newlines is None)

@@ -48,7 +48,7 @@ def diff(
     start = time.perf_counter()
     from gpt2cli.inspection.difference import Comparison, TokenDifference, WordDifference, largest
     from gpt2cli.inspection.pictures.difference import difference_picture
-    from gpt2cli.scoring.report import row_columns, row_record
+    from gpt2cli.scoring.rows import row_columns, row_record
     from gpt2cli.text.reading.notes import TextNotes
 
     notes = TextNotes(messages.note, pair[0].tokenizer, settings.special, crlf=text.newlines is None)

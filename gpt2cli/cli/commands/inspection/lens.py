@@ -44,7 +44,7 @@ def lens(
     start = time.perf_counter()
     from gpt2cli.inspection.lens import Lens, LensRow
     from gpt2cli.inspection.pictures.lens import lens_picture
-    from gpt2cli.scoring.report import row_columns, row_record
+    from gpt2cli.scoring.rows import row_columns, row_record
     from gpt2cli.text.reading.notes import TextNotes
 
     notes = TextNotes(messages.note, loaded.tokenizer, settings.special, crlf=text.newlines is None)

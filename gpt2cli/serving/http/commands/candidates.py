@@ -46,7 +46,7 @@ def _begin(loaded: LoadedModel, text: str, settings: NextSettings, tickets: Tick
 
 def _predict(loaded: LoadedModel, text: str, settings: NextSettings, tickets: Tickets) -> Iterator[None]:
     found = Continuations(loaded, text, settings)
-    yield
+    yield from found.work(tickets.positions_at_once)
     tickets.post(
         {
             "tokens": len(found.ids),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from gpt2cli.generation.completion import Completion
 from gpt2cli.generation.continuation import Continuation
-from gpt2cli.generation.requests import Event, FinishReason
+from gpt2cli.generation.requests import Event, FinishReason, Request
 from gpt2cli.generation.samples.record import machine_facts
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
@@ -70,26 +71,30 @@ async def make_samples(service: Service, fields: Mapping[str, Any], emit: Emit) 
 
 
 def _read(loaded: LoadedModel, prompt: Any, settings: Any) -> Continuation:
+    # Lines have no such field, so it is none of the protocol's settings.
+    given = dict(settings) if isinstance(settings, Mapping) else {}
+    speculate = given.pop("speculate", None) is True
     if not isinstance(settings, Mapping):
         raise RequestError("The settings are not an object.", "settings", "invalid_type")
-    return Continuation(
-        loaded, parse_prompt(prompt, unconditional=prompt is None), parse_settings(settings, DEFAULTS)
-    )
+    chosen = replace(parse_settings(given, DEFAULTS), speculate=speculate)
+    return Continuation(loaded, parse_prompt(prompt, unconditional=prompt is None), chosen)
 
 
 def _begin(loaded: LoadedModel, continuation: Continuation, samples: range, tickets: Tickets) -> None:
     for sample in samples:
-        own = _Sample(loaded.tokenizer, continuation, sample)
-        tickets.submit(continuation.request(sample), own.take)
+        request = continuation.request(sample)
+        own = _Sample(loaded.tokenizer, continuation, request)
+        tickets.submit(request, own.take)
 
 
 class _Sample:
     """The text and the tokens of one sample, in the worker's thread."""
 
-    def __init__(self, tokenizer: Tokenizer, continuation: Continuation, number: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, continuation: Continuation, request: Request) -> None:
         self._completion = Completion(tokenizer, continuation.settings, continuation.text or "")
         self._has_logprobs = continuation.settings.logprobs is not None
-        self._number = number
+        self._number = request.sample
+        self._completion.drafts = request.drafts
 
     def take(self, event: Event) -> _Told | None:
         """Return what an event adds, if that is final."""
@@ -108,6 +113,7 @@ class _Sample:
                 "finish_reason": completion.finish_reason,
                 "token_ids": [token.id for token in completion.tokens],
                 "usage": completion.usage,
+                "drafts": completion.drafts and vars(completion.drafts),
                 "mean_logprob": completion.mean_logprob,
                 "logprobs": completion.logprobs_table() if self._has_logprobs else None,
             },

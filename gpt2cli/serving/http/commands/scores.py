@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from gpt2cli.model.loading import LoadedModel
-from gpt2cli.scoring.predictions import Predictions, score_texts
+from gpt2cli.scoring.predictions import Predictions, score_in_parts
 from gpt2cli.scoring.scored_text import Text, scored_tokens
 from gpt2cli.scoring.settings import ScoringSettings
 from gpt2cli.scoring.text_scorer import TextScorer, open_scorer, open_scoring
@@ -95,19 +95,23 @@ def _score(loaded: LoadedModel, read: _Read, words: bool, tickets: Tickets) -> I
     found: list[Predictions] = []
     number = 0
     # Texts that follow fill a batch, so the windows of a text are complete when the next one's come.
-    windows = score_texts(
+    windows = score_in_parts(
         loaded.model,
         ((number, [ids]) for number, ids in enumerate(read.ids)),
         scorer.scheme,
         scorer.room,
+        tickets.positions_at_once,
         starts,
     )
-    for current, predictions in windows:
+    for scored in windows:
+        if scored is None:
+            yield
+            continue
+        current, predictions = scored
         if current != number:
             tickets.post(_Scored(number, found))
             number, found = current, []
         found.append(predictions)
-        yield
     tickets.post(_Scored(number, found))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from gpt2cli.serving.answers import encode_json
 from gpt2cli.serving.http.completions.choices import Update, Work
 from gpt2cli.serving.http.completions.fields import CompletionBody
 
@@ -27,9 +28,12 @@ class CompletionAnswer:
             "model": model,
             "seed": work.seed,
         }
+        # What all chunks have in common.
+        self._before = encode_json(self._head)[:-1] + b',"choices":['
+        self._after = b'],"usage":null}' if body.with_usage else b"]}"
 
-    def chunk(self, update: Update) -> dict[str, Any]:
-        """Return a chunk of a stream."""
+    def chunk(self, update: Update) -> bytes:
+        """Return a chunk of a stream as JSON."""
         self._made += update.tokens
         choice: dict[str, Any] = {
             "index": update.choice,
@@ -39,12 +43,11 @@ class CompletionAnswer:
         }
         if self._body.with_ids:
             choice["token_ids"] = update.token_ids
-        usage = {"usage": None} if self._body.with_usage else {}
-        return {**self._head, "choices": [choice], **usage}
+        return b"".join((self._before, encode_json(choice), self._after))
 
-    def usage_chunk(self) -> dict[str, Any]:
-        """Return the last chunk, which has the numbers of tokens and no choice."""
-        return {**self._head, "choices": [], "usage": self._usage()}
+    def usage_chunk(self) -> bytes:
+        """Return the last chunk as JSON, which has the numbers of tokens and no choice."""
+        return encode_json({**self._head, "choices": [], "usage": self._usage()})
 
     def add(self, update: Update) -> None:
         """Add an update to the whole."""

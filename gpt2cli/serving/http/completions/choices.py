@@ -104,7 +104,8 @@ def _scored(
     loaded: LoadedModel, work: Work, number: int, prompt: PromptToContinue, tickets: Tickets
 ) -> Iterator[None]:
     tokens: list[Token] = []
-    for part in prompt_tokens(loaded.model, prompt.ids, work.settings.logprobs or 0):
+    count = work.settings.logprobs or 0
+    for part in prompt_tokens(loaded.model, prompt.ids, count, tickets.positions_at_once):
         tokens += part
         yield
     _continue(loaded, work, number, prompt, tickets, tokens)

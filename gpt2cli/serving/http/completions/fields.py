@@ -83,9 +83,9 @@ def parse_body(fields: Mapping[str, Any]) -> CompletionBody:
 
 def _prompts(value: Any) -> list[PromptText]:
     several = isinstance(value, list) and value and not all(_is_integer(entry) for entry in value)
-    entries = value if several else [value]
+    entries = value if several else ["" if value is None else value]
     # As in the OpenAI API, an empty text starts a document.
-    return [None if entry in ("", None) else parse_prompt(entry) for entry in entries]
+    return [None if entry == "" else parse_prompt(entry) for entry in entries]
 
 
 def _choices(given: Mapping[str, Any]) -> int:

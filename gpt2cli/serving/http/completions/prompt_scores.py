@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,17 @@ from gpt2cli.model.decoder import hidden_states, logits
 from gpt2cli.model.kv_cache import KVCache
 from gpt2cli.model.model import Model
 
-# Long enough for full speed, short enough to stand between two steps of an engine.
-POSITIONS_AT_ONCE = 32
+# More logits at once would take much memory.
+MOST_AT_ONCE = 128
 
 
-def prompt_tokens(model: Model[Any], ids: Sequence[int], top: int) -> Iterator[list[Token]]:
+def prompt_tokens(
+    model: Model[Any], ids: Sequence[int], top: int, positions_at_once: Callable[[], int]
+) -> Iterator[list[Token]]:
     """Yield the tokens of a prompt in parts, with log-probabilities in nats and the `top` likeliest of each.
 
-    The first has none. The others have those that scoring gives a text of the same ids without BOS.
+    A part has as many positions as may be read at once then. The first token has none. The others have those
+    that scoring gives a text of the same ids without BOS.
 
     Raises:
         ValueError: the ids exceed the context.
@@ -30,8 +33,9 @@ def prompt_tokens(model: Model[Any], ids: Sequence[int], top: int) -> Iterator[l
         return
     yield [Token(ids[0])]
     cache = KVCache(model.config, model.ops, 1, max(1, len(ids) - 1))
-    for start in range(0, len(ids) - 1, POSITIONS_AT_ONCE):
-        targets = ids[start + 1 : start + 1 + POSITIONS_AT_ONCE]
+    while cache.length < len(ids) - 1:
+        start = cache.length
+        targets = ids[start + 1 :][: max(1, min(positions_at_once(), MOST_AT_ONCE))]
         read = model.ops.token_ids([ids[start : start + len(targets)]])
         scores = logits(model, hidden_states(model, read, cache))[0]
         yield _tokens(model, scores, targets, top)

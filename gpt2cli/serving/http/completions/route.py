@@ -10,6 +10,7 @@ from functools import partial
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from gpt2cli.serving.answers import encode_json
 from gpt2cli.serving.http.completions.answer import CompletionAnswer
 from gpt2cli.serving.http.completions.choices import Update, begin, read_work
 from gpt2cli.serving.http.completions.fields import parse_body
@@ -45,7 +46,7 @@ class Completions:
         except Exception as error:
             if not stream.begun:
                 raise
-            await stream.send(event({"error": as_refusal(error).error()}))
+            await stream.send(event(encode_json({"error": as_refusal(error).error()})))
             await stream.close()
 
     async def _answer(self, data: bytes, send: Send, stream: Stream) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -10,17 +9,12 @@ import anyio
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Send
 
+from gpt2cli.serving.answers import encode_json
 from gpt2cli.serving.http.edge.failures import RefusedError
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
 LINES = b"application/x-ndjson"
-
-
-def encode_json(value: Any) -> bytes:
-    """Return a value as JSON in UTF-8."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")
 
 
 async def while_connected(receive: Receive, seconds: float, answer: Callable[[], Awaitable[None]]) -> None:
@@ -98,6 +92,6 @@ class Stream:
         await self._send({"type": "http.response.body", "body": b""})
 
 
-def event(value: Any) -> bytes:
-    """Return a value as a server-sent event."""
-    return b"data: " + encode_json(value) + b"\n\n"
+def event(data: bytes) -> bytes:
+    """Return JSON as a server-sent event."""
+    return b"data: " + data + b"\n\n"

@@ -11,7 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpt2cli.errors import Error, InputError, UsageError
-from gpt2cli.serving.http.edge.connection import JSON, encode_json, send_body
+from gpt2cli.serving.answers import encode_json
+from gpt2cli.serving.http.edge.connection import JSON, send_body
 from gpt2cli.serving.http.edge.failures import RefusedError
 from gpt2cli.serving.http.metrics import Metrics
 from gpt2cli.serving.protocol import error_object
