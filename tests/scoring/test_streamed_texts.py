@@ -39,6 +39,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have short runs read as long ones are."""
     monkeypatch.setattr(text_blocks, "LONGEST_RUN", 64)
     monkeypatch.setattr(long_runs, "LONG_PRETOKEN", 32)
+    monkeypatch.setattr(long_runs, "PART_BYTES", 32)
     monkeypatch.setattr(long_runs, "STRETCH_BYTES", 64)
 
 
