@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import chain, repeat, tee
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.scoring.settings import Split
+from gpt2cli.text.reading.limits import MOST_HELD, Held, within
 from gpt2cli.text.reading.newlines import CRLF, Newlines, with_lf
-from gpt2cli.text.reading.separator import SEPARATOR
 
 if TYPE_CHECKING:
     from gpt2cli.scoring.predictions import Predictions
@@ -107,41 +108,57 @@ class ScoredToken:
     crlf_behind: int = 0
 
 
-def split_texts(content: str, split: Split | None, newlines: Newlines | None = None) -> Iterator[Text]:
+def split_texts(
+    content: str | Iterable[str], split: Split | None, newlines: Newlines | None = None
+) -> Iterator[Text]:
     """Yield the texts of a source: the whole, its nonempty lines, or what lines of <|endoftext|> separate.
 
     Line ends are not part of a text when split by lines; separators never are. CR LF in a text becomes LF
-    if `newlines` says so.
+    if `newlines` says so. Of a source in parts, only one text is held.
+
+    Raises:
+        InputError: a text in parts is longer than can be held.
     """
-    for text in _split(content, split):
+    for text in _split([content] if isinstance(content, str) else content, split):
         yield text.with_lf() if newlines == "lf" else text
 
 
-def _split(content: str, split: Split | None) -> Iterator[Text]:
+def _split(parts: Iterable[str], split: Split | None) -> Iterator[Text]:
     if split is None:
-        yield Text(content)
+        yield Text("".join(within(parts, "the text", MOST_HELD)))
         return
     number = position = bytes_before = 0
-    for start, end in _line_spans(content) if split == "line" else _separated_spans(content):
-        bytes_before += len(content[position:start].encode())
-        position = start
+    documents = _lines(parts) if split == "line" else _separated(_lines(parts))
+    for document, end in documents:
         # The number of a line is that in its file, where empty ones count.
-        number += start < end or split == "line"
-        if start < end:
-            yield Text(content[start:end], number, start, bytes_before)
+        number += bool(document) or split == "line"
+        if document:
+            yield Text(document, number, position, bytes_before)
+        position += len(document) + len(end)
+        bytes_before += len(document.encode()) + len(end)
 
 
-def _line_spans(content: str) -> Iterator[tuple[int, int]]:
-    for line in _LINE.finditer(content):
-        yield line.start(), line.start() + len(without_line_end(line[0]))
+def _lines(parts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each line and its end."""
+    held = Held("a line")
+    for part in parts:
+        for begun in lines_of(part):
+            held.add(begun)
+            if begun.endswith("\n"):
+                line = held.take()
+                yield without_line_end(line), line[len(without_line_end(line)) :]
+    yield held.take(), ""
 
 
-def _separated_spans(content: str) -> Iterator[tuple[int, int]]:
-    start = 0
-    for separator in SEPARATOR.finditer(content):
-        yield start, separator.start()
-        start = separator.end()
-    yield start, len(content)
+def _separated(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield each text that lines of <|endoftext|> separate, and the line."""
+    held = Held("a document")
+    for line, end in lines:
+        if line == END_OF_TEXT:
+            yield held.take(), line + end
+        else:
+            held.add(line + end)
+    yield held.take(), ""
 
 
 def lines_of(content: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from gpt2cli.errors import InputError
+from gpt2cli.text.reading.limits import MOST_HELD, within
 from gpt2cli.text.streaming.text_blocks import Block, cut_blocks, decode_utf8
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -53,13 +54,14 @@ class StreamEncoder:
             CheckpointError: the tokenizer produced an id that the model does not have.
         """
         offset = 0
-        for block in self._blocks(chunks):
+        for block in self._blocks(chunks, name):
             yield self._encode_block(block, name, offset)
             offset += len(block.data)
 
-    def _blocks(self, chunks: Iterable[bytes]) -> Iterable[Block]:
+    def _blocks(self, chunks: Iterable[bytes], name: str) -> Iterable[Block]:
         if not self._tokenizer.cuttable:
-            return [Block(b"".join(chunks), True)]
+            # Its ids depend on the whole text.
+            return [Block(b"".join(within(chunks, name, MOST_HELD)), True)]
         # An added token in the text may contain both letters and punctuation.
         return cut_blocks(chunks, self._special or self._tokenizer.has_own_tokens, self._reads_runs)
 
