@@ -137,12 +137,16 @@ def _begun_character(data: bytes | bytearray) -> int:
 
 def _last_cut(data: bytearray, start: int, between_words_only: bool) -> int:
     # Searching takes a hundred times as long.
-    if any(not data[start:].translate(None, run) for run in _RUN_BYTES if data[-1] in run):
+    if _is_run(data[-_CONTEXT_BYTES:]) and _is_run(data[start:]):
         return 0
     cut = _before_space().match(data, start)
     if cut is None and not between_words_only:
         cut = _at_class_change().match(data, start)
     return cut.end() if cut else 0
+
+
+def _is_run(data: bytearray) -> bool:
+    return any(not data.translate(None, run) for run in _RUN_BYTES if data[-1] in run)
 
 
 # A greedy .* finds the last place first.
