@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import chain, repeat, tee
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.scoring.settings import Split
-from gpt2cli.text.reading.limits import MOST_HELD, Held, within
+from gpt2cli.scoring.streaming.documents import separated, split_lines
+from gpt2cli.text.reading.limits import MOST_HELD, within
 from gpt2cli.text.reading.newlines import CRLF, Newlines, with_lf
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
 
 _GAP = re.compile(r"\s+")
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 class Size(NamedTuple):
@@ -128,7 +127,7 @@ def _split(parts: Iterable[str], split: Split | None) -> Iterator[Text]:
         yield Text("".join(within(parts, "the text", MOST_HELD)))
         return
     number = position = bytes_before = 0
-    documents = _lines(parts) if split == "line" else _separated(_lines(parts))
+    documents = split_lines(parts) if split == "line" else separated(split_lines(parts))
     for document, end in documents:
         # The number of a line is that in its file, where empty ones count.
         number += bool(document) or split == "line"
@@ -136,40 +135,6 @@ def _split(parts: Iterable[str], split: Split | None) -> Iterator[Text]:
             yield Text(document, number, position, bytes_before)
         position += len(document) + len(end)
         bytes_before += len(document.encode()) + len(end)
-
-
-def _lines(parts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each line and its end."""
-    held = Held("a line")
-    for part in parts:
-        for begun in lines_of(part):
-            held.add(begun)
-            if begun.endswith("\n"):
-                line = held.take()
-                yield without_line_end(line), line[len(without_line_end(line)) :]
-    yield held.take(), ""
-
-
-def _separated(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield each text that lines of <|endoftext|> separate, and the line."""
-    held = Held("a document")
-    for line, end in lines:
-        if line == END_OF_TEXT:
-            yield held.take(), line + end
-        else:
-            held.add(line + end)
-    yield held.take(), ""
-
-
-def lines_of(content: str) -> Iterator[str]:
-    """Yield the lines with their ends, LF or CR LF."""
-    for line in _LINE.finditer(content):
-        yield line[0]
-
-
-def without_line_end(line: str) -> str:
-    """Return a line without its end, LF or CR LF."""
-    return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
 
 
 class _Prediction(NamedTuple):
