@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from checkpoints import save_model_folder
 from conftest import COMMAND
@@ -21,6 +27,9 @@ WARM_UP = 0.3
 # By which memory may then grow. A text's tokens are kept to its end, some hundred bytes each.
 SLACK = 16 << 20
 SAMPLES = 50
+PROMPT = "a cat "
+CLIENTS = 8
+JSON = {"Content-Type": "application/json"}
 
 
 class Use(NamedTuple):
@@ -58,13 +67,68 @@ def requests(model: Path, count: int) -> Iterator[Use]:
     """Yield what this process holds while it answers requests of different lengths."""
     loaded = gpt2cli.load(str(model), device="cpu", threads=1, offline=True)
     for number in range(count):
-        prompt = "a cat " * (number % 5 + 1)
+        prompt = PROMPT * (number % 5 + 1)
         if number % 3 == 2:
             loaded.score(prompt)
         else:
             loaded.generate(prompt, max_tokens=number % 4 + 1, seed=number)
         if number % max(count // SAMPLES, 1) == 0:
             yield use_of(os.getpid())
+
+
+def lines(model: Path, count: int) -> Iterator[Use]:
+    """Yield what a command holds while it answers lines of different lengths."""
+    arguments = ["generate", "--jsonl", "-", "-m", str(model), "-n", "4", "-s", "1", "--threads", "1"]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdin
+    assert process.stdout
+    feeder = threading.Thread(target=_feed, args=(process.stdin, count))
+    feeder.start()
+    answers = 0
+    for answers, answer in enumerate(process.stdout, 1):
+        assert b'"text"' in answer, answer
+        if answers % max(count // SAMPLES, 1) == 0 and process.poll() is None:
+            yield use_of(process.pid)
+    feeder.join()
+    assert (process.wait(), answers) == (0, count)
+
+
+def _feed(stdin: IO[bytes], count: int) -> None:
+    with stdin:
+        for number in range(count):
+            stdin.write(json.dumps({"prompt": PROMPT * (number % 5 + 1)}).encode() + b"\n")
+
+
+def served(model: Path, count: int) -> Iterator[Use]:
+    """Yield what a server holds while clients come, ask for texts and scores, and go."""
+    arguments = ["serve", "-m", str(model), "--port", "0", "-q", "--device", "cpu", "--threads", "1"]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout
+    address = process.stdout.readline().strip().removeprefix("http://")
+    try:
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            for _ in range(SAMPLES):
+                shares = [max(count // SAMPLES // CLIENTS, 1)] * CLIENTS
+                list(clients.map(_ask, [address] * CLIENTS, shares))
+                yield use_of(process.pid)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+def _ask(address: str, count: int) -> None:
+    with closing(HTTPConnection(address, timeout=600)) as connection:
+        for number in range(count):
+            asked = {"prompt": PROMPT * (number % 5 + 1), "max_tokens": number % 4 + 1, "seed": number}
+            asked |= {"echo": True, "max_tokens": 0, "logprobs": 1} if number % 3 == 2 else {}
+            connection.request("POST", "/v1/completions", json.dumps(asked), JSON)
+            response = connection.getresponse()
+            answer = response.read()
+            assert response.status == 200, answer
 
 
 def tokens(model: Path, count: int) -> Iterator[Use]:
@@ -137,7 +201,10 @@ def main() -> None:
         if asked.minutes:
             require_flat(f"{asked.minutes:g} minutes of training", list(training(folder, asked.minutes)))
         if asked.requests:
-            require_flat(f"{asked.requests:,} requests", list(requests(folder / "model", asked.requests)))
+            count = f"{asked.requests:,}"
+            require_flat(f"{count} requests", list(requests(folder / "model", asked.requests)))
+            require_flat(f"{count} lines", list(lines(folder / "model", asked.requests)))
+            require_flat(f"{count} requests to a server", list(served(folder / "model", asked.requests)))
 
 
 if __name__ == "__main__":

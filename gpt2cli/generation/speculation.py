@@ -17,7 +17,7 @@ SHORTEST_MATCH = 3
 LONGEST_DRAFT = 15
 
 
-@dataclass(eq=False, repr=False)
+@dataclass
 class Drafts:
     """The numbers of forward passes, of draft tokens read, and of those accepted."""
 

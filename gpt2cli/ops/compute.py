@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from gpt2cli.ops.operations import Ops
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True)
 class Compute:
     """Settings for the backend; see `open_backend`."""
 

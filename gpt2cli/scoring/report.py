@@ -108,11 +108,10 @@ class Report:
                 self._documents.append(Document(name, text, totals))
 
     def _texts(self, content: Content) -> Iterable[Text]:
-        if isinstance(content, str):
-            return split_texts(content, self.split, self.newlines)
-        if self.split is None and self.by != "line" and self.scoring.scorer.reads_parts:
+        reads_parts = self.split is None and self.by != "line" and self.scoring.scorer.reads_parts
+        if reads_parts and not isinstance(content, str):
             return [StreamedText(content, self.newlines)]
-        return split_texts("".join(content), self.split, self.newlines)
+        return split_texts(content, self.split, self.newlines)
 
     def extra(self) -> dict[str, Iterable[Record]]:
         """Return the records of the documents that were kept, where the rows are parts of these."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from gpt2cli.scoring.scored_text import ScoredToken, Text, lines_of, without_line_end
+from gpt2cli.scoring.scored_text import ScoredToken, Text
 from gpt2cli.scoring.settings import Unit
+from gpt2cli.scoring.streaming.documents import lines_of, without_line_end
 from gpt2cli.text.token_text import token_text
 
 NATS_PER: dict[Unit, float] = {"bits": math.log(2), "nats": 1.0}

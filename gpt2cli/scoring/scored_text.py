@@ -12,15 +12,15 @@ from itertools import chain, repeat, tee
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from gpt2cli.scoring.settings import Split
+from gpt2cli.scoring.streaming.documents import separated, split_lines
+from gpt2cli.text.reading.limits import MOST_HELD, within
 from gpt2cli.text.reading.newlines import CRLF, Newlines, with_lf
-from gpt2cli.text.reading.separator import SEPARATOR
 
 if TYPE_CHECKING:
     from gpt2cli.scoring.predictions import Predictions
     from gpt2cli.text.tokenizer import Tokenizer
 
 _GAP = re.compile(r"\s+")
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 class Size(NamedTuple):
@@ -107,52 +107,34 @@ class ScoredToken:
     crlf_behind: int = 0
 
 
-def split_texts(content: str, split: Split | None, newlines: Newlines | None = None) -> Iterator[Text]:
+def split_texts(
+    content: str | Iterable[str], split: Split | None, newlines: Newlines | None = None
+) -> Iterator[Text]:
     """Yield the texts of a source: the whole, its nonempty lines, or what lines of <|endoftext|> separate.
 
     Line ends are not part of a text when split by lines; separators never are. CR LF in a text becomes LF
-    if `newlines` says so.
+    if `newlines` says so. Of a source in parts, only one text is held.
+
+    Raises:
+        InputError: a text in parts is longer than can be held.
     """
-    for text in _split(content, split):
+    for text in _split([content] if isinstance(content, str) else content, split):
         yield text.with_lf() if newlines == "lf" else text
 
 
-def _split(content: str, split: Split | None) -> Iterator[Text]:
+def _split(parts: Iterable[str], split: Split | None) -> Iterator[Text]:
     if split is None:
-        yield Text(content)
+        yield Text("".join(within(parts, "the text", MOST_HELD)))
         return
     number = position = bytes_before = 0
-    for start, end in _line_spans(content) if split == "line" else _separated_spans(content):
-        bytes_before += len(content[position:start].encode())
-        position = start
+    documents = split_lines(parts) if split == "line" else separated(split_lines(parts))
+    for document, end in documents:
         # The number of a line is that in its file, where empty ones count.
-        number += start < end or split == "line"
-        if start < end:
-            yield Text(content[start:end], number, start, bytes_before)
-
-
-def _line_spans(content: str) -> Iterator[tuple[int, int]]:
-    for line in _LINE.finditer(content):
-        yield line.start(), line.start() + len(without_line_end(line[0]))
-
-
-def _separated_spans(content: str) -> Iterator[tuple[int, int]]:
-    start = 0
-    for separator in SEPARATOR.finditer(content):
-        yield start, separator.start()
-        start = separator.end()
-    yield start, len(content)
-
-
-def lines_of(content: str) -> Iterator[str]:
-    """Yield the lines with their ends, LF or CR LF."""
-    for line in _LINE.finditer(content):
-        yield line[0]
-
-
-def without_line_end(line: str) -> str:
-    """Return a line without its end, LF or CR LF."""
-    return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
+        number += bool(document) or split == "line"
+        if document:
+            yield Text(document, number, position, bytes_before)
+        position += len(document) + len(end)
+        bytes_before += len(document.encode()) + len(end)
 
 
 class _Prediction(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
@@ -163,11 +164,15 @@ class Scoring:
         return self.scorer.summaries(((key, Text(text)) for key, text in texts), self.unit)
 
     def ranked(
-        self, texts: Iterable[tuple[Key, str]], by: Literal["mean", "total"] = "mean"
+        self,
+        texts: Iterable[tuple[Key, str]],
+        by: Literal["mean", "total"] = "mean",
+        best: int | None = None,
     ) -> list[tuple[Key, Summary]]:
         """Return the texts and their sums, the least surprising first, those without a score last.
 
-        `by` compares the mean surprisal of a token, or the total of the text.
+        `by` compares the mean surprisal of a token, or the total of the text. Of many texts, only the `best`
+        are kept.
 
         Raises:
             Error: the model produced NaN.
@@ -177,7 +182,8 @@ class Scoring:
             value: float | None = getattr(entry[1], RANKING[by])
             return float("inf") if value is None else value
 
-        return sorted(self.summaries(texts), key=surprisal)
+        summaries = self.summaries(texts)
+        return sorted(summaries, key=surprisal) if best is None else nsmallest(best, summaries, surprisal)
 
 
 def open_scoring(loaded: LoadedModel, settings: ScoringSettings) -> Scoring:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from gpt2cli.errors import InputError, UsageError
 from gpt2cli.serving.lines import Line
-
-MOST_CELL_CHARACTERS = 2**31 - 1
+from gpt2cli.text.reading.limits import MOST_HELD
 
 
 def table_lines(text: Iterable[str], delimiter: str, field: str, name: str) -> Iterator[Line]:
@@ -22,7 +21,7 @@ def table_lines(text: Iterable[str], delimiter: str, field: str, name: str) -> I
         InputError: quotation marks do not match.
     """
     # The default limit is a few pages.
-    csv.field_size_limit(MOST_CELL_CHARACTERS)
+    csv.field_size_limit(MOST_HELD)
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     header = next(_rows(rows, name), [])
     if field not in header:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,13 @@ _CHECK_BYTES = 1 << 20
 _WORDS_BYTES = 8 << 20
 # Short, so that a rare character slows down only the text around it.
 _PART_LENGTH = 1024
+# The last 128 characters of Unicode, for private use, mark the bytes that are not ASCII.
+_FIRST_INVALID, _FIRST_MARK = 0x80, 0x10FF80
+# Python keeps such bytes as lone surrogates. How the UTF-8 of these begins, and of the marks.
+_LEAD = b"\xed"
+_MARKS = {b"\xed\xb2": b"\xf4\x8f\xbe", b"\xed\xb3": b"\xf4\x8f\xbf"}
 _OWN_TOKEN_RULES = ("single_word", "lstrip", "rstrip")
+_NO_RULES = dict.fromkeys((*_OWN_TOKEN_RULES, "normalized"), False)
 _PLAIN_MODEL = {
     "type": "BPE",
     "dropout": None,
@@ -42,25 +48,31 @@ _PLAIN_MODEL = {
 class FastEncoder:
     """An encoder that gives the ids of `tokenizers`, about a hundred times faster.
 
-    Text with characters on which the two libraries disagree goes to `slow`, which is `tokenizers`.
+    Text with characters on which the two libraries disagree goes to `slow`, which is `tokenizers`. A lone
+    surrogate stands for a byte that is not UTF-8, if the description has tokens for these.
     """
 
-    def __init__(self, description: str, slow: Callable[[str], list[int]]) -> None:
+    def __init__(self, description: str, slow: Callable[[str], array[int]]) -> None:
         self._description = description
         self._slow = slow
         self._open()
 
-    def encode(self, text: str, data: bytes) -> array[int]:
-        """Return the ids of a text as unsigned 32-bit integers; `data` is the same text as UTF-8."""
+    def encode(self, text: str) -> array[int]:
+        """Return the ids of a text as unsigned 32-bit integers."""
+        data = _utf8(text)
         if not _may_be_disputed(data):
             return self._encode(data)
         ids = array("I")
         for part in text_parts(text, _PART_LENGTH):
             disputed = _disputed().search(part)
-            ids += array("I", self._slow(part)) if disputed else self._encode(part.encode())
+            ids += self._slow(part) if disputed else self._encode(_utf8(part))
         return ids
 
     def _encode(self, data: bytes) -> array[int]:
+        # One byte is found many times faster than two.
+        if _LEAD in data:
+            for surrogates, marks in _MARKS.items():
+                data = data.replace(surrogates, marks)
         self._read_bytes += len(data)
         if self._read_bytes > self._check_at_bytes:
             self._forget_if_full()
@@ -87,11 +99,26 @@ class FastEncoder:
         self._check_at_bytes = _CHECK_BYTES
 
 
-def fast_description(library: tokenizers.Tokenizer, special: bool) -> str | None:
-    """Return a tokenizer.json with which the fast library gives the slow one's ids, or None.
+def open_encoder(
+    library: tokenizers.Tokenizer,
+    slow: Callable[[str], array[int]],
+    special: bool,
+    byte_ids: Mapping[int, int],
+) -> FastEncoder | None:
+    """Return an encoder that gives the ids of a tokenizer, which must be known to split text as GPT-2 does.
 
-    The tokenizer must already be known to split text as GPT-2 does.
+    Bytes that are not UTF-8 have the ids in `byte_ids`, if it has any.
     """
+    description = _description(library, special, byte_ids)
+    try:
+        return FastEncoder(description, slow) if description else None
+    # The fast library takes fewer vocabularies, and raises nothing more specific.
+    except RuntimeError:
+        return None
+
+
+def _description(library: tokenizers.Tokenizer, special: bool, byte_ids: Mapping[int, int]) -> str | None:
+    """Return a tokenizer.json with which the fast library gives the slow one's ids, or None."""
     description = json.loads(library.to_str())
     added = description["added_tokens"]
     if not _is_plain(description["model"]) or not all(map(_is_plain_token, added)):
@@ -99,7 +126,11 @@ def fast_description(library: tokenizers.Tokenizer, special: bool) -> str | None
     if not _spells_by_merging(library, description["model"], {token["content"] for token in added}):
         return None
     description["post_processor"] = description["decoder"] = None
-    description["added_tokens"] = added if special else []
+    description["added_tokens"] = (added if special else []) + [
+        {"id": token_id, "content": chr(_FIRST_MARK + byte - _FIRST_INVALID), "special": True, **_NO_RULES}
+        for byte, token_id in byte_ids.items()
+        if byte >= _FIRST_INVALID
+    ]
     return json.dumps(description)
 
 
@@ -124,6 +155,10 @@ def _spells_by_merging(library: tokenizers.Tokenizer, model: dict[str, Any], add
     return all(len(tokenize(token)) == 1 for token in vocabulary if token not in added)
 
 
+def _utf8(text: str) -> bytes:
+    return text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
+
+
 @cache
 def _disputed() -> re.Pattern[str]:
     ranges = (f"{chr(codes[0])}-{chr(codes[-1])}" for codes in _disputed_ranges())
@@ -146,7 +181,8 @@ def _suspected() -> tuple[set[bytes], re.Pattern[bytes]]:
 def _disputed_ranges() -> list[range]:
     lines = DISPUTED_CODE_POINTS.read_text("ascii").splitlines()
     ends = ([int(end, 16) for end in line.split("-")] for line in lines)
-    return [range(first, last + 1) for first, last in ends]
+    marks = range(_FIRST_MARK, _FIRST_MARK + 128)
+    return [*(range(first, last + 1) for first, last in ends), marks]
 
 
 def _memory_in_use() -> int | None:

@@ -135,18 +135,18 @@ class Tokenizer:
         with self._reading(special):
             return first_unknown(self._library, text)
 
-    def open_fast_encoder(self, special: bool = False) -> FastEncoder | None:
-        """Return an encoder that starts more slowly but is much faster than `encode`, if there is one."""
+    def open_fast_encoder(
+        self, slow: Callable[[str], array[int]], special: bool = False, keeps_bytes: bool = False
+    ) -> FastEncoder | None:
+        """Return an encoder that starts more slowly but is much faster than `slow`, if there is one.
+
+        With `keeps_bytes`, lone surrogates stand for bytes that are not UTF-8.
+        """
         if not self._reads_all:
             return None
-        from gpt2cli.text.fast_encoder import FastEncoder, fast_description
+        from gpt2cli.text.fast_encoder import open_encoder
 
-        description = fast_description(self._library, special)
-        try:
-            return FastEncoder(description, lambda text: self.encode(text, special)) if description else None
-        # The fast library takes fewer vocabularies, and raises nothing more specific.
-        except RuntimeError:
-            return None
+        return open_encoder(self._library, slow, special, self._byte_ids if keeps_bytes else {})
 
     def open_long_runs(self, encode: Callable[[str], array[int]], special: bool) -> LongRuns | None:
         """Return an encoder of text without a place to cut, if there is one; `encode` is for short parts."""

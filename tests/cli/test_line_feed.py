@@ -94,7 +94,7 @@ def test_a_row_is_taken_when_it_is_whole(fifo: tuple[str, BinaryIO]) -> None:
 
 
 def test_a_line_without_end_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_feed, "MOST_LINE_BYTES", 100)
+    monkeypatch.setattr(line_feed, "MOST_HELD", 100)
     monkeypatch.setattr(line_feed, "BLOCK_BYTES", 30)
     for data in (b"x" * 1000 + b"\n", b"x" * 1000):
         (line, *rest) = file_lines(tmp_path / "a", data + b"short")

@@ -11,6 +11,8 @@ from checkpoints import save_model_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt2cli.cli.output.score_view import View
+from gpt2cli.errors import InputError
 from gpt2cli.language_model import LanguageModel, load
 from gpt2cli.scoring.report import Report
 from gpt2cli.scoring.scored_text import Text
@@ -39,6 +41,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have short runs read as long ones are."""
     monkeypatch.setattr(text_blocks, "LONGEST_RUN", 64)
     monkeypatch.setattr(long_runs, "LONG_PRETOKEN", 32)
+    monkeypatch.setattr(long_runs, "PART_BYTES", 32)
     monkeypatch.setattr(long_runs, "STRETCH_BYTES", 64)
 
 
@@ -72,6 +75,22 @@ def test_a_text_in_parts_has_the_numbers_of_the_whole_under_a_protocol(
 ) -> None:
     settings = ScoringSettings(protocol=protocol, window=16)
     assert records(model, cut(TEXT, 9), settings) == records(model, TEXT, settings)
+
+
+def test_a_picture_of_too_much_text_is_refused(model: LanguageModel) -> None:
+    view = View(
+        open_scoring(model, ScoringSettings()), [(None, iter(["a b", " c\n"])), (None, "d")], False, None
+    )
+    with pytest.raises(InputError, match="a picture has more than 5 characters, too many to hold at once"):
+        list(view.parts(5))
+
+
+def test_the_best_of_many_texts_are_the_first_of_all(model: LanguageModel) -> None:
+    scoring = open_scoring(model, ScoringSettings())
+    texts = [(number, text) for number, text in enumerate(["a", "", "b c", "a", "d\ne", " "])]
+    ranked = [key for key, _ in scoring.ranked(texts)]
+    for best in range(7):
+        assert [key for key, _ in scoring.ranked(iter(texts), best=best)] == ranked[:best]
 
 
 @given(TEXTS, st.integers(1, 4))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import save_model_folder
-from soak import requests, require_flat, tokens, training
+from soak import lines, requests, require_flat, served, tokens, training
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -19,6 +19,14 @@ def model(tmp_path: Path) -> Path:
 
 def test_requests_leave_nothing_in_memory(model: Path) -> None:
     require_flat("requests", list(requests(model, 10_000)))
+
+
+def test_lines_leave_nothing_in_memory(model: Path) -> None:
+    require_flat("lines", list(lines(model, 10_000)))
+
+
+def test_clients_leave_nothing_in_a_server(model: Path) -> None:
+    require_flat("served", list(served(model, 10_000)))
 
 
 def test_a_text_beyond_the_context_takes_no_more_memory(model: Path) -> None:

@@ -51,13 +51,17 @@ def fast() -> FastEncoder:
 
 
 def open_fast(tokenizer: Tokenizer, special: bool = False) -> FastEncoder:
-    encoder = tokenizer.open_fast_encoder(special)
+    encoder = find_fast(tokenizer, special)
     assert encoder is not None
     return encoder
 
 
+def find_fast(tokenizer: Tokenizer, special: bool = False) -> FastEncoder | None:
+    return tokenizer.open_fast_encoder(lambda text: array("I", tokenizer.encode(text, special)), special)
+
+
 def encode(fast: FastEncoder, text: str) -> list[int]:
-    return fast.encode(text, text.encode()).tolist()
+    return fast.encode(text).tolist()
 
 
 def blocks_of_source_code() -> Iterator[str]:
@@ -221,11 +225,11 @@ def byte_level(model: models.BPE) -> tokenizers.Tokenizer:
 def test_tokenizers_that_the_fast_library_takes_otherwise_stay_on_the_slow_one(
     library: tokenizers.Tokenizer,
 ) -> None:
-    assert Tokenizer(library, ModelConfig(vocab_size=300)).open_fast_encoder() is None
+    assert find_fast(Tokenizer(library, ModelConfig(vocab_size=300))) is None
 
 
 def test_a_tokenizer_with_more_ids_than_the_model_stays_on_the_slow_one() -> None:
-    assert Tokenizer(train(), ModelConfig(vocab_size=257)).open_fast_encoder() is None
+    assert find_fast(Tokenizer(train(), ModelConfig(vocab_size=257))) is None
 
 
 @pytest.mark.slow
@@ -234,12 +238,12 @@ def test_memory_does_not_grow_with_the_number_of_different_words() -> None:
     program = """
 import pathlib, random
 from gpt2cli.text.loading import bundled_tokenizer
-fast = bundled_tokenizer().open_fast_encoder()
+fast = bundled_tokenizer().open_fast_encoder(None)
 letters = bytes.maketrans(bytes(range(256)), bytes(97 + byte % 26 for byte in range(256)))
 for seed in range(36):
     words = bytearray(random.Random(seed).randbytes(1 << 20).translate(letters))
     words[::8] = b" " * len(words[::8])
-    fast.encode(words.decode(), bytes(words))
+    fast.encode(words.decode())
 print(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 """
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
@@ -247,5 +251,5 @@ print(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split
 
 
 def test_ids_are_unsigned_integers_of_32_bits(fast: FastEncoder) -> None:
-    ids = fast.encode("Hello", b"Hello")
+    ids = fast.encode("Hello")
     assert (type(ids), ids.itemsize, ids.typecode) == (array, 4, "I")

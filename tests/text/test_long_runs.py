@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from array import array
 from itertools import pairwise
 
 import pytest
@@ -18,6 +19,7 @@ from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.byte_pairs import SYMBOL_OF_BYTE
 from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.stored import long_runs
+from gpt2cli.text.stored.library import joins, pretoken_places
 from gpt2cli.text.stored.library import pretoken_ids as library_ids
 from gpt2cli.text.streaming import text_blocks
 from gpt2cli.text.streaming.stream_encoder import StreamEncoder
@@ -42,6 +44,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have short runs read as long ones are."""
     monkeypatch.setattr(text_blocks, "LONGEST_RUN", 3)
     monkeypatch.setattr(long_runs, "LONG_PRETOKEN", 4)
+    monkeypatch.setattr(long_runs, "PART_BYTES", 4)
     monkeypatch.setattr(long_runs, "STRETCH_BYTES", 8)
 
 
@@ -112,6 +115,7 @@ def test_runs_have_the_ids_of_any_tokenizer(pairs: list[tuple[int, int]], text: 
 @pytest.mark.parametrize("unit", ["a", " ", "語"], ids=ascii)
 def test_a_run_takes_the_same_memory_at_any_length(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_blocks, "LONGEST_RUN", 1 << 12)
+    monkeypatch.setattr(long_runs, "PART_BYTES", 1 << 11)
     monkeypatch.setattr(long_runs, "STRETCH_BYTES", 1 << 12)
     data = unit.encode() * (1 << 11)
     list(StreamEncoder(TOKENIZER).encode((data for _ in range(4)), "f"))
@@ -126,23 +130,50 @@ def test_a_run_takes_the_same_memory_at_any_length(unit: str, monkeypatch: pytes
     assert peaks[1] < 1.3 * peaks[0]
 
 
-def test_the_work_on_a_run_grows_as_its_length_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_work_on_a_run_grows_as_its_length_does(monkeypatch: pytest.MonkeyPatch) -> None:
     read = 0
-    monkeypatch.setattr(text_blocks, "LONGEST_RUN", 1 << 12)
 
     def counted(library: tokenizers.Tokenizer, data: bytes) -> list[int]:
         nonlocal read
         read += len(data)
         return library_ids(library, data)
 
+    def encode_counted(text: str) -> array[int]:
+        return array("I", counted(TOKENIZER._library, text.encode()))
+
     monkeypatch.setattr(long_runs, "pretoken_ids", counted)
-    letters = bytes(random.Random(1).choices(b"etaoinshrdlu", k=1 << 13))
+    letters = "".join(random.Random(1).choices("etaoinshrdlu", k=1 << 15))
     totals = []
-    for count in (16, 32):
+    for count in (8, 16):
         read = 0
-        list(StreamEncoder(TOKENIZER).encode(iter([letters] * count), "f"))
+        runs = TOKENIZER.open_long_runs(encode_counted, special=False)
+        assert runs
+        for _ in range(count):
+            runs.push(letters)
+        runs.finish()
         totals.append(read)
     assert totals[1] < 2.5 * totals[0]
-    assert totals[1] < 4 * 32 * len(letters)
+    assert totals[1] < 2.5 * 16 * len(letters)
+
+
+def test_a_run_of_one_character_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_runs, "STRETCH_BYTES", 1 << 14)
+    checked: list[bytes] = []
+
+    def counted(library: tokenizers.Tokenizer, data: bytes) -> list[int]:
+        checked.append(data)
+        return library_ids(library, data)
+
+    monkeypatch.setattr(long_runs, "pretoken_ids", counted)
+    runs = TOKENIZER.open_long_runs(lambda text: array("I", TOKENIZER.encode(text)), special=False)
+    assert runs
+    for _ in range(16):
+        runs.push("a" * (1 << 14))
+    assert len(checked) < 3 * 128
+
+
+@given(st.characters(), st.characters() | st.sampled_from("as1' !"))
+def test_a_run_goes_on_with_characters_of_its_kind_alone(one: str, other: str) -> None:
+    kind = joins(TOKENIZER._library, one)
+    is_one = len(pretoken_places(TOKENIZER._library, kind + one + other + one)) == 1
+    assert is_one == (joins(TOKENIZER._library, other) == kind)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gpt2cli.cli.input.lines import Line, line_blocks
-from gpt2cli.cli.input.text import STDIN, require_stdin, source_name
+from gpt2cli.cli.input.lines import Line, checked_blocks
+from gpt2cli.cli.input.text import STDIN, require_stdin
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.scoring import ScoringOptions
@@ -57,7 +57,6 @@ def rank(
         require_stdin("Name a FILE, or pipe lines in.")
     messages = verbosity.messages()
     names = named_files(files or [STDIN], messages.note)
-    lines = [line for block in line_blocks(names) for line in block]
     loaded = model.load(compute, messages)
     start = time.perf_counter()
     from gpt2cli.scoring.rows import Summary, row_columns
@@ -65,10 +64,9 @@ def rank(
     from gpt2cli.text.reading.notes import TextNotes
 
     notes = TextNotes(messages.note, loaded.tokenizer, settings.special)
-    for line in lines:
-        notes.check(line.text, source_name(line.source))
     scoring = open_scoring(loaded, settings)
-    ranked = scoring.ranked(((line, line.text) for line in lines), by)[:best]
+    lines = ((line, line.text) for block in checked_blocks(names, notes) for line in block)
+    ranked = scoring.ranked(lines, by, best)
     print_timing(messages, loaded, start)
     with open_output(output, raw=raw) as write:
         if json or named not in (None, "text"):

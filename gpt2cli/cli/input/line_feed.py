@@ -22,10 +22,10 @@ from gpt2cli.text.reading.compression import (
     is_compressed,
     without_compression,
 )
+from gpt2cli.text.reading.limits import MOST_HELD
 from gpt2cli.text.streaming.text_blocks import decode_utf8, read_chunks
 
 BLOCK_BYTES = 1 << 16
-MOST_LINE_BYTES = 1 << 26
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 
@@ -77,12 +77,14 @@ class ByteSource:
         return {"bytes": place, "sha256": found.hexdigest()}
 
     def first_line(self) -> bytes:
-        """Return the first line, which is read all the same; it is waited for."""
-        begun = b""
-        while b"\n" not in begun and (chunk := self.read()):
+        """Return the first line, as far as it can be held; it is waited for, and read all the same."""
+        begun = bytearray()
+        while len(begun) <= MOST_HELD and (chunk := self.read()):
             begun += chunk
-        self._begun = begun
-        return begun.partition(b"\n")[0]
+            if b"\n" in chunk:
+                break
+        self._begun = bytes(begun)
+        return self._begun.partition(b"\n")[0]
 
     def read(self) -> bytes:
         """Return the next bytes, decompressed and without a byte order mark; none at the end.
@@ -134,7 +136,7 @@ class JsonLineFeed:
                 if not self._wanted(self._number):
                     continue
                 if too_long:
-                    return Line(self._number, b"", f"The line has more than {MOST_LINE_BYTES:,} bytes.")
+                    return Line(self._number, b"", f"The line has more than {MOST_HELD:,} bytes.")
                 if not data.isspace() and data:
                     return Line(self._number, data)
             if self.ended or not (wait or self._source.is_ready):
@@ -150,7 +152,7 @@ class JsonLineFeed:
             return
         first, *others = chunk.split(b"\n")
         self._rest += first
-        if len(self._rest) > MOST_LINE_BYTES:
+        if len(self._rest) > MOST_HELD:
             self._is_too_long = True
             self._rest.clear()
         if others:
@@ -192,16 +194,22 @@ class TableFeed:
         return None
 
     def _text(self) -> Iterator[str]:
-        rest = b""
+        rest = bytearray()
         while chunk := self._source.read():
-            *lines, rest = (rest + chunk).split(b"\n")
-            self._buffered = len(lines)
-            for line in lines:
-                self._buffered -= 1
-                self.bytes_taken += len(line) + 1
-                yield decode_utf8(line, self._source.name) + "\n"
+            first, *others = chunk.split(b"\n")
+            rest += first
+            if others:
+                lines = [bytes(rest), *others[:-1]]
+                rest = bytearray(others[-1])
+                self._buffered = len(lines)
+                for line in lines:
+                    self._buffered -= 1
+                    self.bytes_taken += len(line) + 1
+                    yield decode_utf8(line, self._source.name) + "\n"
+            if len(rest) > MOST_HELD:
+                raise InputError(f"{self._source.name} has a line of more than {MOST_HELD:,} bytes.")
         if rest:
-            yield decode_utf8(rest, self._source.name)
+            yield decode_utf8(bytes(rest), self._source.name)
 
 
 def open_feed(source: ByteSource, field: str | None, wanted: Wanted) -> JsonLineFeed | TableFeed:

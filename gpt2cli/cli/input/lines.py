@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpt2cli.cli.input.text import source_chunks, source_name
 from gpt2cli.errors import InputError
+from gpt2cli.text.reading.limits import MOST_HELD
 
 if TYPE_CHECKING:
     from gpt2cli.text.reading.notes import TextNotes
@@ -34,7 +35,7 @@ def line_blocks(sources: Sequence[str]) -> Iterator[list[Line]]:
     """
     for source in sources:
         number = 1
-        for block in _blocks(source_chunks(source, BLOCK_BYTES)):
+        for block in _blocks(source_chunks(source, BLOCK_BYTES), source_name(source)):
             yield [_line(data, source, number + index) for index, data in enumerate(block)]
             number += len(block)
 
@@ -47,16 +48,20 @@ def checked_blocks(sources: Sequence[str], notes: TextNotes) -> Iterator[list[Li
         yield block
 
 
-def _blocks(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _blocks(chunks: Iterable[bytes], name: str) -> Iterator[list[bytes]]:
     # Joined once it is whole, as a long line comes in many chunks.
     begun: list[bytes] = []
+    number = 1
     for data in chunks:
         *lines, rest = data.split(b"\n")
         if lines:
             lines[0] = b"".join([*begun, lines[0]])
             begun.clear()
+            number += len(lines)
             yield [line + b"\n" for line in lines]
         begun.append(rest)
+        if sum(map(len, begun)) > MOST_HELD:
+            raise InputError(f"{name}, line {number}: the line has more than {MOST_HELD:,} bytes.")
     if last := b"".join(begun):
         yield [last]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gpt2cli.cli.input.text import read_text, source_name
+from gpt2cli.cli.input.text import source_chunks, source_name
+from gpt2cli.text.streaming.text_blocks import decode_utf8
 from gpt2cli.training.data.sources import Sources
 
 
@@ -13,4 +14,5 @@ class CommandSources(Sources):
         return source_name(source)
 
     def read(self, source: str) -> str:
-        return read_text(source)
+        # Training holds its texts, however long.
+        return decode_utf8(b"".join(source_chunks(source)), source_name(source))

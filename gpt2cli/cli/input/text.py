@@ -109,9 +109,12 @@ def read_bytes(source: str) -> bytes:
     """Return the bytes of a text in a file, or in standard input for `-`.
 
     Raises:
-        UsageError, InputError: as `source_chunks` does.
+        UsageError, InputError: as `source_chunks` does; it has more than can be held at once.
     """
-    return b"".join(source_chunks(source))
+    # A prompt that is an argument needs none of this.
+    from gpt2cli.text.reading.limits import MOST_HELD, within
+
+    return b"".join(within(source_chunks(source), source_name(source), MOST_HELD))
 
 
 def source_chunks(source: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpt2cli.cli.output.streams import Write, stdout_is_terminal, terminal_columns, wants_color
 from gpt2cli.scoring.pictures.shading import (
@@ -22,6 +22,7 @@ from gpt2cli.scoring.settings import Split, Unit
 from gpt2cli.scoring.streaming.streamed_text import Content
 from gpt2cli.scoring.text_scorer import Scoring
 from gpt2cli.scoring.words import WordRow, word_rows
+from gpt2cli.text.reading.limits import MOST_DRAWN, too_long
 from gpt2cli.text.reading.newlines import Newlines, with_lf
 
 # Bars below uncolored text, as tall as its surprisal.
@@ -40,10 +41,14 @@ class View:
     split: Split | None
     newlines: Newlines | None = None
 
-    def parts(self) -> Iterator[Part]:
-        """Yield the parts of all texts, with an empty line between texts."""
-        sources, words = self.sources, self.words
-        texts = ((name, text) for name, content in sources for text in _texts(content, self))
+    def parts(self, most: int | None = None) -> Iterator[Part]:
+        """Yield the parts of all texts, with an empty line between texts.
+
+        Raises:
+            InputError: the texts have more than `most` characters.
+        """
+        words = self.words
+        texts = self._texts(most)
         rows: Callable[[Iterable[ScoredToken], Unit], Iterable[TokenRow | WordRow]]
         rows = word_rows if words else token_rows
         for index, (_, text, tokens) in enumerate(self.scoring.scorer.tokens(texts, words)):
@@ -51,6 +56,17 @@ class View:
                 yield Part("\n\n")
             # Always bits, because shades have one scale.
             yield from parts_of(text.content, (_stretch(row, text) for row in rows(tokens, "bits")))
+
+    def _texts(self, most: int | None) -> Iterator[tuple[str | None, Text]]:
+        size = 0
+        for name, content in self.sources:
+            for text in split_texts(content, self.split):
+                size += len(text.content)
+                if most is not None and size > most:
+                    raise too_long("a picture", most, "characters")
+                # A picture shows the places in the text that is scored, not those in its file.
+                lf = self.newlines == "lf"
+                yield name, replace(text, content=with_lf(text.content)) if lf else text
 
     @property
     def title(self) -> str:
@@ -68,7 +84,7 @@ def show_view(view: View, picture: str | None, write: Write, *, to_stdout: bool,
         from gpt2cli.scoring.pictures import shaded_text as pictures
 
         draw = {"html": pictures.html_page, "svg": pictures.svg_drawing, "png": pictures.png_image}[picture]
-        write(draw(list(view.parts()), view.title))
+        write(draw(list(view.parts(MOST_DRAWN)), view.title))
         return
     shaded = to_stdout and wants_color(color)
     for line in terminal_lines(view.parts(), shaded):
@@ -100,13 +116,6 @@ def terminal_legend(shaded: bool) -> Iterator[bytes]:
     for line in lines_of(marks, terminal_columns()):
         text = "".join(_shaded(placed) if shaded else placed.part.text for placed in line)
         yield f"{text.rstrip()}\n".encode()
-
-
-def _texts(content: Content, view: View) -> Iterator[Text]:
-    whole = content if isinstance(content, str) else "".join(content)
-    # A picture shows the places in the text that is scored, not those in its file.
-    whole = with_lf(whole) if view.newlines == "lf" else whole
-    return split_texts(whole, view.split)
 
 
 def _stretch(row: TokenRow | WordRow, text: Text) -> Shaded:

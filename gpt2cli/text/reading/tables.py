@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpt2cli.errors import InputError
+from gpt2cli.text.reading.limits import MOST_HELD
 
 TableKind = Literal["csv", "tsv", "jsonl"]
 KINDS: dict[str, TableKind] = {
@@ -20,7 +21,6 @@ KINDS: dict[str, TableKind] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
-MOST_CELL_CHARACTERS = 2**31 - 1
 LONGEST_QUOTED = 30
 
 
@@ -77,7 +77,7 @@ def _kind_of(text: str) -> TableKind:
 
 def _delimited(text: str, delimiter: str, name: str) -> Table:
     # The default limit is a few pages.
-    csv.field_size_limit(MOST_CELL_CHARACTERS)
+    csv.field_size_limit(MOST_HELD)
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[Mapping[str, Any]] = []
     header: list[str] = []

@@ -26,6 +26,8 @@ TOKENIZER_JSON = "tokenizer.json"
 GPT1_UNKNOWN, GPT1_WORD_END = "<unk>", "</w>"
 ENDS = ("bos_token", "eos_token")
 LONGEST_REASON = 200
+# A letter, a digit, anything else and white space. White space begins runs of all others, so it comes last.
+RUNS = "a1! "
 
 
 def bundled_library() -> tokenizers.Tokenizer:
@@ -216,6 +218,11 @@ def has_long_runs(library: tokenizers.Tokenizer) -> bool:
 def pretoken_places(library: tokenizers.Tokenizer, text: str) -> list[tuple[int, int]]:
     """Return where the pretokens of a text stand, in characters: the start and the end."""
     return [place for _, place in library.pre_tokenizer.pre_tokenize_str(text)]
+
+
+def joins(library: tokenizers.Tokenizer, character: str) -> str:
+    """Return what a character continues: a run of letters, of digits, of white space, or of anything else."""
+    return next(kind for kind in RUNS if len(pretoken_places(library, kind + character)) == 1)
 
 
 def pretoken_ids(library: tokenizers.Tokenizer, data: bytes) -> list[int]:

@@ -9,6 +9,7 @@ from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from gpt2cli.errors import InputError
+from gpt2cli.text.reading.limits import MOST_HELD, within
 from gpt2cli.text.streaming.text_blocks import Block, cut_blocks, decode_utf8
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -42,7 +43,7 @@ class StreamEncoder:
         self._fast: FastEncoder | None = None
         self._within_run = False
         # Between bytes that are not text, the same few characters come again and again.
-        self._encode_short = lru_cache(_MOST_SHORT)(self._encode_text)
+        self._encode_short = lru_cache(_MOST_SHORT)(self._encode_by_library)
         self._byte_id = cache(tokenizer.byte_id)
 
     def encode(self, chunks: Iterable[bytes], name: str) -> Iterator[array[int]]:
@@ -53,13 +54,14 @@ class StreamEncoder:
             CheckpointError: the tokenizer produced an id that the model does not have.
         """
         offset = 0
-        for block in self._blocks(chunks):
+        for block in self._blocks(chunks, name):
             yield self._encode_block(block, name, offset)
             offset += len(block.data)
 
-    def _blocks(self, chunks: Iterable[bytes]) -> Iterable[Block]:
+    def _blocks(self, chunks: Iterable[bytes], name: str) -> Iterable[Block]:
         if not self._tokenizer.cuttable:
-            return [Block(b"".join(chunks), True)]
+            # Its ids depend on the whole text.
+            return [Block(b"".join(within(chunks, name, MOST_HELD)), True)]
         # An added token in the text may contain both letters and punctuation.
         return cut_blocks(chunks, self._special or self._tokenizer.has_own_tokens, self._reads_runs)
 
@@ -71,26 +73,19 @@ class StreamEncoder:
         return self._tokenizer.open_long_runs(self._encode_text, self._special)
 
     def _encode_block(self, block: Block, name: str, offset: int) -> array[int]:
-        """Return the ids of a block, in which every second stretch is a byte that is not UTF-8."""
-        stretches = self._stretches(block.data, name, offset)
-        self._get_ready(len(block.data) + _CALL_BYTES * len(stretches))
-        if self._within_run or not block.is_whole:
-            return self._encode_long(stretches, block.is_whole)
-        ids = array("I")
-        for n, stretch in enumerate(stretches):
-            if n % 2:
-                ids.append(self._byte_id(ord(stretch) - 0xDC00))
-            elif len(stretch) > _SHORT:
-                ids += self._encode_text(stretch)
-            elif stretch:
-                ids += self._encode_short(stretch)
-        return ids
+        text = self._decode(block.data, name, offset)
+        is_cut = self._within_run or not block.is_whole
+        if not self._fast:
+            self._get_ready(len(block.data) + _CALL_BYTES * len(self._stretches(text)))
+        if self._fast and not is_cut:
+            return self._fast.encode(text)
+        return self._encode_long(text, block.is_whole) if is_cut else self._encode_slowly(text)
 
-    def _encode_long(self, stretches: Sequence[str], is_whole: bool) -> array[int]:
+    def _encode_long(self, text: str, is_whole: bool) -> array[int]:
         """Return the ids of a block that begins or ends within a run; they may come with a later block."""
         assert self._long_runs is not None
         ids = array("I")
-        for n, stretch in enumerate(stretches):
+        for n, stretch in enumerate(self._stretches(text)):
             if n % 2:
                 ids += self._long_runs.finish()
                 ids.append(self._byte_id(ord(stretch) - 0xDC00))
@@ -99,21 +94,35 @@ class StreamEncoder:
         self._within_run = not is_whole
         return ids + self._long_runs.finish() if is_whole else ids
 
-    def _stretches(self, data: bytes, name: str, offset: int) -> Sequence[str]:
-        if self._invalid == "keep":
-            return _INVALID.split(data.decode("utf-8", "surrogateescape"))
-        return [
-            data.decode("utf-8", "replace") if self._invalid == "replace" else decode_utf8(data, name, offset)
-        ]
+    def _encode_slowly(self, text: str) -> array[int]:
+        ids = array("I")
+        for n, stretch in enumerate(self._stretches(text)):
+            if n % 2:
+                ids.append(self._byte_id(ord(stretch) - 0xDC00))
+            elif stretch:
+                ids += (self._encode_by_library if len(stretch) > _SHORT else self._encode_short)(stretch)
+        return ids
+
+    def _decode(self, data: bytes, name: str, offset: int) -> str:
+        """Return the text of a block, in which lone surrogates are bytes to keep."""
+        if self._invalid == "strict":
+            return decode_utf8(data, name, offset)
+        return data.decode("utf-8", "surrogateescape" if self._invalid == "keep" else "replace")
+
+    def _stretches(self, text: str) -> Sequence[str]:
+        """Return a text in stretches, of which every second is a byte that is not UTF-8."""
+        return _INVALID.split(text) if self._invalid == "keep" else [text]
 
     def _get_ready(self, work: int) -> None:
         if self._work <= FAST_FROM_BYTES < self._work + work:
-            self._fast = self._tokenizer.open_fast_encoder(self._special)
+            keeps_bytes = self._invalid == "keep"
+            self._fast = self._tokenizer.open_fast_encoder(self._encode_slowly, self._special, keeps_bytes)
         self._work += work
 
     def _encode_text(self, text: str) -> array[int]:
-        if self._fast:
-            return self._fast.encode(text, text.encode())
+        return self._fast.encode(text) if self._fast else self._encode_by_library(text)
+
+    def _encode_by_library(self, text: str) -> array[int]:
         return array("I", self._tokenizer.encode(text, self._special))
 
 

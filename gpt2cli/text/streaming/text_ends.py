@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from typing import Literal
 
@@ -27,7 +28,7 @@ LAST_WORD = re.compile(r"[\w.]+\Z")
 INITIALS = re.compile(r"[A-HJ-Z]|[^\W\d_](\.[^\W\d_])+")
 
 
-def text_ends(text: str, unit: Unit) -> Iterator[tuple[int, int]]:
+def text_ends(text: str, unit: Unit, searched: int = 0) -> Iterator[tuple[int, int]]:
     """Yield where sentences, lines or paragraphs of a text end, in order, if more text cannot move the end.
 
     Each end has two places, between which are the line ends that end a line or paragraph.
@@ -35,18 +36,27 @@ def text_ends(text: str, unit: Unit) -> Iterator[tuple[int, int]]:
     White space before the first word ends nothing. A sentence ends behind `.`, `!`, `?` or an ellipsis with
     the quotes and brackets that close there, unless a lowercase letter or a dash follows, or the period
     belongs to an abbreviation, an initial or the number of a list item. A blank line ends a sentence too.
+
+    Ends before the place `searched`, behind which there was nothing when it was, may be left out.
     """
     first_word = len(text) - len(text.lstrip())
-    ends = sorted(_ends(text, unit))
+    # What ends there may have begun before.
+    ends = sorted(_ends(text, unit, len(text[:searched].rstrip(_ending_characters()))))
     return (end for end in ends if end[0] > first_word)
 
 
-def _ends(text: str, unit: Unit) -> Iterator[tuple[int, int]]:
+@cache
+def _ending_characters() -> str:
+    spaces = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+    return f".!?…؟।。！？｡」』）{CLOSING}{spaces}"  # noqa: RUF001
+
+
+def _ends(text: str, unit: Unit, start: int) -> Iterator[tuple[int, int]]:
     pattern = LINE_END if unit == "line" else BLANK_LINE
-    for match in pattern.finditer(text):
+    for match in pattern.finditer(text, start):
         yield match.start(), match.start() if unit == "sentence" else match.end()
     if unit == "sentence":
-        found = chain(SENTENCE_END.finditer(text), WIDE_SENTENCE_END.finditer(text))
+        found = chain(SENTENCE_END.finditer(text, start), WIDE_SENTENCE_END.finditer(text, start))
         for match in found:
             if _ends_sentence(text, match):
                 yield match.end(), match.end()

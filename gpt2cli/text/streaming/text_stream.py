@@ -86,7 +86,7 @@ class TextStream:
         if self._stop_at:
             from gpt2cli.text.streaming.text_ends import text_ends
 
-            ends = text_ends(self._text, self._stop_at)
+            ends = text_ends(self._text, self._stop_at, self._released)
             yield from islice((end for end in ends if end[self._keep_stop] >= self._least), 1)
 
     def _uncertain_from(self) -> int:

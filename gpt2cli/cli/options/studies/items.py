@@ -193,7 +193,6 @@ def _texts(
     from gpt2cli.scoring.scored_text import split_texts
 
     for name, content in sources:
-        whole = content if isinstance(content, str) else "".join(content)
-        for text in split_texts(whole, rows.split, settings.newlines):
+        for text in split_texts(content, rows.split, settings.newlines):
             file = {} if name is None else {"file": name}
             yield text.content, file | ({"document": text.number} if rows.split else {})
