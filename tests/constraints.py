@@ -21,12 +21,14 @@ HEADER = """\
 #   pip install --require-hashes -r constraints-hashed.txt && pip install --no-deps .
 """
 # PyTorch 2.6 and later have no wheels for Macs with Intel processors.
-SYSTEMS = {
-    "x86_64-manylinux_2_28": "dev",
-    "aarch64-manylinux_2_28": "dev",
-    "aarch64-apple-darwin": "dev",
-    "x86_64-apple-darwin": None,
+SYSTEMS: dict[str, tuple[str, ...]] = {
+    "x86_64-manylinux_2_28": ("dev",),
+    "aarch64-manylinux_2_28": ("dev",),
+    "aarch64-apple-darwin": ("dev",),
+    "x86_64-apple-darwin": (),
 }
+# What .ci/run installs, some of which has no wheels.
+CI = ("3.11", "x86_64-manylinux_2_28", ("dev", "llama-cpp", "lm-eval"))
 # PyTorch pins its libraries for CUDA itself, and they differ between its builds.
 PINNED_BY_TORCH = re.compile(r"(nvidia|cuda)-[\w-]+|triton")
 PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
@@ -42,17 +44,20 @@ def pins() -> set[tuple[str, str]]:
     return set(PIN.findall(CONSTRAINTS.read_text("utf-8")))
 
 
-def resolve(python: str, system: str, extra: str | None) -> set[tuple[str, str]]:
-    """Return what is installed on one Python and system, from wheels alone.
+def resolve(
+    python: str, system: str, extras: tuple[str, ...], only_wheels: bool = True
+) -> set[tuple[str, str]]:
+    """Return what is installed on one Python and system.
 
     Raises:
         SystemExit: the constraints cannot be met there.
     """
     done = subprocess.run(
         [
-            *("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:"),
+            *("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
+            *(("--only-binary", ":all:") if only_wheels else ()),
             *("--python-version", python, "--python-platform", system, "--constraints", str(CONSTRAINTS)),
-            *([] if extra is None else ["--extra", extra]),
+            *(word for extra in extras for word in ("--extra", extra)),
             str(PROJECT),
         ],
         # The oldest macOS that PyTorch has wheels for.
@@ -63,7 +68,8 @@ def resolve(python: str, system: str, extra: str | None) -> set[tuple[str, str]]
     )
     if done.returncode:
         sys.exit(f"Python {python} on {system}: {done.stderr.strip()}")
-    return set(PIN.findall(done.stdout))
+    # PyTorch chooses its own libraries.
+    return {pin for pin in PIN.findall(done.stdout) if not PINNED_BY_TORCH.fullmatch(pin[0])}
 
 
 def write_hashes() -> None:
@@ -99,15 +105,15 @@ def main() -> None:
     """Resolve everywhere, and exit with what is not pinned or not used."""
     pinned, used = pins(), set[tuple[str, str]]()
     problems: list[str] = []
-    for python in supported_pythons():
-        for system, extra in SYSTEMS.items():
-            found = {pin for pin in resolve(python, system, extra) if not PINNED_BY_TORCH.fullmatch(pin[0])}
-            problems += [
-                f"Python {python} on {system}: {name}=={version} is not pinned"
-                for name, version in sorted(found - pinned)
-            ]
-            used |= found
-            print(f"Python {python} on {system}: {len(found)} packages", file=sys.stderr)
+    places = [(python, *place, True) for python in supported_pythons() for place in SYSTEMS.items()]
+    for python, system, extras, only_wheels in (*places, (*CI, False)):
+        found = resolve(python, system, extras, only_wheels)
+        problems += [
+            f"Python {python} on {system}: {name}=={version} is not pinned"
+            for name, version in sorted(found - pinned)
+        ]
+        used |= found
+        print(f"Python {python} on {system}: {len(found)} packages", file=sys.stderr)
     problems += [f"{name}=={version} is used nowhere" for name, version in sorted(pinned - used)]
     if problems:
         sys.exit("\n".join(problems))
