@@ -167,7 +167,7 @@ def test_a_program_that_is_not_there_is_an_error() -> None:
 
 
 def test_every_choice_of_a_backend_reaches_every_process() -> None:
-    names = {field.name for field in fields(Compute)}
+    names = {field.name for field in fields(Compute)} - {"compile"} | {"compiled", "for_decoding"}
     assert names == inspect.signature(open_backend).parameters.keys()
     chosen = Compute("cpu", "torch", "bfloat16", "none", 1)
     assert Compute(**json.loads(json.dumps(asdict(chosen)))) == chosen
