@@ -37,7 +37,7 @@ USES_TORCH = {
         "model.decode_step",
         "generation.ahead",
         "benchmark.peers.transformers_worker",
-        *(f"training.step.{module}" for module in ("data_parallel", "lora", "optimizers", "trainer")),
+        *(f"training.step.{module}" for module in ("data_parallel", "lora", "muon", "optimizers", "trainer")),
         *(f"training.run.{module}" for module in ("evaluation", "state", "training_run")),
     )
 }

@@ -146,13 +146,10 @@ def test_matrices_decay_and_vectors_do_not_and_muon_takes_those_of_blocks(
 ) -> None:
     save_family(tmp_path, family)
     trainer = open_trainer(tmp_path, KINDS["muon"])
-    state = trainer.optimizers._optimizers
-    names = {id(weight): name for name, weight in trainer.trainable.items()}
-    groups = [
-        (kind, group["weight_decay"], {names[id(weight)] for weight in group["params"]})
-        for kind, optimizer in state.items()
-        for group in optimizer.param_groups
-    ]
+    optimizers = trainer.optimizers
+    decay = optimizers._decay
+    groups = [("muon", decay, {*optimizers._muon})]
+    groups += [("adamw", decay, {*names}) for names, decay in optimizers._adamw]
     inside = {name for name, weight in trainer.trainable.items() if is_layer_matrix(name, weight.shape)}
     tables = {name for name, weight in trainer.trainable.items() if weight.ndim == 2} - inside
     vectors = trainer.trainable.keys() - inside - tables

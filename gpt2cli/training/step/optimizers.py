@@ -4,77 +4,122 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from gpt2cli.checkpoint.roles import is_layer_matrix
 from gpt2cli.training.plan.settings import TrainingSettings
+from gpt2cli.training.step.muon import update_matrix
 
 BETAS = (0.9, 0.95)
+EPSILON = 1e-8
+# What is remembered of a weight; the count of its steps is one number.
+STEP, MOMENTUM = "step", "momentum_buffer"
+QUANTITIES = {"muon": (MOMENTUM,), "adamw": (STEP, "exp_avg", "exp_avg_sq")}
 
 
 class Optimizers:
     """The optimizers of named weights; matrices decay, vectors do not.
 
-    Muon (Jordan et al., 2024) updates the matrices of the blocks if the settings ask for it, AdamW
-    (Loshchilov and Hutter, 2019) all others.
+    Muon updates the matrices of the blocks if the settings ask for it, AdamW (Loshchilov and Hutter, 2019)
+    all others. The classes of `torch.optim` would import PyTorch's compiler, which takes as long as PyTorch.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], settings: TrainingSettings) -> None:
-        matrices = [name for name, weight in weights.items() if is_layer_matrix(name, weight.shape)]
-        muon = matrices if settings.optimizer == "muon" else []
-        others = [name for name in weights if name not in muon]
-        decayed = [name for name in others if weights[name].ndim == 2]
-        undecayed = [name for name in others if weights[name].ndim < 2]
-        self._names = {"muon": muon, "adamw": [*decayed, *undecayed]}
-        self._optimizers: dict[str, torch.optim.Optimizer] = {}
-        if muon:
-            self._optimizers["muon"] = torch.optim.Muon(
-                [weights[name] for name in muon],
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        if others:
-            groups = [(decayed, settings.weight_decay), (undecayed, 0.0)]
-            self._optimizers["adamw"] = torch.optim.AdamW(
-                [
-                    {"params": [weights[name] for name in names], "weight_decay": decay}
-                    for names, decay in groups
-                    if names
-                ],
-                lr=settings.learning_rate,
-                betas=BETAS,
-                fused=True,
-            )
+        muon = settings.optimizer == "muon"
+        self._weights = weights
+        self._decay = settings.weight_decay
+        self._muon = [name for name, it in weights.items() if muon and is_layer_matrix(name, it.shape)]
+        others = [name for name in weights if name not in self._muon]
+        self._adamw = [
+            ([name for name in others if weights[name].ndim == 2], settings.weight_decay),
+            ([name for name in others if weights[name].ndim < 2], 0.0),
+        ]
+        # What is remembered of each weight, from its first step on.
+        self._memory: dict[str, dict[str, Tensor]] = {}
 
+    @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Update all weights, and clear their gradients."""
-        for optimizer in self._optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        """Update all weights that have gradients, and clear these."""
+        for name in self._with_gradients(self._muon):
+            weight, gradient = self._weights[name], self._gradient(name)
+            update_matrix(weight, gradient, self._remembered(name)[MOMENTUM], rate, self._decay)
+        for names, decay in self._adamw:
+            self._update_by_adamw(self._with_gradients(names), rate, decay)
+        for weight in self._weights.values():
+            weight.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Return the state of the optimizers, named by optimizer, quantity and weight."""
-        remembered = {}
-        for kind, optimizer in self._optimizers.items():
-            for index, entry in optimizer.state_dict()["state"].items():
-                for quantity, value in entry.items():
-                    remembered[f"{kind}/{quantity}/{self._names[kind][index]}"] = value
-        return remembered
+        return {
+            f"{self._kind(name)}/{quantity}/{name}": value
+            for name, entry in self._memory.items()
+            for quantity, value in entry.items()
+        }
 
     def restore(self, remembered: Mapping[str, Tensor]) -> None:
-        """Restore what `state` returned."""
-        for kind, optimizer in self._optimizers.items():
-            state = optimizer.state_dict()
-            state["state"] = dict(enumerate(_entries(kind, self._names[kind], remembered)))
-            # Before its first step, an optimizer has no state.
-            if all(state["state"].values()):
-                optimizer.load_state_dict(state)
+        """Restore what `state` returned.
+
+        Raises:
+            ValueError: it is of other weights or other optimizers.
+        """
+        memory: dict[str, dict[str, Tensor]] = {}
+        for key, value in remembered.items():
+            kind, quantity, name = key.split("/")
+            if name not in self._weights or kind != self._kind(name):
+                raise ValueError(f"there is no {key}")
+            memory.setdefault(name, {})[quantity] = value.to(self._weights[name].device)
+        for name, entry in memory.items():
+            shapes = {quantity: value.shape for quantity, value in entry.items()}
+            if shapes != {quantity: value.shape for quantity, value in self._nothing(name).items()}:
+                raise ValueError(f"what is remembered of {name} does not fit")
+        self._memory = memory
+
+    def _kind(self, name: str) -> str:
+        return "muon" if name in self._muon else "adamw"
+
+    def _with_gradients(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if self._weights[name].grad is not None]
+
+    def _gradient(self, name: str) -> Tensor:
+        gradient = self._weights[name].grad
+        assert gradient is not None
+        return gradient
+
+    def _remembered(self, name: str) -> dict[str, Tensor]:
+        if name not in self._memory:
+            self._memory[name] = self._nothing(name)
+        return self._memory[name]
+
+    def _nothing(self, name: str) -> dict[str, Tensor]:
+        """Return what is remembered of a weight before its first step."""
+        weight = self._weights[name]
+        return {
+            quantity: torch.zeros((), device=weight.device) if quantity == STEP else torch.zeros_like(weight)
+            for quantity in QUANTITIES[self._kind(name)]
+        }
+
+    def _update_by_adamw(self, names: Sequence[str], rate: float, decay: float) -> None:
+        entries = [self._remembered(name) for name in names]
+        steps, means, squares = ([entry[quantity] for entry in entries] for quantity in QUANTITIES["adamw"])
+        adamw(
+            [self._weights[name] for name in names],
+            [self._gradient(name) for name in names],
+            means,
+            squares,
+            [],
+            steps,
+            fused=True,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=rate,
+            weight_decay=decay,
+            eps=EPSILON,
+            maximize=False,
+        )
 
 
 def learning_rate(settings: TrainingSettings, step: int) -> float:
@@ -85,12 +130,3 @@ def learning_rate(settings: TrainingSettings, step: int) -> float:
     progress = min(1.0, (step - settings.warmup_steps) / span)
     cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
     return settings.learning_rate * (settings.final_fraction + (1 - settings.final_fraction) * cosine)
-
-
-def _entries(kind: str, names: Sequence[str], remembered: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    entries: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, value in remembered.items():
-        owner, quantity, name = key.split("/")
-        if owner == kind:
-            entries[name][quantity] = value
-    return [entries[name] for name in names]
