@@ -60,7 +60,7 @@ class Optimizers:
         }
 
     def restore(self, remembered: Mapping[str, Tensor]) -> None:
-        """Restore what `state` returned.
+        """Restore what `state` returned, on the device of the weights.
 
         Raises:
             ValueError: it is of other weights or other optimizers.
@@ -70,10 +70,9 @@ class Optimizers:
             kind, quantity, name = key.split("/")
             if name not in self._weights or kind != self._kind(name):
                 raise ValueError(f"there is no {key}")
-            memory.setdefault(name, {})[quantity] = value.to(self._weights[name].device)
+            memory.setdefault(name, {})[quantity] = value
         for name, entry in memory.items():
-            shapes = {quantity: value.shape for quantity, value in entry.items()}
-            if shapes != {quantity: value.shape for quantity, value in self._nothing(name).items()}:
+            if {quantity: value.shape for quantity, value in entry.items()} != self._shapes(name):
                 raise ValueError(f"what is remembered of {name} does not fit")
         self._memory = memory
 
@@ -90,16 +89,16 @@ class Optimizers:
 
     def _remembered(self, name: str) -> dict[str, Tensor]:
         if name not in self._memory:
-            self._memory[name] = self._nothing(name)
+            device = self._weights[name].device
+            shapes = self._shapes(name).items()
+            self._memory[name] = {quantity: torch.zeros(shape, device=device) for quantity, shape in shapes}
         return self._memory[name]
 
-    def _nothing(self, name: str) -> dict[str, Tensor]:
-        """Return what is remembered of a weight before its first step."""
-        weight = self._weights[name]
-        return {
-            quantity: torch.zeros((), device=weight.device) if quantity == STEP else torch.zeros_like(weight)
-            for quantity in QUANTITIES[self._kind(name)]
-        }
+    def _shapes(self, name: str) -> dict[str, torch.Size]:
+        """Return the shape of each quantity that is remembered of a weight."""
+        shape = self._weights[name].shape
+        quantities = QUANTITIES[self._kind(name)]
+        return {quantity: torch.Size() if quantity == STEP else shape for quantity in quantities}
 
     def _update_by_adamw(self, names: Sequence[str], rate: float, decay: float) -> None:
         entries = [self._remembered(name) for name in names]
