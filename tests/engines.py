@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import Event, GenerationSettings, Request, Token
 from gpt2cli.generation.sampling import Sampler
 from gpt2cli.generation.speculation import Drafts
 from gpt2cli.model.model import Model
+
+AnyRequest: TypeAlias = Callable[[random.Random, Sequence[Sequence[int]]], Request]
 
 
 @dataclass
@@ -46,6 +50,42 @@ def answers(
         tickets = [event.ticket for event in events if event.token]
         assert len(set(tickets)) == len(tickets), "a ticket has one token a step"
     return found
+
+
+def alone(model: Model[Any], entry: Request) -> Answer:
+    """Return the answer to a request in an engine of its own."""
+    engine = Engine(model, rows=1)
+    ticket = engine.submit(entry)
+    return answers(engine)[ticket]
+
+
+def random_answers(
+    engine: Engine[Any], choice: random.Random, beginning: Sequence[int], any_request: AnyRequest
+) -> list[tuple[Request, Answer]]:
+    """Submit, cancel and stop 25 requests at random places; return those that began, with what came.
+
+    A request is made of the random numbers and the texts so far, the first of which is `beginning`.
+    """
+    texts: list[Sequence[int]] = [beginning]
+    entries: dict[int, Request] = {}
+    found: defaultdict[int, Answer] = defaultdict(Answer)
+    gone: set[int] = set()
+    while len(entries) < 25 or not engine.idle:
+        if len(entries) < 25 and choice.random() < 0.4:
+            entry = any_request(choice, texts)
+            entries[engine.submit(entry)] = entry
+        for event in engine.step():
+            assert event.ticket not in gone
+            found[event.ticket].add(event)
+            if event.finish_reason:
+                texts.append([*entries[event.ticket].ids, *found[event.ticket].ids])
+        if entries and choice.random() < 0.06:
+            ticket = choice.choice(list(entries))
+            engine.stop(ticket)
+            if choice.random() < 0.5:
+                engine.cancel(ticket)
+                gone.add(ticket)
+    return [(entries[ticket], answer) for ticket, answer in found.items()]
 
 
 class SampleToken(NamedTuple):

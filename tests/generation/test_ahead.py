@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from backends import needs_cuda
 from checkpoints import load_checkpoint, save_checkpoint
-from engines import Answer, answers
+from engines import Answer, alone, answers, random_answers
 from samplers import SamplerSettings
 
 from gpt2cli.generation.engine import Engine
@@ -98,12 +97,6 @@ def any_request(choice: random.Random, texts: Sequence[Sequence[int]], **setting
     return Request(ids[: CONTEXT - 5], choice.choice(SAMPLINGS).sampler(seed), GenerationSettings(**settings))
 
 
-def alone(model: Model[Any], entry: Request) -> Answer:
-    engine = Engine(model, rows=1)
-    ticket = engine.submit(entry)
-    return answers(engine)[ticket]
-
-
 def check(found: Answer, expected: Answer) -> None:
     """Assert that two answers are the same, one of which may have been cut."""
     assert found.ids == expected.ids[: len(found.ids)]
@@ -121,28 +114,9 @@ def test_whatever_happens_the_tokens_are_those_of_single_steps(
     choice = random.Random(seed)
     memory = choice.choice([300, 900]) * position_bytes(model.config, model.ops)
     engine = Engine(model, rows=choice.randint(2, 5), kv_memory=memory)
-    texts: list[Sequence[int]] = [BEGINNING]
-    entries: dict[int, Request] = {}
-    found: defaultdict[int, Answer] = defaultdict(Answer)
-    gone: set[int] = set()
-    while len(entries) < 25 or not engine.idle:
-        if len(entries) < 25 and choice.random() < 0.4:
-            entry = any_request(choice, texts)
-            entries[engine.submit(entry)] = entry
-        for event in engine.step():
-            assert event.ticket not in gone
-            found[event.ticket].add(event)
-            if event.finish_reason:
-                texts.append([*entries[event.ticket].ids, *found[event.ticket].ids])
-        if entries and choice.random() < 0.06:
-            ticket = choice.choice(list(entries))
-            engine.stop(ticket)
-            if choice.random() < 0.5:
-                engine.cancel(ticket)
-                gone.add(ticket)
     finished = 0
-    for ticket, answer in found.items():
-        expected = alone(stepwise, entries[ticket])
+    for entry, answer in random_answers(engine, choice, BEGINNING, any_request):
+        expected = alone(stepwise, entry)
         check(answer, expected)
         if answer.finish_reason == "length":
             finished += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from backends import needs_kernels
 from checkpoints import load_checkpoint, save_checkpoint
-from engines import Answer, answers
+from engines import Answer, alone, answers, random_answers
 from samplers import SamplerSettings
 
 from gpt2cli.errors import UsageError
@@ -45,12 +44,6 @@ def request(ids: Sequence[int], seed: int = 0, sample: int = 0, **settings: Any)
 
 def bytes_of(model: Model[Any], positions: int) -> int:
     return positions * position_bytes(model.config, model.ops)
-
-
-def alone(model: Model[Any], entry: Request) -> Answer:
-    engine = Engine(model, rows=1)
-    ticket = engine.submit(entry)
-    return answers(engine)[ticket]
 
 
 def test_prompts_that_begin_alike_read_their_beginning_once(model: Model[Any], passes: Passes) -> None:
@@ -151,27 +144,8 @@ def test_whatever_happens_every_request_is_answered_as_if_it_were_alone(model: M
     choice = random.Random(seed)
     memory = bytes_of(model, choice.choice([200, 300, 900]))
     engine = Engine(model, rows=choice.randint(1, 5), kv_memory=memory)
-    texts: list[Sequence[int]] = [BEGINNING]
-    entries: dict[int, Request] = {}
-    found: defaultdict[int, Answer] = defaultdict(Answer)
-    gone: set[int] = set()
-    while len(entries) < 25 or not engine.idle:
-        if len(entries) < 25 and choice.random() < 0.4:
-            entry = any_request(choice, texts)
-            entries[engine.submit(entry)] = entry
-        for event in engine.step():
-            assert event.ticket not in gone
-            found[event.ticket].add(event)
-            if event.finish_reason:
-                texts.append([*entries[event.ticket].ids, *found[event.ticket].ids])
-        if entries and choice.random() < 0.06:
-            ticket = choice.choice(list(entries))
-            engine.stop(ticket)
-            if choice.random() < 0.5:
-                engine.cancel(ticket)
-                gone.add(ticket)
-    for ticket, answer in found.items():
-        check_prefix(model, answer, alone(model, entries[ticket]))
+    for entry, answer in random_answers(engine, choice, BEGINNING, any_request):
+        check_prefix(model, answer, alone(model, entry))
     # What is kept makes room, so nothing is lost.
     for text in list(engine._texts._kept):
         engine._texts._drop(text)
