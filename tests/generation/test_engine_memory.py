@@ -92,6 +92,19 @@ def test_a_long_prompt_joins_in_parts_while_the_others_go_on(model: Model[Any], 
     assert steps == 150 // SHORTEST_CHUNK
 
 
+def test_rows_that_end_find_the_next_prompt_read(model: Model[Any]) -> None:
+    choice, rows, new = random.Random(0), 12, 24
+    engine = Engine(model, rows=rows)
+    for seed in range(3 * rows):
+        engine.submit(request(choice.choices(range(1, 100), k=100), seed, max_tokens=new))
+    made: list[int] = []
+    while not engine.idle:
+        made.append(sum(event.token is not None for event in engine.step()))
+    assert sum(made) == 3 * rows * new
+    # At the beginning and at the end some rows are empty; else hardly any.
+    assert len(made) <= 4 * new
+
+
 @pytest.mark.parametrize("rows", [1, 4])
 def test_requests_wait_for_memory_and_get_all_of_it(model: Model[Any], rows: int) -> None:
     entries = [request([*BEGINNING[: 3 * seed], seed], seed, max_tokens=30) for seed in range(1, 12)]
