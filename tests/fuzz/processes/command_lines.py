@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -51,23 +54,47 @@ WORDS = (
         "q" * 500,
     ),
 )
-# What would rightly take for ever if it were large.
-LONG = {
-    "max_tokens",
-    "min_tokens",
-    "num_samples",
-    "best_of",
-    "steps",
-    "epochs",
-    "minutes",
-    "rounds",
-    "tokens",
+# What parameters take that are not numbers or choices.
+TEXT_FILES = ("text.txt", "long.txt", "ids.txt", "table.csv", "-")
+VALUES: dict[str, Sequence[str]] = {
+    "against": ("processes",),
+    "api_key": ("secret",),
+    "bias": ("a=1", " the=-2"),
+    "candidates": ("a,b",),
+    "device": ("cpu",),
+    "field": ("text", "prompt", "id"),
+    "file": TEXT_FILES,
+    "files": TEXT_FILES,
+    "group": ("id",),
+    "head": ("0.0", "0.1"),
+    "host": ("127.0.0.1",),
+    "items": ("pairs.tsv", "table.csv"),
+    "jsonl": ("lines.jsonl", "table.csv", "-"),
+    "kv_memory": ("1M", "64M", "50%"),
+    "layers": ("0", "0,1"),
+    "model": ("tiny", "odd", "tiny.gguf"),
+    "models": ("tiny", "odd"),
+    "name": ("stories", "tiny"),
+    "names": ("stories", "tiny"),
+    "only": ("decode",),
+    "opened": ("seen.json",),
+    "output": ("out.txt", "out.json", "out.html", "out.png", "out.svg"),
+    "pairs": ("pairs.tsv",),
+    "parent": ("tiny",),
+    "positions": ("0", "0,1", "-1"),
+    "prompt": ("Once upon", "a", "-"),
+    "record": ("record.json",),
+    "shard": ("1/2", "2/2"),
+    "span": ("upon",),
+    "text": ("Once upon a time", "a"),
+    "texts": ("text.txt", "long.txt"),
+    "tokenizer": ("tiny",),
+    "trace": ("trace.npz",),
+    "valid": ("text.txt",),
+    "words": ("generate", "models"),
 }
-LONG |= {"prompt_tokens", "batch", "top", "best", "logprobs"}
-SMALL = (0, 1, 1, 2, 2, 3, 5, -1, 0.5)
-# What options take that are not numbers or choices.
-VALUES = {"device": "cpu", "candidates": "a,b", "filter": "ppl<50", "pairs": "pairs.tsv", "file": "text.txt"}
-VALUES |= {"bias": "a=1", "valid": "text.txt", "tokenizer": "tiny", "parent": "tiny", "output": "out.txt"}
+# After which a server is asked to end.
+SERVED_SECONDS = 0.5
 # Each takes seconds to import or to run.
 SELDOM = ("train", "bench", "download")
 BOUNDED = {
@@ -108,11 +135,16 @@ class CommandLines:
         """Run a command."""
         arguments = self._arguments(draw)
         stdin = draw.choice((b"", b"Once upon a time\n", b"1 2 3\n", bytes(range(256)), b"a\tb\tc\n"))
-        ended = forked.run_command(arguments, self._folder, sandbox.environment(self._folder), stdin)
+        before = _end_soon if arguments[0] == "serve" else _do_nothing
+        ended = forked.run_command(arguments, self._folder, sandbox.environment(self._folder), stdin, before)
         if ended.code < 0 and any(len(word) > 6 and word.strip("-").isdigit() for word in arguments):
             return Outcome("endless")
+        if before is _end_soon and ended.code in (-signal.SIGTERM, 0):
+            return Outcome("served")
         if ended.errors.lstrip().startswith(b"Usage: ") and ended.code == 2:
             return Outcome("usage")
+        if "replay" in arguments and ended.code == 1 and ended.output and not ended.errors:
+            return Outcome("differs")
         fault = fault_of_process(ended.code, ended.errors)
         if not fault and not ended.code and {"--json", "--jsonl"} & set(arguments) and "-h" not in arguments:
             fault = _fault_of_json(ended.output)
@@ -124,50 +156,83 @@ class CommandLines:
 
     def _arguments(self, draw: Random) -> list[str]:
         """Return a command line; half of them have nothing odd in them but what was put together."""
-        is_odd = draw.random() < 0.5
+        oddness = draw.choice((0.0, 0.0, 0.1, 0.4))
         words = draw.choice([name for name in self._commands if name[0] not in SELDOM or draw.random() < 0.1])
         # --debug asks for a traceback.
         given = [parameter for parameter in self._commands[words] if parameter.name != "debug"]
-        options = [parameter for parameter in given if parameter.param_type_name == "option"]
         arguments = list(words)
-        for option in draw.sample(
-            options, min(len(options), draw.choice((0, 1, 1, 2, 3, 5) if is_odd else (0, 0, 1, 1, 2)))
-        ):
-            arguments += _option(draw, option, is_odd)
+        for option in _drawn_options(draw, given, oddness):
+            arguments += _option(draw, option, oddness)
         arguments += BOUNDED.get(words[0], ())
-        if any(option.name == "model" for option in options) and draw.random() < 0.9:
-            arguments += ["-m", draw.choice(sandbox.MODELS if is_odd else ("tiny", "odd", "tiny.gguf"))]
-        arguments += [_word(draw, is_odd) for _ in range(draw.choice((0, 1, 1, 1, 1, 2)))]
-        if is_odd and draw.random() < 0.2:
+        for argument in given:
+            if argument.param_type_name == "argument" and (argument.required or draw.random() < 0.7):
+                arguments += _positional(draw, argument, oddness)
+        if draw.random() < oddness:
+            arguments.append(_word(draw))
+        if draw.random() < oddness / 2:
             draw.shuffle(arguments)
-        if is_odd and draw.random() < 0.2:
-            arguments[draw.randrange(len(arguments))] = _word(draw, is_odd)
+        if draw.random() < oddness / 2:
+            arguments[draw.randrange(len(arguments))] = _word(draw)
         # No process can be given NUL.
         return [argument.replace("\0", "") for argument in arguments]
 
 
-def _option(draw: Random, option: Any, is_odd: bool) -> list[str]:
+def _end_soon() -> None:
+    timer = threading.Timer(SERVED_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _drawn_options(draw: Random, given: Sequence[Any], oddness: float) -> list[Any]:
+    """Return a few options, among them those that a command needs, and a model."""
+    options = [parameter for parameter in given if parameter.param_type_name == "option"]
+    needed = [option for option in options if option.required or option.name == "model"]
+    others = [option for option in options if option not in needed]
+    drawn = draw.sample(others, min(len(others), draw.choice((0, 1, 1, 2, 3, 5))))
+    return [*(option for option in needed if draw.random() < 0.95 - oddness / 2), *drawn]
+
+
+def _option(draw: Random, option: Any, oddness: float) -> list[str]:
     name = draw.choice([*option.opts, *option.secondary_opts])
     if option.is_flag:
         return [name]
-    choices, kind = getattr(option.type, "choices", None), str(option.type.name)
-    value: object
-    if is_odd and draw.random() < 0.3:
-        value = _word(draw, is_odd)
-    elif choices:
-        value = draw.choice(list(choices))
-    elif "int" in kind or "float" in kind:
-        value = draw.choice(SMALL if option.name in LONG or not is_odd else NUMBERS)
-    else:
-        value = VALUES.get(option.name) or _word(draw, is_odd)
-    return [f"{name}={value}"] if draw.random() < 0.1 else [name, f"{value}"]
+    # A difference needs two models.
+    times = 2 if option.name == "models" else 1
+    words = []
+    for _ in range(times):
+        value = _value(draw, option, oddness)
+        words += [f"{name}={value}"] if draw.random() < 0.1 else [name, value]
+    return words
 
 
-def _word(draw: Random, is_odd: bool) -> str:
-    if draw.random() < 0.1:
-        return f"out.{draw.choice(('txt', 'json', 'html', 'png', 'svg', 'u16', 'x'))}"
-    if not is_odd:
-        return draw.choice(("text.txt", "Once upon", "a b", "long.txt", "pairs.tsv"))
+def _positional(draw: Random, argument: Any, oddness: float) -> list[str]:
+    many = argument.nargs == -1
+    return [_value(draw, argument, oddness) for _ in range(draw.choice((1, 1, 2)) if many else 1)]
+
+
+def _value(draw: Random, parameter: Any, oddness: float) -> str:
+    choices, kind = getattr(parameter.type, "choices", None), str(parameter.type.name)
+    if draw.random() < oddness:
+        return str(draw.choice(NUMBERS)) if "int" in kind or "float" in kind else _word(draw)
+    if choices:
+        return str(draw.choice(list(choices)))
+    if "int" in kind or "float" in kind:
+        return str(_number(draw, parameter, kind))
+    return draw.choice(VALUES.get(parameter.name, ("Once upon", "a b", "text.txt")))
+
+
+def _number(draw: Random, parameter: Any, kind: str) -> object:
+    """Return a number that a command takes, which is 0 to 5 where anything is."""
+    least, most = (getattr(parameter.type, bound, None) for bound in ("min", "max"))
+    number = draw.choice((0, 1, 1, 2, 2, 3, 5) if "int" in kind else (0.5, 0.9, 1.0))
+    return min(max(number, least or 0), number if most is None else most)
+
+
+def _word(draw: Random) -> str:
     words = (WORDS, WORDS, sandbox.TEXTS, sandbox.TEXTS, sandbox.OTHERS, sandbox.MODELS, sandbox.ODD_NAMES)
     word = draw.choice(draw.choice(words))
     if word and draw.random() < 0.1:
