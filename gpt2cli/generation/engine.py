@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # How many positions of prompts are read in one step: while no row waits, and else at least, and for each row
 # that waits. A step then takes some three times as long as one without a prompt. With less, rows that end
 # early would wait for prompts, and the weights be read for few positions at a time.
-CHUNK_ALONE, SHORTEST_CHUNK, CHUNK_FOR_A_ROW = 512, 64, 6
+CHUNK_ALONE, SHORTEST_CHUNK, CHUNK_FOR_A_ROW = 512, 64, 8
 # A GPU takes no longer for so many than for a few.
 CHUNK_ON_A_GPU = 2048
 

@@ -21,7 +21,7 @@ from gpt2cli.serving.completion_lines import CompletionLines
 from gpt2cli.serving.lines import model_facts
 
 # Nobody reads along, so that more of them may share the time that reading the weights takes.
-LINE_SAMPLES_AT_ONCE = 32
+LINE_SAMPLES_AT_ONCE = 64
 
 
 def generate_lines(

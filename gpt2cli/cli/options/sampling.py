@@ -115,7 +115,7 @@ class CompletionOptions(SampleSettings):
         _sampling(metavar="N", show_default=False, help="Print only the likeliest of N samples."),
     ]
     batch_size: Annotated[
-        int, _sampling(metavar="N", show_default="8; 32 for lines", help="Samples at once.")
+        int, _sampling(metavar="N", show_default="8; 64 for lines", help="Samples at once.")
     ]
     kv_memory: Annotated[
         int | None,
