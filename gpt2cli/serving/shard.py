@@ -43,7 +43,7 @@ def parse_shard(text: str, variables: Mapping[str, str]) -> Shard:
 
 
 def _from_launcher(variables: Mapping[str, str]) -> Shard:
-    numbers = {name: int(value) for name, value in variables.items() if value.isdigit()}
+    numbers = {name: int(value) for name, value in variables.items() if value.isdecimal()}
     if numbers.get("WORLD_SIZE"):
         return Shard(numbers.get("RANK", 0) + 1, numbers["WORLD_SIZE"])
     # A job array may have several processes for each of its tasks.

@@ -247,6 +247,11 @@ def test_an_outline_can_be_read_edited_and_opened(exploration: Exploration, tmp_
         ("a.json", "{", "holds no tree of texts"),
         ("a.json", '{"nodes": [{"parent": 5, "id": 1, "text": "x"}]}', "holds no tree of texts"),
         ("a.json", '{"nodes": [{"parent": 0, "id": -1, "text": "x"}]}', "holds no tree of texts"),
+        (
+            "a.json",
+            '{"nodes": [], "path": [0], "place": 0, "temperature": 1, "top_p": 1, "seed": 1e999, "draws": 0}',
+            "holds no tree of texts",
+        ),
         ("a.json", '{"model": "m", "nodes": [{"parent": 0, "id": 50, "text": "?"}]}', "tokens of 'm'"),
         ("a.txt", "text\n", "a.txt, line 1: this is no text in quotation marks"),
         ("a.txt", '"a"\n    "b"\n', "a.txt, line 2: this is no text in quotation marks, or too far"),

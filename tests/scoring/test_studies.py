@@ -354,6 +354,7 @@ def test_candidates_without_a_protocol_are_read_as_they_are_spelled(model: gpt2c
             '{"context": "a", "candidates": ["b"], "label": 1}',
             "row 1: 'label' is 1, no index of 1 candidates",
         ),
+        ('{"context": "a", "candidates": ["b"], "label": 1e999}', "row 1: 'label' is inf, no index"),
         ('{"context": "a"}', "no column 'continuation'"),
     ],
 )

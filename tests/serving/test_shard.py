@@ -41,4 +41,4 @@ def test_a_launcher_says_which_shard_it_started(variables: dict[str, str], expec
 
 def test_without_a_launcher_there_is_nothing_to_take() -> None:
     with pytest.raises(UsageError, match="neither torchrun nor SLURM started this process"):
-        parse_shard("auto", {"RANK": "x"})
+        parse_shard("auto", {"RANK": "x", "WORLD_SIZE": "²"})

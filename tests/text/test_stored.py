@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -308,6 +309,7 @@ def test_the_id_that_transformers_puts_into_every_config_is_no_choice(tmp_path: 
     ("files", "message"),
     [
         ({"added_tokens": {"<x>": "many"}}, r"added_tokens\.json has 'many' where a token id must be"),
+        ({"added_tokens": {"<x>": math.inf}}, r"added_tokens\.json has inf where a token id must be"),
         ({"added_tokens": [1]}, "is not a JSON object"),
         (
             {"tokenizer_config": {"added_tokens_decoder": {"x": {"content": "<x>"}}}},

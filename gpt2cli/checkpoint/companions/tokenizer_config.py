@@ -139,8 +139,8 @@ def _token(entry: Any, token_id: int | None, source: str) -> AddedToken:
 
 def _id(value: Any, source: str) -> int:
     try:
-        token_id = int(value)
-    except (TypeError, ValueError):
+        token_id = int(value) if isinstance(value, str | int) else -1
+    except ValueError:
         token_id = -1
     if token_id < 0:
         raise CheckpointError(f"{source} has {shown(value)} where a token id must be.")

@@ -98,7 +98,7 @@ def _from_json(exploration: Exploration, content: str, path: Path) -> None:
             numbers.append(tree.grow(numbers[parent], token_id))
         tree.view([numbers[number] for number in value["path"]], value["place"])
         settings = float(value["temperature"]), float(value["top_p"]), int(value["seed"]), int(value["draws"])
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no tree of texts.", "Open what explore saved.") from error
     exploration.tree = tree
     exploration.temperature = min(max(settings[0], 0.0), 5.0)

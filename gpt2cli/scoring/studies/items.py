@@ -120,5 +120,5 @@ def _number(row: Mapping[str, Any], name: str, place: str) -> int:
     value = row.get(name, name)
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{place}: {name!r} is {value!r}, no number.", "Name a column of numbers.") from None

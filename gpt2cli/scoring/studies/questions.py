@@ -184,7 +184,7 @@ def _label(value: Any, count: int, place: str) -> int | None:
         return None
     try:
         label = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         label = -1
     if isinstance(value, bool) or not 0 <= label < count:
         raise InputError(f"{place}: {LABEL!r} is {value!r}, no index of {count} candidates from 0.")

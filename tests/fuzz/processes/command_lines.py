@@ -145,6 +145,9 @@ class CommandLines:
             return Outcome("usage")
         if "replay" in arguments and ended.code == 1 and ended.output and not ended.errors:
             return Outcome("differs")
+        # Each line that fails has its error in its answer.
+        if ended.code == 1 and b'"error"' in ended.output and b"Error: " not in ended.errors:
+            return Outcome("lines failed", fault_of_process(0, ended.errors))
         fault = fault_of_process(ended.code, ended.errors)
         if not fault and not ended.code and {"--json", "--jsonl"} & set(arguments) and "-h" not in arguments:
             fault = _fault_of_json(ended.output)
