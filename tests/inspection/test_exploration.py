@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import gpt2cli
 from gpt2cli.cli.exploring.screen import Screen, wrapped
-from gpt2cli.errors import InputError
+from gpt2cli.errors import InputError, UsageError
 from gpt2cli.inspection.exploration.exploration import Exploration
 from gpt2cli.inspection.exploration.reader import Reader
 from gpt2cli.inspection.exploration.saving import load, save, to_json, to_outline
@@ -25,6 +26,7 @@ from gpt2cli.text.cells import cell_width
 
 CONTEXT = 48
 PROMPT = "Once upon a test"
+EMPTY = {"nodes": [], "path": [], "place": 0, "temperature": 1, "top_p": 1, "seed": 0, "draws": 0}
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +185,25 @@ def test_chances_follow_the_temperature_and_top_p(exploration: Exploration) -> N
     assert first[0].chance > whole[0].chance
 
 
+def test_a_temperature_next_to_0_draws_the_likeliest(model: gpt2cli.LanguageModel) -> None:
+    drawn = []
+    for temperature in (0.0, 1e-300):
+        begun = Exploration(model, temperature)
+        begun.begin(PROMPT)
+        drawn.append(([row.chance for row in begun.alternatives(2)], begun.sample()))
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": math.nan}, {"temperature": -1.0}, {"top_p": 0.0}, {"seed": 1 << 64}]
+)
+def test_settings_of_draws_that_are_out_of_range_are_refused(
+    model: gpt2cli.LanguageModel, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="must be between"):
+        Exploration(model, **settings)
+
+
 def test_draws_are_the_same_with_the_same_seed(model: gpt2cli.LanguageModel) -> None:
     drawn = []
     for seed in (1, 1, 2):
@@ -252,6 +273,11 @@ def test_an_outline_can_be_read_edited_and_opened(exploration: Exploration, tmp_
             '{"nodes": [], "path": [0], "place": 0, "temperature": 1, "top_p": 1, "seed": 1e999, "draws": 0}',
             "holds no tree of texts",
         ),
+        ("a.json", json.dumps(EMPTY | {"place": 0.0}), "holds no tree of texts"),
+        ("a.json", json.dumps(EMPTY | {"path": [0.0]}), "holds no tree of texts"),
+        ("a.json", json.dumps(EMPTY | {"temperature": math.nan}), "holds no tree of texts"),
+        ("a.json", json.dumps(EMPTY | {"seed": -1}), "holds no tree of texts"),
+        ("a.json", json.dumps(EMPTY | {"draws": 1 << 64}), "holds no tree of texts"),
         ("a.json", '{"model": "m", "nodes": [{"parent": 0, "id": 50, "text": "?"}]}', "tokens of 'm'"),
         ("a.txt", "text\n", "a.txt, line 1: this is no text in quotation marks"),
         ("a.txt", '"a"\n    "b"\n', "a.txt, line 2: this is no text in quotation marks, or too far"),

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from gpt2cli.errors import UsageError
 from gpt2cli.generation.philox import uniform
 from gpt2cli.generation.sampling import Scores, draw, keep_top_p, log_softmax
+from gpt2cli.generation.settings import MAX_SEED
 from gpt2cli.inspection.exploration.reader import Reader
 from gpt2cli.inspection.exploration.text_tree import ROOT, TextTree
 from gpt2cli.model.loading import LoadedModel
 
 TEMPERATURE_STEP, TOP_P_STEP = 0.1, 0.05
-HIGHEST_TEMPERATURE = 5.0
+HIGHEST_TEMPERATURE, LEAST_TOP_P = 5.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,32 @@ class Alternative:
 
 
 class Exploration:
-    """A tree of texts that grows at its cursor; draws depend on the seed and their number alone."""
+    """A tree of texts that grows at its cursor; draws depend on the seed and their number alone.
+
+    Raises:
+        UsageError: as `set_draws` does.
+    """
 
     def __init__(
         self, loaded: LoadedModel, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0
     ) -> None:
         self.loaded = loaded
         self.tree = TextTree()
-        self.temperature = temperature
-        self.top_p = top_p
-        self.seed = seed
-        self.draws = 0
+        self.set_draws(temperature, top_p, seed)
         self.saved = True
         self._reader = Reader(loaded)
+
+    def set_draws(self, temperature: float, top_p: float, seed: int, draws: int = 0) -> None:
+        """Set how tokens are drawn, after so many draws.
+
+        Raises:
+            UsageError: a value is out of its range.
+        """
+        _require("temperature", temperature, 0.0, HIGHEST_TEMPERATURE)
+        _require("top_p", top_p, LEAST_TOP_P, 1.0)
+        _require("seed", seed, 0, MAX_SEED)
+        _require("draws", draws, 0, MAX_SEED)
+        self.temperature, self.top_p, self.seed, self.draws = temperature, top_p, seed, draws
 
     def begin(self, text: str) -> None:
         """Put a text at the beginning of the tree; it is no change that could be undone.
@@ -115,7 +130,7 @@ class Exploration:
 
     def widen(self, steps: int) -> None:
         """Change top-p by so many steps."""
-        self.top_p = min(max(round(self.top_p + steps * TOP_P_STEP, 2), TOP_P_STEP), 1.0)
+        self.top_p = min(max(round(self.top_p + steps * TOP_P_STEP, 2), LEAST_TOP_P), 1.0)
 
     def text(self, ids: Sequence[int] | None = None) -> bytes:
         """Return the text in view, or that of other tokens."""
@@ -130,9 +145,9 @@ class Exploration:
         if self.temperature == 0.0:
             chances[int(scores.argmax())] = 1.0
             return chances
-        scaled: Scores = (scores / self.temperature).astype(np.float32)
+        scaled = self._scaled(scores)
         kept = keep_top_p(scaled, self.top_p)
-        weights = np.exp(scaled[kept].astype(np.float64) - scaled.max())
+        weights = np.exp(scaled[kept].astype(np.float64))
         chances[kept] = weights / weights.sum()
         return chances
 
@@ -140,8 +155,21 @@ class Exploration:
         scores = self._scores()
         if self.temperature == 0.0:
             return int(scores.argmax())
-        scaled: Scores = (scores / self.temperature).astype(np.float32)
+        scaled = self._scaled(scores)
         kept = keep_top_p(scaled, self.top_p)
         drawn = draw(scaled[kept], uniform(self.seed, 0, self.draws))
         self.draws += 1
         return int(kept[drawn])
+
+    def _scaled(self, scores: Scores) -> Scores:
+        """Return the scores at this temperature; the highest is 0, however low that is."""
+        with np.errstate(over="ignore"):
+            scaled: Scores = ((scores.astype(np.float64) - scores.max()) / self.temperature).astype(
+                np.float32
+            )
+        return scaled
+
+
+def _require(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"`{name}` must be between {least} and {most}, not {value}.")

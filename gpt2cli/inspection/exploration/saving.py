@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
-from gpt2cli.errors import InputError
+from gpt2cli.errors import InputError, UsageError
 from gpt2cli.inspection.exploration.exploration import Exploration
 from gpt2cli.inspection.exploration.text_tree import ROOT, TextTree
+from gpt2cli.text.reading.chunks import file_chunks
+from gpt2cli.text.reading.limits import MOST_HELD, within
+from gpt2cli.text.streaming.text_blocks import decode_utf8
 from gpt2cli.text.token_text import token_text
 
 INDENT = "  "
@@ -38,12 +41,8 @@ def load(exploration: Exploration, path: Path) -> None:
     Raises:
         InputError: the file cannot be read or holds no tree, or a tree of another vocabulary.
     """
-    try:
-        content = path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text.") from error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}.") from error
+    name = str(path)
+    content = decode_utf8(b"".join(within(file_chunks(name), name, MOST_HELD)), name)
     if path.suffix.lower() == JSON_SUFFIX:
         _from_json(exploration, content, path)
     else:
@@ -87,23 +86,33 @@ def _from_json(exploration: Exploration, content: str, path: Path) -> None:
         tree = TextTree()
         numbers = [ROOT]
         for entry in value["nodes"]:
-            token_id, parent = entry["id"], entry["parent"]
-            if not 0 <= parent < len(numbers) or not 0 <= token_id < tokenizer.id_limit:
-                raise ValueError
+            token_id = _below(tokenizer.id_limit, entry["id"])
+            parent = _below(len(numbers), entry["parent"])
             if token_text(tokenizer.token_bytes(token_id)) != entry["text"]:
                 raise InputError(
                     f"{path} has the tokens of {str(value.get('model'))[:80]!r}, and this model has others.",
                     "Name that `model`.",
                 )
             numbers.append(tree.grow(numbers[parent], token_id))
-        tree.view([numbers[number] for number in value["path"]], value["place"])
-        settings = float(value["temperature"]), float(value["top_p"]), int(value["seed"]), int(value["draws"])
-    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+        path_in_view = [numbers[_below(len(numbers), number)] for number in value["path"]]
+        tree.view(path_in_view, _below(len(path_in_view) + 1, value["place"]))
+        numbers_drawn = (int(value[name]) for name in ("seed", "draws"))
+        exploration.set_draws(float(value["temperature"]), float(value["top_p"]), *numbers_drawn)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, UsageError) as error:
         raise InputError(f"{path} holds no tree of texts.", "Open what explore saved.") from error
     exploration.tree = tree
-    exploration.temperature = min(max(settings[0], 0.0), 5.0)
-    exploration.top_p = min(max(settings[1], 0.05), 1.0)
-    exploration.seed, exploration.draws = settings[2:]
+
+
+def _below(limit: int, value: Any) -> int:
+    """Return a whole number from 0 on and below a limit.
+
+    Raises:
+        ValueError: it is none.
+    """
+    # True is an int to Python.
+    if type(value) is not int or not 0 <= value < limit:
+        raise ValueError
+    return value
 
 
 def _from_outline(exploration: Exploration, content: str, path: Path) -> TextTree:
