@@ -7,7 +7,11 @@ LONGEST_VALUE = 80
 
 def shown(value: object) -> str:
     """Return a value from a file as errors show it: as Python writes it, and no longer than a line."""
-    text = repr(value)
+    return brief(repr(value))
+
+
+def brief(text: str) -> str:
+    """Return a name from a file as errors show it: no longer than a line."""
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 

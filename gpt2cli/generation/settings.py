@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from gpt2cli.errors import UsageError
+from gpt2cli.errors import UsageError, brief
 
 Truncation = Literal["left", "right"]
 Overflow = Literal["stop", "slide"]
@@ -46,7 +46,7 @@ class SamplingSettings:
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
-            raise UsageError(f"`{name}` must be {expected}, not {getattr(self, name)}.")
+            raise UsageError(f"`{name}` must be {expected}, not {brief(str(getattr(self, name)))}.")
 
 
 class TextBias(NamedTuple):
@@ -99,6 +99,8 @@ class CompletionSettings(SamplingSettings):
         self._require("min_tokens", self.min_tokens <= self.max_tokens, at_most)
         is_unit = self.stop_at in (None, *get_args(StopAt))
         self._require("stop_at", is_unit, "sentence, line or paragraph")
+        self._require("truncate", self.truncate in (None, *get_args(Truncation)), "left or right")
+        self._require("overflow", self.overflow in get_args(Overflow), "stop or slide")
         self._require("best_of", self.best_of is None or self.best_of >= 1, "1 or more")
         self._require("bias", all(math.isfinite(x) for _, x in self.text_biases), "finite numbers of logits")
         self._require("seed", 0 <= (self.seed or 0) <= MAX_SEED, f"between 0 and {MAX_SEED}")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from gpt2cli.errors import Error, InputError
+from gpt2cli.errors import InputError, UsageError, shown
 from gpt2cli.generation.completion import Completion
 from gpt2cli.generation.continuation import Continuation
-from gpt2cli.generation.settings import CompletionSettings, TextBias
+from gpt2cli.generation.settings import MAX_SEED, CompletionSettings, TextBias
 from gpt2cli.hub.model_files import find_model
 from gpt2cli.hub.model_source import model_source
 from gpt2cli.model.loading import LoadedModel
@@ -26,6 +26,15 @@ DECIDED_TOGETHER = (("device", "backend"), ("dtype", "quantize"), ("threads",))
 DECIDING = sorted(
     {field.name for field in fields(CompletionSettings)} - {"seed", "best_of", "logprobs", "speculate"}
 )
+# What JSON has for them.
+KINDS_OF_SETTINGS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("temperature", "top_p", "min_p", "repetition_penalty"), (int, float)),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty"), (int, float)),
+    **dict.fromkeys(("max_tokens", "min_tokens", "top_k", "no_repeat_ngram"), int),
+    **dict.fromkeys(("keep_stop", "ignore_eos", "special", "bos"), bool),
+    **dict.fromkeys(("stop_at", "truncate", "overflow"), str),
+    **dict.fromkeys(("stop", "ban", "bias"), list),
+}
 # A sum of the compiled kernels is the same on any number of threads.
 WITHOUT_THREADS = "compiled"
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -79,12 +88,24 @@ class SampleRecord:
         """
         told = self.values["settings"]
         values = {name: told[name] for name in DECIDING if told.get(name) is not None}
+        for name, value in values.items():
+            if not _is_setting(name, value):
+                raise self._damaged(f"{name} is {shown(value)}")
+        values["bias"] = [self._bias(entry) for entry in values.get("bias", ())]
         try:
-            biases = [entry.rpartition("=") for entry in values.pop("bias", ())]
-            values["bias"] = [TextBias(text, float(logits)) for text, _, logits in biases]
             return CompletionSettings(**values, seed=self.values["seed"])
-        except (Error, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{self.place}: the settings are damaged: {error}") from error
+        except UsageError as error:
+            raise self._damaged(error.message.removesuffix(".")) from error
+
+    def _bias(self, entry: str) -> TextBias:
+        text, _, logits = entry.rpartition("=")
+        try:
+            return TextBias(text, float(logits))
+        except ValueError as error:
+            raise self._damaged(f"bias is {shown(entry)}") from error
+
+    def _damaged(self, what: str) -> InputError:
+        return InputError(f"{self.place}: the settings are damaged: {what}.", _hint())
 
 
 @dataclass(frozen=True)
@@ -158,9 +179,20 @@ def _checked(value: Any, place: str) -> SampleRecord:
     for field, kind in KINDS.items():
         if field not in value or not isinstance(value[field], kind) or isinstance(value[field], bool):
             raise InputError(f"{place}: a record needs {field!r}.", _hint())
-    if value["index"] < 1 or not all(type(token) is int for token in value["token_ids"]):
+    is_sample = 1 <= value["index"] <= MAX_SEED
+    if not is_sample or not all(type(token) is int for token in value["token_ids"]):
         raise InputError(f"{place}: the record is damaged.", _hint())
     return SampleRecord(value, place)
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    kind = KINDS_OF_SETTINGS[name]
+    # True is an int to Python.
+    if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+        return False
+    if isinstance(value, list):
+        return all(isinstance(entry, str) for entry in value)
+    return not isinstance(value, int) or abs(value) <= MAX_SEED
 
 
 def _hint() -> str:

@@ -18,13 +18,14 @@ from gpt2cli.cli.options.sampling import CompletionOptions
 from gpt2cli.errors import InputError
 from gpt2cli.hub.checks.content_hashes import content_hashes
 from gpt2cli.hub.model_files import find_model
-from gpt2cli.inspection.replay import SampleRecord, read_records, replay
+from gpt2cli.inspection.replay import DECIDING, KINDS_OF_SETTINGS, SampleRecord, read_records, replay
 from gpt2cli.language_model import LanguageModel
 from gpt2cli.ops.backend import choose_instruction_set, instruction_set
 from gpt2cli.ops.compute import Compute
 from gpt2cli.text.token_text import token_text
 
 PROMPT = "Once upon a time"
+LEAST = {"index": 1, "text": "", "token_ids": [], "prompt": None, "seed": 1, "model": "m", "settings": {}}
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,7 @@ def test_records_are_read_in_each_form_that_json_is_written_in(model: LanguageMo
         ("[" * 100_000, "x, line 1: this is not JSON"),
         ("3", "x: this is no record"),
         ('[{"index": 1}]', "x, entry 1: a record needs 'text'"),
+        (json.dumps(LEAST | {"index": 1 << 64}), "x: the record is damaged"),
     ],
 )
 def test_what_is_no_record_is_refused(content: str, problem: str) -> None:
@@ -178,13 +180,28 @@ def test_what_is_no_record_is_refused(content: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"temperature": "hot"}, {"top_p": 7}, {"bias": ["x"]}, {"bias": [3]}, {"max_tokens": "9"}]
+    "settings",
+    [
+        *({"temperature": "hot"}, {"top_p": 7}, {"bias": ["x"]}, {"bias": [3]}, {"max_tokens": "9"}),
+        *({"stop": "end"}, {"stop": [5]}, {"ban": 5}, {"max_tokens": 2.5}, {"top_k": True}, {"special": 1}),
+        *(
+            {"overflow": "x" * 5000},
+            {"truncate": "up"},
+            {"temperature": 10**400},
+            {"bias": ["a=" + "x" * 5000]},
+        ),
+    ],
 )
 def test_damaged_settings_are_refused(model: LanguageModel, settings: dict[str, Any]) -> None:
     record = record_of(model)
     record["settings"] |= settings
-    with pytest.raises(InputError, match="here: the settings are damaged"):
+    with pytest.raises(InputError, match="here: the settings are damaged") as caught:
         replay(model, SampleRecord(record, "here"))
+    assert len(str(caught.value)) < 250
+
+
+def test_the_type_of_each_setting_is_known() -> None:
+    assert KINDS_OF_SETTINGS.keys() == set(DECIDING)
 
 
 @pytest.mark.slow
