@@ -5,43 +5,50 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from gpt2cli.checkpoint.whole_file import whole_file
-from gpt2cli.errors import InputError, UsageError
+from gpt2cli.errors import InputError, UsageError, brief
+from gpt2cli.generation.settings import MAX_SEED
 from gpt2cli.serving.lines import Answer
 from gpt2cli.serving.protocol import INVALID_REQUEST, VERSION
 
 RECORD_SUFFIX = ".run"
 DONE = "done"
-_HEAD = re.compile(rb'\{"v": 1, "line": ([0-9]+), |\{"id": "batch_req_([0-9]+)", ')
+PAGE_LINES = 4096
+# No input has more lines than 18 digits count.
+_HEAD = re.compile(rb'\{"v": 1, "line": ([0-9]{1,18}), |\{"id": "batch_req_([0-9]{1,18})", ')
 # Within a string, the quotation marks would be escaped.
 _UNUSUAL = re.compile(rb'"error": \{|"delta": "')
 
 
 class LineSet:
-    """A set of line numbers, a byte each."""
+    """A set of line numbers, a byte each; what stands between two that are far apart takes no memory."""
 
     def __init__(self) -> None:
-        self._flags = bytearray()
+        self._pages: defaultdict[int, bytearray] = defaultdict(partial(bytearray, PAGE_LINES))
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def __contains__(self, line: int) -> bool:
-        return line < len(self._flags) and self._flags[line] == 1
+        number, place = divmod(line, PAGE_LINES)
+        page = self._pages.get(number)
+        return page is not None and page[place] == 1
 
     def add(self, line: int) -> None:
         """Add a number."""
-        if line >= len(self._flags):
-            self._flags.extend(bytes(max(line + 1 - len(self._flags), len(self._flags))))
-        self._count += not self._flags[line]
-        self._flags[line] = 1
+        number, place = divmod(line, PAGE_LINES)
+        page = self._pages[number]
+        self._count += not page[place]
+        page[place] = 1
 
 
 @dataclass
@@ -90,14 +97,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
         found = json.loads(_record_path(path).read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise InputError(
-            f"{_record_path(path)} is damaged.", f"Remove it and {path} to start anew."
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, "damaged") from error
     if not isinstance(found, dict) or found.get("v") != VERSION:
-        raise InputError(
-            f"{_record_path(path)} is of another version.", f"Remove it and {path} to start anew."
-        )
+        raise _unusable(path, "of another version")
+    source = found.get("input")
+    numbers = [found.get("seed"), source.get("bytes", 0) if isinstance(source, dict) else None]
+    # True is an int to Python.
+    if not all(type(number) is int and 0 <= number <= MAX_SEED for number in numbers):
+        raise _unusable(path, "damaged")
     return found
 
 
@@ -130,7 +138,7 @@ def require_same(path: Path, record: Mapping[str, Any], facts: Mapping[str, Any]
         if name.startswith("input"):
             raise UsageError(f"{path} was made from another input.", "`resume` needs the same.")
         raise UsageError(
-            f"{path} was made with {name} {json.dumps(before)}, not {json.dumps(now)}.",
+            f"{path} was made with {name} {brief(json.dumps(before))}, not {brief(json.dumps(now))}.",
             "`resume` needs the same settings.",
         )
 
@@ -192,12 +200,20 @@ def state_of(data: bytes) -> tuple[int, bool, bool] | None:
         return line, True, False
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    error = value.get("error") or (value.get("response") or {}).get("body", {}).get("error")
+    error = value.get("error") or _object(_object(value.get("response")).get("body")).get("error")
     if isinstance(error, dict):
         return line, error.get("type") == INVALID_REQUEST, True
     return line, "delta" not in value, False
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _unusable(path: Path, what: str) -> InputError:
+    return InputError(f"{_record_path(path)} is {what}.", f"Remove it and {path} to start anew.")
 
 
 def _drop_leftovers(path: Path, done: LineSet) -> None:
@@ -237,4 +253,5 @@ def _record_path(path: Path) -> Path:
 
 def _write_record(path: Path, record: Mapping[str, Any]) -> None:
     with whole_file(_record_path(path)) as file:
-        file.write(json.dumps({"v": VERSION, **record}, ensure_ascii=False, indent=1).encode() + b"\n")
+        # ASCII, as the name of a model may hold bytes that are not UTF-8.
+        file.write(json.dumps({"v": VERSION, **record}, indent=1).encode("ascii") + b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def test_an_unfinished_run_is_not_written_over(path: Path) -> None:
     [
         ({"settings": {"top_k": 6, "stop": ["a"]}}, "was made with top_k 5, not 6."),
         ({"model": "other"}, 'was made with model "m", not "other".'),
+        ({"model": "x" * 5000}, f'was made with model "m", not "{"x" * 79}....'),
         ({"input": {"bytes": 8}}, "was made from another input."),
         ({"input": {"first_line": "x"}}, "was made from another input."),
     ],
@@ -111,6 +113,55 @@ def test_what_is_no_output_of_a_run_is_refused(path: Path) -> None:
         check_output(path, resume=True)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seed": None},
+        {"seed": "1"},
+        {"seed": -1},
+        {"input": None},
+        {"input": {"bytes": "9"}},
+        {"input": {"bytes": 0.5}},
+    ],
+)
+def test_a_damaged_record_is_refused(path: Path, changed: dict[str, Any]) -> None:
+    record = path.with_name("out.jsonl.run")
+    record.write_text(json.dumps({"v": 1, **FACTS, **changed}))
+    with pytest.raises(InputError, match="is damaged"):
+        check_output(path, resume=True)
+    record.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="is damaged"):
+        check_output(path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"v": 1, "line": 1%s, "id": null}\n' % (b"0" * 5000),
+        b'{"v": 1, "line": 2, "error": %s\n' % (b'{"error": ' * 50_000),
+    ],
+)
+def test_a_damaged_line_is_no_answer(path: Path, damaged: bytes) -> None:
+    broken_off(path, GOOD[0], torn=damaged)
+    with pytest.raises(InputError, match="line 2 is not an answer"):
+        read_answers(path)
+
+
+@pytest.mark.parametrize("response", ["5", '"x"', "[]", '{"body": 5}'])
+def test_an_answer_of_another_form_is_one_that_failed_or_not(response: str) -> None:
+    data = f'{{"id": "batch_req_3", "response": {response}, "x": {{"error": {{}}}}}}\n'.encode()
+    assert state_of(data) == (3, True, False)
+
+
+def test_a_model_whose_path_is_not_utf8_has_a_record(path: Path) -> None:
+    facts = FACTS | {"model": os.fsdecode(b"folder\xff")}
+    with open_journal(path, facts, resumed=False) as journal:
+        journal.write(GOOD[0])
+    record = check_output(path, resume=True)
+    assert record
+    require_same(path, record, facts)
+
+
 def test_two_processes_do_not_write_one_file(path: Path) -> None:
     with open_journal(path, FACTS, resumed=False) as journal:
         journal.write(GOOD[0])
@@ -126,6 +177,10 @@ def test_a_set_of_lines_is_a_set(numbers: list[int]) -> None:
         found.add(number)
     assert len(found) == len(set(numbers))
     assert all((number in found) is (number in set(numbers)) for number in range(0, 3100, 7))
+    # As many bytes as this would not fit into memory.
+    found.add(10**17)
+    assert 10**17 in found
+    assert 10**17 - 1 not in found
 
 
 @given(st.text(), st.dictionaries(st.text(), st.text() | st.dictionaries(st.text(), st.text())))
