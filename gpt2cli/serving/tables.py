@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 
-from gpt2cli.errors import InputError, UsageError
+from gpt2cli.errors import InputError, UsageError, shown
 from gpt2cli.serving.lines import Line
 from gpt2cli.text.reading.limits import MOST_HELD
 
@@ -25,10 +25,10 @@ def table_lines(text: Iterable[str], delimiter: str, field: str, name: str) -> I
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     header = next(_rows(rows, name), [])
     if field not in header:
-        shown = ", ".join(repr(cell[:30]) for cell in header[:6])
-        raise UsageError(f"{name} has no column {field!r}, only {shown}.", "Name one in `field`.")
+        known = ", ".join(repr(cell[:30]) for cell in header[:6])
+        raise UsageError(f"{name} has no column {field!r}, only {known}.", "Name one in `field`.")
     if twice := [cell for cell in header if header.count(cell) > 1]:
-        raise UsageError(f"{name} has two columns {twice[0]!r}.", "Give each a name of its own.")
+        raise UsageError(f"{name} has two columns {shown(twice[0])}.", "Give each a name of its own.")
     return _lines(_rows(rows, name), header)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,11 @@ def test_the_verdict_of_blimp_compares_whole_sentences(model: gpt2cli.LanguageMo
     for row, pair in zip(rows.records, pairs, strict=False):
         good, bad = (model.score(text, by="document")[0] for text in pair)
         assert row["correct"] == int(good.surprisal < bad.surprisal)  # type: ignore[operator]
+    listed = parse(lines.replace('"u"', "[]"), "x")
+    assert isinstance(listed, list)
+    assert compared_records(open_scoring(model, ScoringSettings()), listed, lambda *_: None, False).means[
+        "contrasts"
+    ]
     with pytest.raises(InputError, match="item u:0 is there twice"):
         parse(lines + lines, "x")
     with pytest.raises(InputError, match="x, line 2: a pair needs"):
@@ -286,7 +292,7 @@ def test_a_prediction_of_syntaxgym_is_its_formula_of_the_regions(model: gpt2cli.
     }
 
 
-@pytest.mark.parametrize("formula", ["(1;%a%) >", "1 2", "(1;%a%", "x > 1", ") > 1"])
+@pytest.mark.parametrize("formula", ["(1;%a%) >", "1 2", "(1;%a%", "x > 1", ") > 1", "(" * 5000])
 def test_what_is_no_formula_is_refused(formula: str) -> None:
     with pytest.raises(InputError, match="rediction"):
         parse(json.dumps(suite_of(formula)), "x")
@@ -296,6 +302,33 @@ def test_a_prediction_about_a_missing_region_is_refused(model: gpt2cli.LanguageM
     suite = parse(json.dumps(suite_of("(9;%a%) > 0")), "x")
     with pytest.raises(InputError, match="Item 1 lacks what"):
         compared_records(open_scoring(model, ScoringSettings()), suite, lambda *_: None, False)
+    suite = parse(json.dumps(suite_of(f"1{'+1' * 5000}")), "x")
+    with pytest.raises(InputError, match="has too many parts"):
+        compared_records(open_scoring(model, ScoringSettings()), suite, lambda *_: None, False)
+
+
+def test_a_word_that_is_half_a_surrogate_pair_is_refused(model: gpt2cli.LanguageModel) -> None:
+    table = read_table(r'{"g": 1, "w": "\ud800"}', "t.jsonl")
+    with pytest.raises(InputError, match="surrogate"):
+        scores(model, list(items_of(table, ItemColumns("w", group="g"))), "word")
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"t": "a", "from": LONG}, ItemColumns("t", span=("from", "1"))),
+        ({"t": "a", "from": 10**4000}, ItemColumns("t", span=("from", "1"))),
+        ({"t": f"{LONG} y", "g": 1}, ItemColumns("t", group="g")),
+    ],
+)
+def test_a_refusal_quotes_the_beginning_of_a_long_value(row: dict[str, Any], columns: ItemColumns) -> None:
+    with pytest.raises(InputError) as caught:
+        list(items_of(read_table(json.dumps(row), "t.jsonl"), columns))
+    assert re.search(r"x{50}\.\.\.|0{50}\.\.\.", str(caught.value))
+    assert len(str(caught.value)) < 200
 
 
 # Questions
@@ -355,6 +388,10 @@ def test_candidates_without_a_protocol_are_read_as_they_are_spelled(model: gpt2c
             "row 1: 'label' is 1, no index of 1 candidates",
         ),
         ('{"context": "a", "candidates": ["b"], "label": 1e999}', "row 1: 'label' is inf, no index"),
+        (
+            json.dumps({"context": "a", "candidates": ["b"], "label": "x" * 5000}),
+            r"row 1: 'label' is 'x+\.\.\., no",
+        ),
         ('{"context": "a"}', "no column 'continuation'"),
     ],
 )

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from gpt2cli.errors import InputError
+from gpt2cli.errors import InputError, brief
 from gpt2cli.scoring.pairs.sentences import Sentence, parse_pairs
 from gpt2cli.scoring.pairs.suites import Suite, parse_suite
 from gpt2cli.scoring.scored_text import Text
@@ -33,7 +33,7 @@ def parse(content: str, name: str) -> list[Sentence] | Suite:
     items = [sentence.item for sentence in sentences[::2]]
     twice = next((item for item, count in Counter(items).items() if count > 1), None)
     if twice is not None:
-        raise InputError(f"{name}: item {twice} is there twice.")
+        raise InputError(f"{name}: item {brief(twice)} is there twice.")
     return sentences
 
 
@@ -45,12 +45,11 @@ def _blimp(content: str, name: str) -> Iterator[Sentence]:
         if not isinstance(pair, dict) or not all(isinstance(pair.get(key), str) for key in BLIMP):
             raise InputError(f"{name}, line {number}: a pair needs 'sentence_good' and 'sentence_bad'.")
         paradigm = pair.get("UID")
+        label = None if paradigm is None else str(paradigm)
         item = ":".join(str(part) for part in (paradigm, pair.get("pairID", number)) if part is not None)
         for key, condition in BLIMP.items():
             text = pair[key]
-            yield Sentence(
-                item, condition, Text(text), ((0, len(text)),), number, (paradigm and str(paradigm),)
-            )
+            yield Sentence(item, condition, Text(text), ((0, len(text)),), number, (label,))
 
 
 def _json(text: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gpt2cli.errors import UsageError
+from gpt2cli.errors import UsageError, brief
 from gpt2cli.scoring.scored_text import Text
 
 HEADER = ("item", "condition", "text")
@@ -69,7 +69,7 @@ def parse_pairs(content: str, name: str) -> list[Sentence]:
             raise UsageError(f"{where}: {len(fields)} columns.", "Separate item, condition and text by tabs.")
         item, condition, marked = fields
         if (item, condition) in sentences:
-            raise UsageError(f"{where}: item {item} has condition {condition} twice.")
+            raise UsageError(f"{where}: item {brief(item)} has condition {brief(condition)} twice.")
         sentences[item, condition] = _sentence(item, condition, marked, number, where)
     _require_contrasts(list(sentences.values()), name)
     return list(sentences.values())
@@ -87,7 +87,7 @@ def missing_conditions(sentences: Iterable[Sentence]) -> str | None:
     first = lacking[0]
     missed = ", ".join(condition for condition in conditions if condition not in present[first])
     more = f", and {len(lacking) - 1:,} more items lack one" if len(lacking) > 1 else ""
-    return f"item {first} lacks the condition {missed}{more}"
+    return f"item {brief(first)} lacks the condition {brief(missed)}{more}"
 
 
 def _unquoted(field: str) -> str:
@@ -137,17 +137,17 @@ def _require_contrasts(sentences: Sequence[Sentence], name: str) -> None:
         first = firsts.setdefault(sentence.item, sentence)
         if len(first.regions) != len(sentence.regions):
             raise UsageError(
-                f"{name}: item {sentence.item} has {len(first.regions)} regions in line {first.line} "
+                f"{name}: item {brief(sentence.item)} has {len(first.regions)} regions in line {first.line} "
                 f"and {len(sentence.regions)} in line {sentence.line}."
             )
         if first.labels != sentence.labels:
             raise UsageError(
-                f"{name}: item {sentence.item} has the labels {_listed(first.labels)} in line {first.line} "
-                f"and {_listed(sentence.labels)} in line {sentence.line}."
+                f"{name}: item {brief(sentence.item)} has the labels {_listed(first.labels)} "
+                f"in line {first.line} and {_listed(sentence.labels)} in line {sentence.line}."
             )
     if len(firsts) == len(sentences):
         raise UsageError(f"{name}: no item has two conditions.", "A comparison needs two texts of an item.")
 
 
 def _listed(labels: Iterable[str | None]) -> str:
-    return ", ".join(label or "none" for label in labels)
+    return brief(", ".join(label or "none" for label in labels))

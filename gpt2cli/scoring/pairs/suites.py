@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpt2cli.errors import InputError
+from gpt2cli.errors import InputError, brief, shown
 from gpt2cli.scoring.pairs.comparison import MEAN, region_scores
 from gpt2cli.scoring.pairs.sentences import Sentence
 from gpt2cli.scoring.scored_text import Text
@@ -134,7 +134,7 @@ def _sentence(item: str, condition: Any, name: str) -> SuiteSentence:
         spans.append((len(content) - len(part), len(content)))
         numbers.append(number)
     if not content:
-        raise InputError(f"{name}: item {item} has no text.")
+        raise InputError(f"{name}: item {brief(item)} has no text.")
     labels = (None,) * len(spans)
     sentence = Sentence(item, str(condition["condition_name"]), Text(content), tuple(spans), 0, labels)
     return SuiteSentence(sentence, numbers, empty)
@@ -144,15 +144,25 @@ def _holds(prediction: Prediction, sums: Sums, item: str) -> bool:
     try:
         return bool(prediction.holds(sums))
     except KeyError as error:
-        raise InputError(f"Item {item} lacks what {prediction.text!r} is about: {error.args[0]}.") from error
+        lacking = f"Item {brief(item)} lacks what {shown(prediction.text)} is about"
+        raise InputError(f"{lacking}: {shown(error.args[0])}.") from error
+    except RecursionError as error:
+        raise _too_deep(prediction.text) from error
 
 
 def _prediction(text: str, name: str) -> Prediction:
     parts = list(_parts(text, name))
-    formula, rest = _binary(parts, 0)
+    try:
+        formula, rest = _binary(parts, 0)
+    except RecursionError as error:
+        raise _too_deep(text) from error
     if rest:
-        raise InputError(f"{name}: the prediction {text!r} is no formula.")
+        raise InputError(f"{name}: the prediction {shown(text)} is no formula.")
     return Prediction(text, formula)
+
+
+def _too_deep(text: str) -> InputError:
+    return InputError(f"The prediction {shown(text)} has too many parts.")
 
 
 def _parts(text: str, name: str) -> Iterator[re.Match[str]]:
@@ -160,7 +170,7 @@ def _parts(text: str, name: str) -> Iterator[re.Match[str]]:
     while position < end:
         found = _PART.match(text, position)
         if not found:
-            raise InputError(f"{name}: the prediction {text!r} is no formula.")
+            raise InputError(f"{name}: the prediction {shown(text)} is no formula.")
         yield found
         position = found.end()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt2cli.errors import InputError, UsageError
+from gpt2cli.errors import InputError, UsageError, brief, shown
 from gpt2cli.scoring.pairs.sentences import Marked, mark_regions
 from gpt2cli.text.reading.tables import Table
 
@@ -77,13 +77,14 @@ def _grouped(table: Table, column: str, group: str, context: str) -> Iterator[It
     table.require(group)
     found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for number, (row, word) in enumerate(zip(table.rows, table.texts(column), strict=True), 1):
-        # Words are what ASCII white space separates.
-        if word.encode().split() != [word.encode()]:
-            raise InputError(f"{table.name}, row {number}: {word!r} is not one word.")
+        # Words are what ASCII white space separates. Half a surrogate pair is refused with the text.
+        data = word.encode("utf-8", "surrogatepass")
+        if data.split() != [data]:
+            raise InputError(f"{table.name}, row {number}: {shown(word)} is not one word.")
         found.setdefault(str(row[group]), []).append((word, row))
     for value, entries in found.items():
         words, rows = zip(*entries, strict=True)
-        yield Item(" ".join(words), context, rows[0], None, f"{group} {value} of {table.name}", rows)
+        yield Item(" ".join(words), context, rows[0], None, f"{group} {brief(value)} of {table.name}", rows)
 
 
 def marked_item(text: str, context: str, columns: Mapping[str, Any], regions: bool) -> Item:
@@ -111,7 +112,8 @@ def parse_span(text: str) -> tuple[str, str]:
 def _span(row: Mapping[str, Any], names: tuple[str, str], text: str, place: str) -> tuple[int, int]:
     start, end = (_number(row, name, place) for name in names)
     if not 0 <= start < end <= len(text):
-        raise InputError(f"{place}: {start} to {end} is no part of a text of {len(text):,} characters.")
+        part = brief(f"{start} to {end}")
+        raise InputError(f"{place}: {part} is no part of a text of {len(text):,} characters.")
     part = text[start:end]
     return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
 
@@ -121,4 +123,6 @@ def _number(row: Mapping[str, Any], name: str, place: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{place}: {name!r} is {value!r}, no number.", "Name a column of numbers.") from None
+        raise InputError(
+            f"{place}: {name!r} is {shown(value)}, no number.", "Name a column of numbers."
+        ) from None

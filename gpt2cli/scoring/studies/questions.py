@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal, cast
 
-from gpt2cli.errors import InputError, UsageError
+from gpt2cli.errors import InputError, UsageError, shown
 from gpt2cli.generation.prompt import fit_prompt
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.model.prefill import prefill
@@ -187,5 +187,5 @@ def _label(value: Any, count: int, place: str) -> int | None:
     except (TypeError, ValueError, OverflowError):
         label = -1
     if isinstance(value, bool) or not 0 <= label < count:
-        raise InputError(f"{place}: {LABEL!r} is {value!r}, no index of {count} candidates from 0.")
+        raise InputError(f"{place}: {LABEL!r} is {shown(value)}, no index of {count} candidates from 0.")
     return label

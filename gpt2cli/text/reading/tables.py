@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
-from gpt2cli.errors import InputError
+from gpt2cli.errors import InputError, shown
 from gpt2cli.text.reading.limits import MOST_HELD
 
 TableKind = Literal["csv", "tsv", "jsonl"]
@@ -97,7 +97,7 @@ def _delimited(text: str, delimiter: str, name: str) -> Table:
     except csv.Error as error:
         raise InputError(f"{name}, line {reader.line_num}: {error}.", "Quote texts as CSV does.") from error
     if twice := [cell for cell in header if header.count(cell) > 1]:
-        raise InputError(f"{name} has two columns {twice[0]!r}.", "Give each a name of its own.")
+        raise InputError(f"{name} has two columns {shown(twice[0])}.", "Give each a name of its own.")
     return Table(name, header, rows)
 
 
