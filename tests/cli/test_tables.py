@@ -143,6 +143,30 @@ def test_padding_gives_way_to_a_number_that_outgrows_its_column(monkeypatch: pyt
     assert [line.decode() for line in written[-2:]] == [" " * 38 + "0\n", " " * 37 + "1000000\n"]
 
 
+@pytest.mark.parametrize("width", ["20", "80"])
+def test_a_column_named_by_a_file_breaks_no_line(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    written: list[bytes] = []
+    RowOutput("tsv", written.append, aligned=True).write_rows({}, ["a\n\x1b[5mb", "token"], [{"token": "x"}])
+    shown = b"".join(written).decode()
+    assert r"a\n\x1b[5mb" in shown
+    assert shown.count("\n") == 3 + (width == "20")
+    assert "\x1b" not in shown
+
+
+def test_half_a_surrogate_pair_is_written_as_a_question_mark_and_a_byte_as_itself() -> None:
+    values = {"text": "a\ud800", "file": "b\udcff"}
+    for kind, aligned, row in (
+        ("csv", False, b"a?,b\xff"),
+        ("tsv", True, b"a\\ud800"),
+        ("json", False, b'"m": [{"text": "a?"'),
+    ):
+        written: list[bytes] = []
+        table = RowOutput(kind, written.append, aligned)  # type: ignore[arg-type]
+        table.write_rows({}, ["text", "file"], [values], lambda: {"m": [values]})
+        assert row in b"".join(written)
+
+
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=1), st.integers(1, 200))
 def test_more_room_never_shows_less(names: list[list[str]], room: int) -> None:
     widths = [len(name) for name in names[0]]

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Literal, Protocol
 
 from gpt2cli.cli.output.record import Record, round_record, spell
-from gpt2cli.cli.output.streams import Write, json_line, json_text
+from gpt2cli.cli.output.streams import Write, json_line, text_bytes
 
 Format = Literal["tsv", "csv", "json", "jsonl"]
 FORMATS: tuple[Format, ...] = ("tsv", "csv", "json", "jsonl")
@@ -91,7 +91,7 @@ class DelimitedRowWriter:
 
     def _line(self, cells: Iterable[str]) -> None:
         line = self._delimiter.join(map(self._quoted, cells)) + "\n"
-        self._write(line.encode("utf-8", "surrogateescape"))
+        self._write(text_bytes(line))
 
     def _quoted(self, cell: str) -> str:
         if self._special.search(cell):
@@ -133,5 +133,5 @@ class JsonRowWriter:
         lists = {name: [round_record(record) for record in records] for name, records in extra.items()}
         self._write(b"\n]")
         for name, records in lists.items():
-            self._write(f", {json_text(name)}: {json_text(records)}".encode())
+            self._write(b", " + json_line(name).rstrip() + b": " + json_line(records).rstrip())
         self._write(b"}\n")

@@ -22,6 +22,8 @@ Write = Callable[[bytes], object]
 
 # What JSON may hold as it is, and a terminal would obey or hide.
 _UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+# Lone surrogates that do not stand for a byte of a name.
+_NO_BYTE = "[\ud800-\udc7f\udd00-\udfff]"
 
 
 def write_stdout(data: bytes) -> None:
@@ -62,6 +64,14 @@ def json_text(value: Any) -> str:
 def json_line(value: Any) -> bytes:
     """Return a value as a line of JSON in UTF-8."""
     return json_text(value).encode("utf-8", errors="replace") + b"\n"
+
+
+def text_bytes(text: str) -> bytes:
+    """Return text in UTF-8; bytes of names stay as they are, and half a surrogate pair is a question mark."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return re.sub(_NO_BYTE, "?", text).encode("utf-8", "surrogateescape")
 
 
 @contextmanager
