@@ -80,5 +80,5 @@ class Architecture(NamedTuple):
         """Return the number of the layer in a bare name, or None if the name is outside the layers."""
         within = (name for name in self.weight_names.values() if "{layer}" in name)
         before = {name.partition("{layer}")[0].removeprefix(self.prefix) for name in within}
-        found = re.match(f"(?:{'|'.join(map(re.escape, before))})([0-9]+)\\.", bare_name)
+        found = re.match(f"(?:{'|'.join(map(re.escape, before))})([0-9]{{1,9}})\\.", bare_name)
         return int(found[1]) if found else None

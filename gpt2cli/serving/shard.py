@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gpt2cli.errors import UsageError
+from gpt2cli.errors import UsageError, shown
 
 AUTO = "auto"
-_SPELLED = re.compile(r"([0-9]+)/([0-9]+)")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_SPELLED = re.compile(r"([0-9]{1,18})/([0-9]{1,18})")
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ def parse_shard(text: str, variables: Mapping[str, str]) -> Shard:
     spelled = _SPELLED.fullmatch(text)
     shard = Shard(*map(int, spelled.groups())) if spelled else Shard(0)
     if not 1 <= shard.index <= shard.count:
-        raise UsageError(f"`shard` must be I/N, such as 1/4, or {AUTO}, not {text!r}.")
+        raise UsageError(f"`shard` must be I/N, such as 1/4, or {AUTO}, not {shown(text)}.")
     return shard
 
 
 def _from_launcher(variables: Mapping[str, str]) -> Shard:
-    numbers = {name: int(value) for name, value in variables.items() if value.isdecimal()}
+    numbers = {name: int(value) for name, value in variables.items() if _NUMBER.fullmatch(value)}
     if numbers.get("WORLD_SIZE"):
         return Shard(numbers.get("RANK", 0) + 1, numbers["WORLD_SIZE"])
     # A job array may have several processes for each of its tasks.

@@ -90,3 +90,11 @@ def test_an_architecture_is_found_by_the_model_type_of_its_config() -> None:
         assert find_architecture(architecture.model_type) is architecture
     unknown: list[object] = ["bert", None, ["gpt2"], {}]
     assert not any(map(find_architecture, unknown))
+
+
+def test_a_layer_is_numbered_by_a_few_digits() -> None:
+    known = find_architecture("gpt2")
+    assert known is not None
+    assert known.layer_in("h.12.attn.c_attn.weight") == 12
+    assert known.layer_in(f"h.{'9' * 5000}.attn.c_attn.weight") is None
+    assert known.layer_in("wte.weight") is None

@@ -19,7 +19,9 @@ def test_every_line_belongs_to_one_shard(count: int, line: int) -> None:
     assert Shard().has(line)
 
 
-@pytest.mark.parametrize("text", ["0/4", "5/4", "1/0", "1", "-1/4", "a/b", "1/4/2", "", "1 /4"])
+@pytest.mark.parametrize(
+    "text", ["0/4", "5/4", "1/0", "1", "-1/4", "a/b", "1/4/2", "", "1 /4", "1/" + "4" * 5000]
+)
 def test_what_is_no_shard_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"`shard` must be I/N, such as 1/4, or auto, not"):
         parse_shard(text, {})
@@ -30,7 +32,7 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
     [
         ({"RANK": "0", "WORLD_SIZE": "4", "SLURM_NTASKS": "9"}, "1/4"),
         ({"SLURM_PROCID": "7", "SLURM_NTASKS": "8"}, "8/8"),
-        (ARRAY | {"SLURM_ARRAY_TASK_ID": "10"}, "1/3"),
+        (ARRAY | {"SLURM_ARRAY_TASK_ID": "10", "ELSEWHERE": "9" * 5000}, "1/3"),
         (ARRAY | {"SLURM_ARRAY_TASK_ID": "20"}, "3/3"),
         (ARRAY | {"SLURM_ARRAY_TASK_ID": "15", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, "4/6"),
     ],

@@ -17,7 +17,7 @@ from gpt2cli.inspection.settings import HeadName, LensSettings, PassageSettings
 from gpt2cli.text.reading.newlines import Newlines, with_lf
 
 SELECTION = "What to show"
-NUMBERS = re.compile(r"(-?\d+)|(\d+)-(\d+)")
+NUMBERS = re.compile(r"(-?\d{1,9})|(\d{1,9})-(\d{1,9})")
 # No model has as many layers or positions.
 MOST_NUMBERS = 1_000_000
 
