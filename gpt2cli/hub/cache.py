@@ -199,6 +199,6 @@ def _is_supported(folder: Path) -> bool:
 def _read_value(path: Path, key: str) -> object:
     try:
         values = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return values.get(key) if isinstance(values, dict) else None

@@ -247,7 +247,7 @@ def test_a_damaged_list_of_tensors_is_read_again_from_the_file(made: Callable[..
     listed = files.unpacked / "tensors.json"
     before = listed.read_text()
     expected = our_logits(files)
-    for text in ("", "[]", '{"x": 1}', '{"x": ["F99", [1], 0, 4]}'):
+    for text in ("", "[]", '{"x": 1}', '{"x": ["F99", [1], 0, 4]}', "[" * 100_000):
         listed.write_text(text)
         np.testing.assert_array_equal(our_logits(files), expected)
     listed.write_text(before)

@@ -450,6 +450,8 @@ def test_every_listed_name_finds_its_model(cache: Path) -> None:
     (folder / "refs" / "v1").write_text(named)
     shutil.copytree(folder, cache / "models--distilbert--distilgpt2", symlinks=True)
     _copied_as(folder, "bert")
+    for config in _copied_as(folder, "deep").glob("snapshots/*/config.json"):
+        config.write_text("[" * 100_000)
     models = cached_models()
     assert [model.name for model in models] == [
         REPO,
@@ -470,12 +472,13 @@ def test_models_of_every_family_are_listed(cache: Path, architecture: Architectu
     assert f"acme/{architecture.model_type}" in {model.name for model in cached_models()}
 
 
-def _copied_as(folder: Path, model_type: str) -> None:
+def _copied_as(folder: Path, model_type: str) -> Path:
     copy = folder.with_name(f"models--acme--{model_type}")
     shutil.copytree(folder, copy, symlinks=True)
     for config in copy.glob("snapshots/*/config.json"):
         config.unlink()
         config.write_text(json.dumps({"model_type": model_type}))
+    return copy
 
 
 def change(path: Path, edit: Callable[[bytes], bytes]) -> None:

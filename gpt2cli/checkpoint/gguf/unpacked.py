@@ -30,7 +30,7 @@ def is_unpacked(folder: Path) -> bool:
             return True
         if kept["sums"] != _sums(folder):
             return False
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     # Without it, the next start compares again.
     with suppress(OSError):
@@ -88,7 +88,7 @@ def map_unpacked(
             name: TensorEntry(BY_NAME[kind], tuple(shape), begin, end)
             for name, (kind, shape, begin, end) in places.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         from gpt2cli.checkpoint.gguf.contents import read_contents
 
         # Read from the file again, which only takes longer.
