@@ -183,6 +183,20 @@ def changed_lines(draw: Random, data: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+def changed_json_lines(draw: Random, data: bytes) -> bytes:
+    """Return lines of JSON with a value of one of them changed, or changed as any lines are."""
+    if draw.random() < 0.3:
+        return changed_lines(draw, data)
+    lines = data.split(b"\n")
+    at = draw.choice([number for number, line in enumerate(lines) if line.strip()])
+    try:
+        lines[at] = changed_json(draw, lines[at])
+    except ValueError:
+        # A line that was cut off.
+        lines[at] = changed_bytes(draw, lines[at])
+    return b"\n".join(lines)
+
+
 def _places(root: list[Any]) -> list[tuple[Any, Any]]:
     """Return all places within a value: a container and the key or index of what it holds."""
     places: list[tuple[Any, Any]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fuzz.files import model_files, text_files
+from fuzz.files import model_files, saved_files, study_files, text_files
 from fuzz.files.requests import Bodies, Lines
 from fuzz.processes.command_lines import CommandLines
 from fuzz.processes.conversions import Conversions, Mapped
@@ -23,6 +23,8 @@ def searches() -> dict[str, Search]:
 def _all() -> Iterator[Search]:
     yield from model_files.searches()
     yield from text_files.searches()
+    yield from study_files.searches()
+    yield from saved_files.searches()
     yield Lines()
     yield Bodies()
     yield CommandLines()

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from backends import needs_kernels
 
 from fuzz.mutation import changed_bytes, changed_json, changed_safetensors
 from fuzz.processes import forked
@@ -20,13 +21,17 @@ from fuzz.worker import search
 SEED = 1
 # Of each kind, as many as take a few tenths of a second.
 ATTEMPTS = {"config": 30, "safetensors": 60, "gguf": 40, "tokenizer": 20, "texts": 60}
+ATTEMPTS |= dict.fromkeys(("items", "questions", "pairs", "tables"), 20)
+ATTEMPTS |= dict.fromkeys(("trees", "records", "compressed", "journal"), 20)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="the search measures processes as Linux does"),
 ]
 
 
-@pytest.mark.parametrize("name", ATTEMPTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_kernels if name == "compressed" else ()) for name in ATTEMPTS]
+)
 def test_a_file_that_is_changed_at_random_is_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
     tally = search(searches()[name], SEED, lambda number: number < ATTEMPTS[name], tmp_path / "findings")
     assert tally.findings == []

@@ -1,4 +1,4 @@
-"""Searches among texts, tables and the folders of runs."""
+"""Searches among texts to train on and the folders of runs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from typing import Any
 
 from fuzz.files.hostile_files import FileSearch
 from fuzz.mutation import changed_bytes, changed_json, changed_lines, changed_safetensors
-from gpt2cli.scoring.pairs.sentences import parse_pairs
-from gpt2cli.training.data.sources import Sources
 from gpt2cli.training.data.texts import TrainingTexts
 from gpt2cli.training.run.opening import open_run
 from gpt2cli.training.run.run_request import RunRequest
 
-PAIRS = "item\tcondition\ttext\n1\ta\tThe [key] was\n1\tb\tThe [keys] was\n"
-PAIRS += "2\ta\tA [NP: dog] ran\n2\tb\tA [NP: cat] ran\n"
 SMALL: dict[str, Any] = {"layers": 1, "heads": 1, "width": 8, "context": 8, "vocab": 300, "batch_tokens": 64}
 SMALL |= {"steps": 4, "eval_every": 1, "device": "cpu", "threads": 1}
 ROWS = [(f"{number}", f'He said "no", {number}') for number in range(5)]
 
 
 def searches() -> Iterator[FileSearch]:
-    """Yield the searches among texts, tables and the folders of runs."""
-    yield FileSearch("pairs", make_pairs, read_pairs, {"*.tsv": changed_lines})
+    """Yield the searches among texts to train on and the folders of runs."""
     texts = {"*.csv": changed_lines, "*.tsv": changed_lines, "*.jsonl": changed_lines, "*.txt": changed_bytes}
     binary = {"*.npy": changed_bytes, "*.u16": changed_bytes, "*.gz": changed_bytes}
     yield FileSearch("texts", make_texts, read_texts, texts | binary)
@@ -40,16 +35,6 @@ def searches() -> Iterator[FileSearch]:
             "*.safetensors": changed_safetensors,
         },
     )
-
-
-def make_pairs(folder: Path) -> None:
-    """Write minimal pairs."""
-    (folder / "pairs.tsv").write_text(PAIRS)
-
-
-def read_pairs(path: Path) -> None:
-    """Read minimal pairs as `score --pairs` does."""
-    parse_pairs(Sources().read(str(path)), str(path))
 
 
 def make_texts(folder: Path) -> None:
