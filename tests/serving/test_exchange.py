@@ -11,10 +11,13 @@ from http.client import HTTPConnection
 import pytest
 
 from gpt2cli.errors import Error
+from gpt2cli.ops.compute import Compute
 from gpt2cli.serving.remote.connection import ServerConnection
 from gpt2cli.serving.remote.exchange import Exchange
+from gpt2cli.serving.remote.model import RemoteModel
 
 LINES = b'{"a": 1}\n{"b": "caf\xc3\xa9"}\n\n{"c": 3}'
+FOUND = b"HTTP/1.1 200 OK\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -85,11 +88,22 @@ def test_a_response_is_what_the_standard_library_reads(response: bytes, pieces: 
         (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP"),
         (b"HTTP/1.1 fine\r\n\r\n", "does not speak HTTP"),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nabc", "It answered 404"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n" + b"[" * 100_000, "It answered 404"),
+        (FOUND + b"[" * 100_000, "is no server of gpt2"),
+        (FOUND + b"5", "is no server of gpt2"),
+        (FOUND + b'{"error": "x"}', "is no server of gpt2"),
+        (FOUND + b'{"error": {"message": "x"}}', "is no server of gpt2"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value[:60]),
 )
 def test_what_breaks_off_or_is_no_server_is_an_error(response: bytes, reason: str) -> None:
     with answering(response) as port:
         server = ServerConnection(f"http://localhost:{port}")
         with pytest.raises(Error, match=reason):
             list(server.ask("model", {}))
+
+
+@pytest.mark.parametrize("told", [b"", b"{}", b"{}\n{}", b'{"generation_config": 5}'])
+def test_a_server_of_something_else_is_none_of_gpt2(told: bytes) -> None:
+    with answering(FOUND + told) as port, pytest.raises(Error, match="is no server of gpt2"):
+        RemoteModel(f"http://127.0.0.1:{port}", None, None, Compute())

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from gpt2cli.errors import Error, UsageError
 from gpt2cli.serving.remote.exchange import Exchange
 
+NO_SERVER = "what answers is no server of gpt2"
+
 
 class ServerConnection:
     """A server that is asked one question after another.
@@ -50,16 +52,15 @@ class ServerConnection:
                 if exchange.status != 200:
                     raise self._refused(exchange)
                 for line in exchange.lines():
-                    answer = json.loads(line)
+                    answer = _object(line)
                     if "error" in answer:
                         raise _error(answer["error"])
                     yield answer
             finally:
                 exchange.close()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise Error(
-                f"GPT2_SERVER={self._url}: {reason}.", "Start it with gpt2 serve, or unset GPT2_SERVER."
+            raise self.failed(
+                getattr(error, "strerror", None) or str(error) or type(error).__name__
             ) from error
 
     def one(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,8 +69,14 @@ class ServerConnection:
         Raises:
             UsageError, Error: as `ask` does.
         """
-        (answer,) = self.ask(name, value)
-        return answer
+        answers = list(self.ask(name, value))
+        if len(answers) != 1:
+            raise self.failed(NO_SERVER)
+        return answers[0]
+
+    def failed(self, reason: str) -> Error:
+        """Return the error that the server cannot be asked, for a reason."""
+        return Error(f"GPT2_SERVER={self._url}: {reason}.", "Start it with gpt2 serve, or unset GPT2_SERVER.")
 
     def _refused(self, exchange: Exchange) -> Error:
         data = exchange.body()
@@ -78,12 +85,25 @@ class ServerConnection:
             if "exit_code" in told:
                 return _error(told)
             message = str(told["message"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             message = f"It answered {exchange.status}, so it is no server of gpt2."
         hint = "Set GPT2_API_KEY to its key." if exchange.status == 401 else ""
         return Error(f"GPT2_SERVER={self._url}: {message}", hint)
 
 
-def _error(told: Mapping[str, Any]) -> Error:
-    kind = UsageError if told["exit_code"] == UsageError.exit_code else Error
-    return kind(told["message"], told["hint"])
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(NO_SERVER) from error
+    if not isinstance(value, dict):
+        raise ValueError(NO_SERVER)
+    return value
+
+
+def _error(told: Any) -> Error:
+    try:
+        kind = UsageError if told["exit_code"] == UsageError.exit_code else Error
+        return kind(str(told["message"]), str(told["hint"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(NO_SERVER) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt2cli.errors import UsageError
 from gpt2cli.ops.compute import Compute
-from gpt2cli.serving.remote.connection import ServerConnection
+from gpt2cli.serving.remote.connection import NO_SERVER, ServerConnection
 
 if TYPE_CHECKING:
     from gpt2cli.generation.model_defaults import ModelDefaults
@@ -74,12 +74,16 @@ class RemoteModel:
                 raise _chosen_by_server(choice.name)
         self.connection = ServerConnection(url, api_key)
         facts = self.connection.one("model", {"name": name})
-        generation = facts["generation_config"]
-        self.files = RemoteFiles(facts["name"], facts["revision"], generation and Path(generation))
-        self.model = Computed(RemoteOps(facts["backend"], facts["device"], facts["dtype"]))
-        self.tokenizer = RemoteTokenizer(self.connection, tuple(facts["special_tokens"]), facts["spells_all"])
-        self.seconds: float = facts["load_seconds"]
-        self._generation_values: dict[str, Any] = facts["generation_values"]
+        try:
+            generation = facts["generation_config"]
+            self.files = RemoteFiles(facts["name"], facts["revision"], generation and Path(generation))
+            self.model = Computed(RemoteOps(facts["backend"], facts["device"], facts["dtype"]))
+            special_tokens = tuple(facts["special_tokens"])
+            self.tokenizer = RemoteTokenizer(self.connection, special_tokens, facts["spells_all"])
+            self.seconds: float = facts["load_seconds"]
+            self._generation_values: dict[str, Any] = facts["generation_values"]
+        except (KeyError, TypeError) as error:
+            raise self.connection.failed(NO_SERVER) from error
 
     @property
     def model_defaults(self) -> ModelDefaults | None:
