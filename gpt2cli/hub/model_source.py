@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from gpt2cli.errors import HubError
+from gpt2cli.errors import HubError, brief, shown
 from gpt2cli.hub.checkpoint_files import GGUF
 from gpt2cli.hub.known_models import BUNDLED_MODEL, EXAMPLES, KNOWN_MODELS, is_closed, known_model
 
@@ -46,11 +47,11 @@ def model_source(name: str) -> ModelSource:
         # Before repositories had owners, a cache folder was named after the model alone.
         return ModelSource(known.name, repos=(known.repo, known.name), revision=_plain(revision))
     path = _path(name)
-    if name and path.exists():
+    if name and _is_there(path):
         return ModelSource(name, path=path)
     if is_closed(base):
         raise HubError(
-            f"{name} is closed: OpenAI has not published its weights.",
+            f"{brief(name)} is closed: OpenAI has not published its weights.",
             f"Open models are {', '.join(EXAMPLES[:-1])} and {EXAMPLES[-1]}.",
         )
     if REPOSITORY.fullmatch(base) and ".." not in base and not _looks_like_path(base):
@@ -64,6 +65,15 @@ def _path(name: str) -> Path:
     # There is no such user, or this one has no home folder.
     except RuntimeError:
         return Path(name)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def _plain(revision: str) -> str:
@@ -90,4 +100,4 @@ def _unknown(name: str) -> HubError:
     aliases = [alias for model in KNOWN_MODELS for alias in model.aliases]
     close = get_close_matches(name, known, n=1) or get_close_matches(name, aliases, n=1)
     hint = f"Did you mean {close[0]}?" if close else f"Use {', '.join(EXAMPLES)}, OWNER/NAME or a path."
-    return HubError(f"There is no model named {name!r}.", hint)
+    return HubError(f"There is no model named {shown(name)}.", hint)

@@ -151,7 +151,7 @@ def nvidia_driver_is_present() -> bool:
 
 def _check_names(device: str, backend: str, dtype: str, threads: int | None, quantize: str) -> None:
     if not DEVICE.fullmatch(device):
-        raise UsageError(f"{device!r} is not a device.", "Use auto, cpu, cuda, cuda:N or mps.")
+        raise UsageError(f"{shown(device)} is not a device.", "Use auto, cpu, cuda, cuda:N or mps.")
     choices = (
         ("backend", backend, BACKENDS),
         ("dtype", dtype, DTYPES),
@@ -159,7 +159,9 @@ def _check_names(device: str, backend: str, dtype: str, threads: int | None, qua
     )
     for kind, name, names in choices:
         if name not in names:
-            raise UsageError(f"{name!r} is not a {kind}.", f"Use {', '.join(names[:-1])} or {names[-1]}.")
+            raise UsageError(
+                f"{shown(name)} is not a {kind}.", f"Use {', '.join(names[:-1])} or {names[-1]}."
+            )
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise UsageError(f"{shown(threads)} is not a number of threads.", f"Use 1 to {MOST_THREADS:,}.")
     if quantize != "none" and dtype != "auto":

@@ -198,12 +198,14 @@ def test_the_bundled_merges_serve_for_known_models_alone(cache: Path) -> None:
         ("./nowhere", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."),
         ("a/b/c", "Use a folder, a .safetensors or .gguf file, or OWNER/NAME."),
         ("model.safetensors", "Use a folder"),
+        ("x" * 5000, "Use stories, "),
     ],
 )
 def test_a_name_that_means_nothing_has_a_hint(name: str, hint: str) -> None:
     with pytest.raises(HubError) as raised:
         find_model(name)
     assert raised.value.hint.startswith(hint)
+    assert len(str(raised.value)) < 300
 
 
 @pytest.mark.parametrize("name", ["gpt2", REPO])

@@ -240,6 +240,8 @@ def test_a_real_gpu_is_the_default() -> None:
         ({"device": "cuda:-1"}, "'cuda:-1' is not a device"),
         ({"device": "CUDA"}, "'CUDA' is not a device"),
         ({"device": ""}, "'' is not a device"),
+        ({"device": "x" * 5000}, f"'{'x' * 79}... is not a device"),
+        ({"backend": "x" * 5000}, f"'{'x' * 79}... is not a backend"),
         ({"backend": "jax"}, "'jax' is not a backend"),
         ({"dtype": "int8"}, "'int8' is not a dtype"),
         ({"threads": 0}, "0 is not a number of threads"),
