@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import Event, FinishReason, Request, Token
 from gpt2cli.generation.samples.pieces import Piece
 from gpt2cli.generation.settings import CompletionSettings
-from gpt2cli.generation.speculation import Drafts
 from gpt2cli.text.streaming.text_stream import TextStream
 from gpt2cli.text.token_text import token_text
 from gpt2cli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.speculation import Drafts
 
 
 class Completion:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from gpt2cli.cli.output.progress.stopwatch import Stopwatch
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
     from gpt2cli.generation.continuation import Continuation
-    from gpt2cli.generation.samples.pieces import MadeSample, Piece
+    from gpt2cli.generation.samples.made_sample import MadeSample
+    from gpt2cli.generation.samples.pieces import Piece
     from gpt2cli.serving.remote.continuation import RemoteContinuation
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
