@@ -58,8 +58,10 @@ class CompletionLines:
         self._seed = seed
         self._echo = echo
         self._field = field
+        rows = settings.batch_size
+        # Lines that begin alike mostly follow each other. What is kept takes memory, and time to get it.
         self._owner = EngineOwner(
-            partial(Engine, loaded.model, rows=settings.batch_size, kv_memory=settings.kv_memory)
+            partial(Engine, loaded.model, rows=rows, kv_memory=settings.kv_memory, kept=-(-rows // 2))
         )
         self._answers: list[Answer] = []
         self._batch: BatchLines | None = None
