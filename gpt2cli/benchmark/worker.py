@@ -108,7 +108,8 @@ class _Worker:
     def _continue(self, file: str, kind: str) -> float:
         """Return the new tokens per second of many prompts."""
         prompts, settings = read_prompts(file, kind), GenerationSettings(self._workload.new_tokens)
-        engine = Engine(self._model, rows=PROMPTS_AT_ONCE)
+        # As lines are answered.
+        engine = Engine(self._model, rows=PROMPTS_AT_ONCE, kept=PROMPTS_AT_ONCE // 2)
         start = time.perf_counter()
         for prompt in prompts:
             engine.submit(Request(prompt.ids, GREEDY, settings))
