@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import gpt2cli
-from gpt2cli.text.streaming.text_ends import text_ends
+from tests.plain_ends import plain_ends
 
 PROMPT = "The old king said"
 ENDINGS: list[dict[str, Any]] = [
@@ -37,7 +37,7 @@ def ended(
         if text.startswith(stop, start)
     ]
     if unit := ending.get("stop_at"):
-        places += text_ends(text, unit)
+        places += plain_ends(text, unit)
     first = min((place for place in places if place[keep] >= shortest), default=(len(text), len(text)))
     return text[: first[keep]]
 

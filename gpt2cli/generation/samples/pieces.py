@@ -24,8 +24,11 @@ class Piece(NamedTuple):
 class MadeSample(Protocol):
     """A sample that is complete, made here or by a server."""
 
-    text: str
     finish_reason: FinishReason | None
+
+    @property
+    def text(self) -> str:
+        """The text that is final."""
 
     @property
     def tokens(self) -> Sequence[Any]:
