@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plain_ends import plain_ends
 
 import gpt2cli
-from tests.plain_ends import plain_ends
 
 PROMPT = "The old king said"
 ENDINGS: list[dict[str, Any]] = [

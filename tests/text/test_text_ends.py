@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from plain_ends import plain_ends
 
 from gpt2cli.text.streaming.text_ends import TextEnds, Unit
-from tests.plain_ends import plain_ends
 
 # What ends a sentence, a line or a paragraph, or only seems to, alone and in runs that are looked at in part.
 PARTS = st.sampled_from(

@@ -9,12 +9,12 @@ from functools import partial
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from plain_ends import plain_ends
+from work import bytes_copied
 
 from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.streaming.text_ends import Unit
 from gpt2cli.text.streaming.text_stream import TextStream
-from tests.plain_ends import plain_ends
-from tests.work import bytes_copied
 
 EMOJI = "👍🏽".encode()
 # Few letters, so that stop strings begin, fail and overlap often; one letter spans two tokens.

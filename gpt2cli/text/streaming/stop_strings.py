@@ -10,6 +10,7 @@ class StopStrings:
 
     def __init__(self, strings: Sequence[str]) -> None:
         self._strings = strings
+        self._first_letters = {string[0] for string in strings}
         self._longest = max(map(len, strings))
         self._length = 0
         # The end of the text that may begin a string.
@@ -27,7 +28,7 @@ class StopStrings:
                 found.append((before + start, before + start + len(string)))
                 start = window.find(string, start + 1)
         start = max(0, len(window) - self._longest + 1)
-        while not self._may_begin(window[start:]):
+        while start < len(window) and not self._may_begin_at(window, start):
             start += 1
         self._held = window[start:]
         return found
@@ -37,5 +38,8 @@ class StopStrings:
         """The least place that more text may give a string."""
         return self._length - len(self._held), self._length + 1
 
-    def _may_begin(self, end: str) -> bool:
-        return any(string.startswith(end) for string in self._strings)
+    def _may_begin_at(self, window: str, start: int) -> bool:
+        # Most tokens need no more than the first letters.
+        if window[start] not in self._first_letters:
+            return False
+        return any(string.startswith(window[start:]) for string in self._strings)

@@ -59,7 +59,7 @@ class TextStream:
         if self._tokens_to_go:
             self._tokens_to_go -= 1
             self._least = self._length
-        return self._release(min(search.first_to_come for search in self._searches))
+        return self._release(min([search.first_to_come for search in self._searches]))
 
     def finish(self) -> str:
         """Return the text that was held back until the last id, or an empty string once stopped."""
@@ -80,11 +80,12 @@ class TextStream:
     def _release(self, first_to_come: tuple[int, int]) -> str:
         """Return the text that is certain if stops that are still to come are not before a place."""
         end = max(first_to_come[0], self._least)
-        self._places = [place for place in self._places if place[self._keep_stop] >= self._least]
+        if self._places:
+            self._places = [place for place in self._places if place[self._keep_stop] >= self._least]
         if self._places and not self._tokens_to_go:
             first = min(self._places)
             self._places = [first]
-            # Without the stop, the text ends at the same place whichever of those that begin there it is.
+            # Without the stop, the text is the same whichever of those that begin there it is.
             if first <= first_to_come if self._keep_stop else first[0] <= first_to_come[0]:
                 self.stopped = True
                 end = first[self._keep_stop]
