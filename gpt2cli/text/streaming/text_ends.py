@@ -76,7 +76,7 @@ class TextEnds:
 
 
 class _LineEnds:
-    """A search for a pattern of line ends; `begun` is where one may have begun, or the end of the text."""
+    """A search for a pattern of line ends; `begun` is where the next may have begun, or the text ends."""
 
     def __init__(self, pattern: re.Pattern[str], begun: re.Pattern[str]) -> None:
         self.begun = 0
@@ -94,7 +94,7 @@ class _LineEnds:
         begun = self._begun.search(window, searched)
         assert begun
         self.begun = self._place(begun.start(), before)
-        # However many there are, they change nothing.
+        # Spaces change nothing, however many there are.
         self._held = begun[0].replace(" ", "").replace("\t", "")
 
     def _place(self, index: int, before: int) -> int:
@@ -102,7 +102,7 @@ class _LineEnds:
 
 
 class _SentenceEnds:
-    """A search for the ends of sentences; `begun` is where more text may put one, or the end of the text."""
+    """A search for the ends of sentences; `begun` is where more text may put one, or the text ends."""
 
     def __init__(self) -> None:
         self.begun = 0

@@ -78,7 +78,7 @@ class TextStream:
             self._places += search.push(text)
 
     def _release(self, first_to_come: tuple[int, int]) -> str:
-        """Return the text that is certain if stops that are still to come are not before a place."""
+        """Return the text that is certain; stops that are still to come have at least this place."""
         end = max(first_to_come[0], self._least)
         if self._places:
             self._places = [place for place in self._places if place[self._keep_stop] >= self._least]
