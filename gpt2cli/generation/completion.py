@@ -25,12 +25,12 @@ class Completion:
     """
 
     def __init__(self, tokenizer: Tokenizer, settings: CompletionSettings, before: str = "") -> None:
-        self.text = ""
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
         self.drafts: Drafts | None = None
         self._tokenizer = tokenizer
         self._before = before
+        self._pieces: list[str] = []
         self._stream = TextStream(
             tokenizer.open_decoder(before),
             settings.stop,
@@ -38,6 +38,12 @@ class Completion:
             keep_stop=settings.keep_stop,
             min_tokens=settings.min_tokens,
         )
+
+    @property
+    def text(self) -> str:
+        """The text that is final."""
+        self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
 
     @property
     def stopped(self) -> bool:
@@ -60,8 +66,9 @@ class Completion:
         """The mean log-probability, in nats, of the tokens that begin in the text; None if it is unknown."""
         tokens = self.tokens
         if self.stopped:
+            length = len(self.text)
             offsets = zip(tokens, self._offsets(), strict=True)
-            tokens = [token for token, start in offsets if start < len(self.text)]
+            tokens = [token for token, start in offsets if start < length]
         logprobs = [token.logprob for token in tokens if token.logprob is not None]
         return sum(logprobs) / len(logprobs) if logprobs else None
 
@@ -116,7 +123,7 @@ class Completion:
             length += len(decoder.decode(token_bytes(token.id)))
 
     def _keep(self, text: str) -> str:
-        self.text += text
+        self._pieces.append(text)
         return text
 
 

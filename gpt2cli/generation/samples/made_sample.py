@@ -12,8 +12,11 @@ from gpt2cli.generation.speculation import Drafts
 class MadeSample(Protocol):
     """A sample that is complete, made here or by a server."""
 
-    text: str
     finish_reason: FinishReason | None
+
+    @property
+    def text(self) -> str:
+        """The text that is final."""
 
     @property
     def tokens(self) -> Sequence[Any]:
