@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -15,13 +13,11 @@ from typing import IO, Any
 
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import InputError
+from gpt2cli.text.json_text import json_text
 
 LONGEST_BEGINNING = 200
 
 Write = Callable[[bytes], object]
-
-# What JSON may hold as it is, and a terminal would obey or hide.
-_UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 
 
 def write_stdout(data: bytes) -> None:
@@ -51,12 +47,19 @@ def stdout_writer() -> Write:
     return write
 
 
-def json_text(value: Any) -> str:
-    """Return a value as JSON in one line, with escapes only for what a terminal would obey or hide."""
-    text = json.dumps(value, ensure_ascii=False)
-    if text.isprintable():
-        return text
-    return re.sub(_UNSAFE_IN_JSON, lambda match: f"\\u{ord(match[0]):04x}", text)
+def write_path(path: str | Path) -> None:
+    """Write the path of what was made to stdout, as it is in a pipe, and without acting on a terminal.
+
+    Raises:
+        InputError: stdout is closed.
+        OSError: writing failed.
+    """
+    data = os.fsencode(path)
+    if stdout_is_terminal():
+        from gpt2cli.text.printable import escaped
+
+        data = escaped(os.fsdecode(data)).encode()
+    write_stdout(data + b"\n")
 
 
 def json_line(value: Any) -> bytes:

@@ -9,8 +9,9 @@ from functools import cache
 from typing import IO
 
 from gpt2cli.cli.input.text import source_name
-from gpt2cli.cli.output.streams import Write, json_line, json_text
+from gpt2cli.cli.output.streams import Write, json_line
 from gpt2cli.errors import Error, InputError
+from gpt2cli.text.json_text import json_text
 from gpt2cli.text.token_files import DecimalText, TokenFile
 from gpt2cli.text.tokenizer import Tokenizer
 
