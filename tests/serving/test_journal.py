@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,18 @@ def broken_off(path: Path, *answers: Any, torn: bytes = b"") -> None:
         raise KeyboardInterrupt
     with path.open("ab") as file:
         file.write(torn)
+
+
+def test_a_full_disk_is_named_by_the_file_that_it_holds(path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as raised:
+            broken_off(path, GOOD[0], answer(2, None, {"text": "x" * 1000}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(path)
+    assert read_answers(path).kept == len(GOOD[0].data)
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"v": 1, "li', GOOD[2].data[:-1]])

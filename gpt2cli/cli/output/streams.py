@@ -125,7 +125,9 @@ def _take_after(file: IO[bytes], target: Path) -> None:
     status = target.stat()
     with suppress(OSError):
         os.fchown(file.fileno(), status.st_uid, status.st_gid)
-    os.fchmod(file.fileno(), S_IMODE(status.st_mode))
+    # Where permissions cannot be changed, all files have the same.
+    if S_IMODE(os.fstat(file.fileno()).st_mode) != S_IMODE(status.st_mode):
+        os.fchmod(file.fileno(), S_IMODE(status.st_mode))
 
 
 @contextmanager
