@@ -239,4 +239,4 @@ def _record_path(path: Path) -> Path:
 
 def _write_record(path: Path, record: Mapping[str, Any]) -> None:
     with whole_file(_record_path(path)) as file:
-        file.write(json.dumps({"v": VERSION, **record}, ensure_ascii=False, indent=1).encode() + b"\n")
+        file.write(json.dumps({"v": VERSION, **record}, indent=1).encode() + b"\n")

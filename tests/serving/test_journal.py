@@ -50,6 +50,15 @@ def test_a_full_disk_is_named_by_the_file_that_it_holds(path: Path) -> None:
     assert read_answers(path).kept == len(GOOD[0].data)
 
 
+def test_a_name_that_is_no_text_is_the_same_when_a_run_is_resumed(path: Path) -> None:
+    facts = {"model": "caf\udce9"}
+    with open_journal(path, facts, resumed=False):
+        pass
+    record = check_output(path, resume=True)
+    assert record
+    require_same(path, record, facts)
+
+
 @pytest.mark.parametrize("torn", [b"", b'{"v": 1, "li', GOOD[2].data[:-1]])
 def test_a_torn_last_line_is_dropped_and_whole_ones_stay(path: Path, torn: bytes) -> None:
     broken_off(path, *GOOD[:2], torn=torn)
