@@ -13,7 +13,6 @@ from typing import IO, Any
 
 from gpt2cli.checkpoint.whole_file import removed_unless_renamed
 from gpt2cli.errors import InputError
-from gpt2cli.text.json_text import json_text
 
 LONGEST_BEGINNING = 200
 
@@ -64,6 +63,8 @@ def write_path(path: str | Path) -> None:
 
 def json_line(value: Any) -> bytes:
     """Return a value as a line of JSON in UTF-8."""
+    from gpt2cli.text.json_text import json_text
+
     return json_text(value).encode("utf-8", errors="replace") + b"\n"
 
 

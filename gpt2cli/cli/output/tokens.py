@@ -12,7 +12,6 @@ from gpt2cli.cli.input.text import source_name
 from gpt2cli.cli.output.streams import Write, json_line
 from gpt2cli.errors import Error, InputError
 from gpt2cli.text.json_text import json_text
-from gpt2cli.text.printable import escaped
 from gpt2cli.text.token_files import DecimalText, TokenFile
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -82,8 +81,14 @@ class Counts(TokenWriter):
         if self._as_json:
             self._write(json_line({"file": self._source, "count": self._count}))
         else:
-            name = escaped(self._source) if self._source and self._spelled else self._source
-            self._write(_count_line(name, self._count))
+            self._write(_count_line(self._name(), self._count))
+
+    def _name(self) -> str | None:
+        if self._source is None or not self._spelled:
+            return self._source
+        from gpt2cli.text.printable import escaped
+
+        return escaped(self._source)
 
     def close(self) -> None:
         if self._with_total and not self._as_json:
