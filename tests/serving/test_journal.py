@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,27 @@ def broken_off(path: Path, *answers: Any, torn: bytes = b"") -> None:
         raise KeyboardInterrupt
     with path.open("ab") as file:
         file.write(torn)
+
+
+def test_a_full_disk_is_named_by_the_file_that_it_holds(path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as raised:
+            broken_off(path, GOOD[0], answer(2, None, {"text": "x" * 1000}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(path)
+    assert read_answers(path).kept == len(GOOD[0].data)
+
+
+def test_a_name_that_is_no_text_is_the_same_when_a_run_is_resumed(path: Path) -> None:
+    facts = {"model": "caf\udce9"}
+    with open_journal(path, facts, resumed=False):
+        pass
+    record = check_output(path, resume=True)
+    assert record
+    require_same(path, record, facts)
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"v": 1, "li', GOOD[2].data[:-1]])

@@ -13,7 +13,8 @@ from itertools import chain
 from typing import Literal, Protocol
 
 from gpt2cli.cli.output.record import Record, round_record, spell
-from gpt2cli.cli.output.streams import Write, json_line, json_text
+from gpt2cli.cli.output.streams import Write, json_line
+from gpt2cli.text.json_text import json_text
 
 Format = Literal["tsv", "csv", "json", "jsonl"]
 FORMATS: tuple[Format, ...] = ("tsv", "csv", "json", "jsonl")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -19,9 +17,6 @@ from gpt2cli.errors import InputError
 LONGEST_BEGINNING = 200
 
 Write = Callable[[bytes], object]
-
-# What JSON may hold as it is, and a terminal would obey or hide.
-_UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 
 
 def write_stdout(data: bytes) -> None:
@@ -51,16 +46,25 @@ def stdout_writer() -> Write:
     return write
 
 
-def json_text(value: Any) -> str:
-    """Return a value as JSON in one line, with escapes only for what a terminal would obey or hide."""
-    text = json.dumps(value, ensure_ascii=False)
-    if text.isprintable():
-        return text
-    return re.sub(_UNSAFE_IN_JSON, lambda match: f"\\u{ord(match[0]):04x}", text)
+def write_path(path: str | Path) -> None:
+    """Write the path of what was made to stdout, as it is in a pipe, and without acting on a terminal.
+
+    Raises:
+        InputError: stdout is closed.
+        OSError: writing failed.
+    """
+    data = os.fsencode(path)
+    if stdout_is_terminal():
+        from gpt2cli.text.printable import escaped
+
+        data = escaped(os.fsdecode(data)).encode()
+    write_stdout(data + b"\n")
 
 
 def json_line(value: Any) -> bytes:
     """Return a value as a line of JSON in UTF-8."""
+    from gpt2cli.text.json_text import json_text
+
     return json_text(value).encode("utf-8", errors="replace") + b"\n"
 
 
@@ -122,7 +126,9 @@ def _take_after(file: IO[bytes], target: Path) -> None:
     status = target.stat()
     with suppress(OSError):
         os.fchown(file.fileno(), status.st_uid, status.st_gid)
-    os.fchmod(file.fileno(), S_IMODE(status.st_mode))
+    # Where permissions cannot be changed, all files have the same.
+    if S_IMODE(os.fstat(file.fileno()).st_mode) != S_IMODE(status.st_mode):
+        os.fchmod(file.fileno(), S_IMODE(status.st_mode))
 
 
 @contextmanager

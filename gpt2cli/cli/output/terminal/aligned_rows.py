@@ -33,6 +33,8 @@ class AlignedRowWriter:
     def __init__(self, write: Write, metadata: Record, columns: Sequence[str]) -> None:
         self._write = write
         self._columns = columns
+        # Those of a table are its own.
+        self._names = [escaped(column) for column in columns]
         self._room = terminal_columns()
         self._kept: list[int] | None = None
         self._widths: list[int] = []
@@ -48,7 +50,7 @@ class AlignedRowWriter:
             self._begin(values)
         if self._kept is None:
             cells = [escaped(spell(*pair)) for pair in zip(self._columns, values, strict=True)]
-            self._print([*stacked_row(self._columns, cells, self._room), ""])
+            self._print([*stacked_row(self._names, cells, self._room), ""])
             return
         cells = [escaped(spell(self._columns[place], values[place])) for place in self._kept]
         self._grow(cells)
@@ -59,13 +61,13 @@ class AlignedRowWriter:
 
     def _begin(self, values: Sequence[Any]) -> None:
         for text_width in (TEXT_WIDTH, LEAST_TEXT_WIDTH):
-            widths = [_usual_width(*pair, text_width) for pair in zip(self._columns, values, strict=True)]
+            widths = [_usual_width(*pair, text_width) for pair in zip(self._names, values, strict=True)]
             self._widths = widths
-            self._kept = columns_that_fit(self._columns, widths, self._room)
+            self._kept = columns_that_fit(self._names, widths, self._room)
             if self._kept is not None:
                 self._widths = [widths[place] for place in self._kept]
-                self._print(note_left_out(self._columns, self._kept, self._room))
-                self._print([self._line([self._columns[place] for place in self._kept])])
+                self._print(note_left_out(self._names, self._kept, self._room))
+                self._print([self._line([self._names[place] for place in self._kept])])
                 return
 
     def _grow(self, cells: Sequence[str]) -> None:
