@@ -2,9 +2,12 @@ PYTHON ?= python
 
 .PHONY: audit check completions constraints fuzz gpu man readme sbom soak study-cluster study-training
 
-# Known vulnerabilities of the pinned versions; needs uv and a network.
+# Known vulnerabilities of the versions pinned for every supported Python; each version must be found on PyPI.
+# Needs uv and a network.
 audit:
-	uvx pip-audit --require-hashes --disable-pip -r constraints-hashed.txt
+	for python in $$(sed -n 's/.*Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml); do \
+		uvx --python $$python pip-audit --strict --require-hashes --disable-pip -r constraints-hashed.txt || exit; \
+	done
 
 check:
 	$(PYTHON) -m ruff format --check .

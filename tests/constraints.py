@@ -22,13 +22,13 @@ HEADER = """\
 """
 # PyTorch 2.6 and later have no wheels for Macs with Intel processors.
 SYSTEMS: dict[str, tuple[str, ...]] = {
-    "x86_64-manylinux_2_28": ("dev",),
-    "aarch64-manylinux_2_28": ("dev",),
-    "aarch64-apple-darwin": ("dev",),
+    "x86_64-manylinux_2_28": ("dev", "ray"),
+    "aarch64-manylinux_2_28": ("dev", "ray"),
+    "aarch64-apple-darwin": ("dev", "ray"),
     "x86_64-apple-darwin": (),
 }
-# What .ci/run installs, some of which has no wheels.
-CI = ("3.11", "x86_64-manylinux_2_28", ("dev", "llama-cpp", "lm-eval"))
+# What .ci/run and the tests marked system install, some of which has no wheels.
+CI = ("3.11", "x86_64-manylinux_2_28", ("dev", "system"))
 # PyTorch pins its libraries for CUDA itself, and they differ between its builds.
 PINNED_BY_TORCH = re.compile(r"(nvidia|cuda)-[\w-]+|triton")
 PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)

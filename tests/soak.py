@@ -175,7 +175,8 @@ def training(folder: Path, minutes: float) -> Iterator[Use]:
         "2",
     ]
     arguments += ["--context", "32", "--vocab", "300", "--batch-tokens", "256", "--steps", "100000000"]
-    arguments += ["--minutes", str(minutes), "--eval-every", "200", "--device", "cpu", "--threads", "1"]
+    arguments += ["--minutes", str(minutes), "--patience", "0", "--eval-every", "200"]
+    arguments += ["--device", "cpu", "--threads", "1"]
     process = subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

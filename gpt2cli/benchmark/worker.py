@@ -29,12 +29,11 @@ from gpt2cli.ops.threads import available_cores
 from gpt2cli.scoring.scored_text import Text
 from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.scoring.windows import Scheme
+from gpt2cli.serving.completion_lines import open_engine
 from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.streaming.stream_encoder import FAST_FROM_BYTES, StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer
 
-# More rows hardly make a step longer until the products are limited by arithmetic.
-PROMPTS_AT_ONCE = 32
 # The other engines decode greedily too.
 GREEDY = Sampler(SamplingSettings(temperature=0.0), seed=0)
 
@@ -108,7 +107,7 @@ class _Worker:
     def _continue(self, file: str, kind: str) -> float:
         """Return the new tokens per second of many prompts."""
         prompts, settings = read_prompts(file, kind), GenerationSettings(self._workload.new_tokens)
-        engine = Engine(self._model, rows=PROMPTS_AT_ONCE)
+        engine = open_engine(self._model)
         start = time.perf_counter()
         for prompt in prompts:
             engine.submit(Request(prompt.ids, GREEDY, settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -87,6 +88,10 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems sync no folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
@@ -121,5 +126,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 path.rename(replaced)
             aside.rename(path)
             _sync_folder(path.parent)
+        except OSError as error:
+            # Users know the folder by this name alone.
+            if isinstance(error.filename, str):
+                error.filename = error.filename.replace(str(aside), str(path), 1)
+            raise
         finally:
             clean_up()

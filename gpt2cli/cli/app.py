@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import warnings
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -19,6 +19,9 @@ from gpt2cli.cli.command_table import Commands
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.output.messages import print_message
 from gpt2cli.errors import Error
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 INTERRUPTED = 130
 
@@ -95,6 +98,7 @@ def run() -> NoReturn:
             sys.stdout.flush()
     except BaseException as error:
         if _debugging() and not isinstance(error, SystemExit):
+            sys.excepthook = _print_traceback
             raise
         _end(error)
     if code == INTERRUPTED:
@@ -152,6 +156,16 @@ def _explain_usage(error: typer.TyperException) -> str:
     from gpt2cli.cli.mistakes import usage_message
 
     return usage_message(error)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, in which no name or value from elsewhere can act on a terminal."""
+    from traceback import format_exception
+
+    from gpt2cli.text.printable import visible
+
+    if sys.stderr is not None:
+        sys.stderr.write(visible("".join(format_exception(kind, error, trace))))
 
 
 def _debugging() -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import Event, FinishReason, Request, Token
 from gpt2cli.generation.samples.pieces import Piece
 from gpt2cli.generation.settings import CompletionSettings
-from gpt2cli.generation.speculation import Drafts
 from gpt2cli.text.streaming.text_stream import TextStream
 from gpt2cli.text.token_text import token_text
 from gpt2cli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.speculation import Drafts
 
 
 class Completion:
@@ -23,12 +25,12 @@ class Completion:
     """
 
     def __init__(self, tokenizer: Tokenizer, settings: CompletionSettings, before: str = "") -> None:
-        self.text = ""
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
         self.drafts: Drafts | None = None
         self._tokenizer = tokenizer
         self._before = before
+        self._pieces: list[str] = []
         self._stream = TextStream(
             tokenizer.open_decoder(before),
             settings.stop,
@@ -36,6 +38,12 @@ class Completion:
             keep_stop=settings.keep_stop,
             min_tokens=settings.min_tokens,
         )
+
+    @property
+    def text(self) -> str:
+        """The text that is final."""
+        self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
 
     @property
     def stopped(self) -> bool:
@@ -58,8 +66,9 @@ class Completion:
         """The mean log-probability, in nats, of the tokens that begin in the text; None if it is unknown."""
         tokens = self.tokens
         if self.stopped:
+            length = len(self.text)
             offsets = zip(tokens, self._offsets(), strict=True)
-            tokens = [token for token, start in offsets if start < len(self.text)]
+            tokens = [token for token, start in offsets if start < length]
         logprobs = [token.logprob for token in tokens if token.logprob is not None]
         return sum(logprobs) / len(logprobs) if logprobs else None
 
@@ -114,7 +123,7 @@ class Completion:
             length += len(decoder.decode(token_bytes(token.id)))
 
     def _keep(self, text: str) -> str:
-        self.text += text
+        self._pieces.append(text)
         return text
 
 

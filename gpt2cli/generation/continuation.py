@@ -17,7 +17,6 @@ from gpt2cli.generation.requests import GenerationSettings, Request
 from gpt2cli.generation.samples.pieces import sample_report
 from gpt2cli.generation.sampling import Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, PromptText
-from gpt2cli.generation.speculation import Drafts
 from gpt2cli.model.loading import LoadedModel
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -77,7 +76,11 @@ class Continuation:
 
     def request(self, sample: int) -> Request:
         """Return what makes a sample, for an engine."""
-        drafts = Drafts() if self.settings.speculate else None
+        drafts = None
+        if self.settings.speculate:
+            from gpt2cli.generation.speculation import Drafts
+
+            drafts = Drafts()
         sampler = self.wrap_sampler(self._sampler) if self.wrap_sampler else self._sampler
         return Request(self.prompt.ids, sampler, self._generation_settings, sample, drafts)
 

@@ -36,12 +36,19 @@ class Engine(Generic[A]):
 
     On the compiled kernels, a request gets the same tokens in any company, bit for bit. Where the backend
     decodes ahead, what a step chooses is an event of the next one. Prompts that begin alike share what they
-    share. Keys and values take at most `kv_memory` bytes, by default a quarter of what is free, and as much
-    as `rows` requests of at most `capacity` positions need, by default of a whole context.
+    share, also with at most `kept` that have ended, by default twice as many as rows. Keys and values take
+    at most `kv_memory` bytes, by default a quarter of what is free, and as much as `rows` requests of at most
+    `capacity` positions need, by default of a whole context.
     """
 
     def __init__(
-        self, model: Model[A], *, rows: int = 8, kv_memory: int | None = None, capacity: int | None = None
+        self,
+        model: Model[A],
+        *,
+        rows: int = 8,
+        kv_memory: int | None = None,
+        capacity: int | None = None,
+        kept: int | None = None,
     ) -> None:
         """Take memory for requests.
 
@@ -56,8 +63,8 @@ class Engine(Generic[A]):
         self._stopped: set[int] = set()
         self._memory = open_memory(model.config, model.ops, rows, kv_memory, capacity)
         # Behind the slots of the rows.
-        kept = max(self._memory.slots - rows, 0) if self._memory.slot else 2 * rows
-        self._texts = Texts(self._memory, kept)
+        most_kept = max(self._memory.slots - rows, 0) if self._memory.slot else 2 * rows
+        self._texts = Texts(self._memory, most_kept if kept is None else min(kept, most_kept))
         self._ahead = _open_ahead(model, self._memory) if model.ops.decodes_ahead else None
         self._require_room(capacity or 0)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gpt2cli.errors import Error
 from gpt2cli.generation.sampling import Sampler
-from gpt2cli.generation.speculation import Drafts
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.speculation import Drafts
 
 FinishReason = Literal["stop", "length"]
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from gpt2cli.generation.philox import Draws
 from gpt2cli.generation.requests import Request
 from gpt2cli.generation.sampling import Filters, Scores
-from gpt2cli.generation.speculation import Drafts, PromptLookup
 from gpt2cli.generation.texts import Text
+
+if TYPE_CHECKING:
+    from gpt2cli.generation.speculation import PromptLookup
 
 
 class Row:
@@ -24,11 +28,9 @@ class Row:
         self.first = 0
         self.scores: deque[Scores] = deque()
         self.draft: deque[int] = deque()
-        self.drafts = request.drafts or Drafts()
         # How many tokens a device has chosen that are not known here yet.
         self.coming = 0
         self.draws = Draws(request.sampler.seed, request.sample)
-        self._lookup = PromptLookup()
         self._text: Text | None = None
 
     @property
@@ -40,6 +42,13 @@ class Row:
     @text.setter
     def text(self, text: Text) -> None:
         self._text = text
+
+    @cached_property
+    def _lookup(self) -> PromptLookup:
+        # Without speculation, nothing of it is imported.
+        from gpt2cli.generation.speculation import PromptLookup
+
+        return PromptLookup()
 
     @property
     def made(self) -> int:
@@ -83,8 +92,9 @@ class Row:
             room = self.text.capacity - self.text.length - 1
             left = self.request.settings.max_tokens - self.made - 1
             self.draft = deque(self._lookup.propose(self.ids, min(room, left)))
-            self.drafts.passes += 1
-            self.drafts.proposed += len(self.draft)
+            if drafts := self.request.drafts:
+                drafts.passes += 1
+                drafts.proposed += len(self.draft)
         return ids, is_all
 
     def add(self, chosen: int) -> None:
@@ -92,7 +102,8 @@ class Row:
         self.ids.append(chosen)
         if self.draft and self.draft[0] == chosen:
             self.draft.popleft()
-            self.drafts.accepted += 1
+            if drafts := self.request.drafts:
+                drafts.accepted += 1
             self.text.length += 1
         else:
             self.draft.clear()

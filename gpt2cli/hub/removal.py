@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpt2cli.checkpoint.conversion_place import stamp_of
+from gpt2cli.checkpoint.whole_file import LEFT_SECONDS
 from gpt2cli.errors import HubError, UsageError
 from gpt2cli.hub.cache import (
     blob_of,
@@ -81,7 +83,11 @@ def remove(removals: Iterable[Removal]) -> None:
         OSError: something cannot be removed.
     """
     for removal in removals:
-        path = removal.path
+        _remove(removal.path)
+
+
+def _remove(path: Path) -> None:
+    try:
         if path.parent.name == "snapshots":
             _remove_snapshots(path.parent.parent, [path.name])
         elif (path / "snapshots").is_dir():
@@ -92,6 +98,11 @@ def remove(removals: Iterable[Removal]) -> None:
         else:
             path.unlink(missing_ok=True)
             stamp_of(path).unlink(missing_ok=True)
+    except OSError as error:
+        # What removes a folder names a file by its place in it.
+        if not Path(error.filename or "").is_absolute():
+            error.filename = str(path)
+        raise
 
 
 def _unneeded(folder: Path) -> Iterator[Removal]:
@@ -134,6 +145,9 @@ def _is_being_written(incomplete: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:
+        # Some network file systems have no locks.
+        return time.time() - incomplete.stat().st_mtime < LEFT_SECONDS
 
 
 def _remove_snapshots(folder: Path, commits: Sequence[str]) -> None:

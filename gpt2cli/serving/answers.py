@@ -9,6 +9,7 @@ from typing import Any
 from gpt2cli.errors import Error
 from gpt2cli.serving.lines import Answer
 from gpt2cli.serving.protocol import VERSION, error_object
+from gpt2cli.text.json_text import json_text
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -19,9 +20,9 @@ def encode_json(value: Any) -> bytes:
 
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
-    """Return an object as a line of JSON in UTF-8; a lone surrogate, which UTF-8 lacks, is escaped."""
+    """Return an object as a line of JSON in UTF-8 that is safe to show; a lone surrogate is escaped."""
     try:
-        return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+        return json_text(value).encode() + b"\n"
     except UnicodeEncodeError:
         return json.dumps(value).encode() + b"\n"
 

@@ -15,6 +15,7 @@ from gpt2cli.generation.requests import Event
 from gpt2cli.generation.samples.best_of import likeliest
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel
+from gpt2cli.model.model import Model
 from gpt2cli.serving.answers import answer, delta, failure
 from gpt2cli.serving.engine_owner import EngineOwner
 from gpt2cli.serving.lines import LINES_AHEAD, Answer, Line, LineRequest, parse_line
@@ -23,6 +24,9 @@ from gpt2cli.serving.seeds import line_seed
 
 if TYPE_CHECKING:
     from gpt2cli.serving.batch_lines import BatchLines
+
+# Nobody reads along, so that more of them may share the time that reading the weights takes.
+SAMPLES_AT_ONCE = 64
 
 
 @dataclass(eq=False)
@@ -39,6 +43,12 @@ class _Job:
     @property
     def is_done(self) -> bool:
         return all(completion.finish_reason for completion in self.completions.values())
+
+
+def open_engine(model: Model[Any], rows: int = SAMPLES_AT_ONCE, kv_memory: int | None = None) -> Engine[Any]:
+    """Return an engine for lines."""
+    # Lines that begin alike mostly follow each other. What is kept takes memory, and time to get it.
+    return Engine(model, rows=rows, kv_memory=kv_memory, kept=-(-rows // 2))
 
 
 class CompletionLines:
@@ -58,9 +68,7 @@ class CompletionLines:
         self._seed = seed
         self._echo = echo
         self._field = field
-        self._owner = EngineOwner(
-            partial(Engine, loaded.model, rows=settings.batch_size, kv_memory=settings.kv_memory)
-        )
+        self._owner = EngineOwner(partial(open_engine, loaded.model, settings.batch_size, settings.kv_memory))
         self._answers: list[Answer] = []
         self._batch: BatchLines | None = None
 

@@ -66,7 +66,7 @@ class Answered:
 
 
 class Journal:
-    """The output of a run, one flushed line for each answer."""
+    """The output of a run, one line for each answer."""
 
     def __init__(self, path: Path, file: IO[bytes], answered: Answered) -> None:
         self.answered = answered
@@ -80,8 +80,9 @@ class Journal:
             OSError: writing failed; the error names the file.
         """
         try:
-            self._file.write(answer.data)
-            self._file.flush()
+            rest = memoryview(answer.data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             error.filename = str(self._path)
             raise
@@ -227,7 +228,8 @@ def _drop_leftovers(path: Path, done: LineSet) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("ab") as file:
+    # Closing a buffered file would try again what could not be written.
+    with path.open("ab", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

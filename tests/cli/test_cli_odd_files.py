@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from stat import S_IMODE
+from stat import S_IMODE, S_ISDIR
 from typing import Any
 
 import pytest
 import torch
 from backends import needs_kernels
 from checkpoints import save_checkpoint, save_model_folder
-from conftest import Gpt2
+from conftest import Gpt2, obey_permissions, run_limited
 from safetensors.torch import load_file
 
+from gpt2cli.checkpoint.whole_file import whole_file, whole_folder
 from gpt2cli.cli.output.streams import atomic_file
 from gpt2cli.errors import CheckpointError, UsageError
 from gpt2cli.hub.model_files import find_model
@@ -183,6 +186,65 @@ def test_an_output_keeps_the_permissions_of_the_file_it_replaces(tmp_path: Path)
             (aside,) = (other for other in tmp_path.iterdir() if other != path)
             assert S_IMODE(aside.stat().st_mode) == mode
         assert (path.read_bytes(), S_IMODE(path.stat().st_mode)) == (b"new", mode)
+
+
+def test_an_output_is_replaced_where_permissions_cannot_be_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("os.fchmod", refuse)
+    with atomic_file(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    path.chmod(0o600)
+    with pytest.raises(PermissionError), atomic_file(path) as file:
+        file.write(b"newer")
+    assert path.read_bytes() == b"new"
+
+
+def test_files_and_folders_appear_where_folders_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", refuse_folders)
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"new")
+    with whole_folder(tmp_path / "folder") as folder:
+        (folder / "file").write_bytes(b"new")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "file", "folder"]
+
+
+def test_an_error_in_a_new_folder_names_it_as_users_know_it(tmp_path: Path) -> None:
+    def fill() -> None:
+        with whole_folder(tmp_path / "out") as folder:
+            (folder / "file").mkdir()
+            (folder / "file").write_bytes(b"")
+
+    with pytest.raises(IsADirectoryError) as raised:
+        fill()
+    assert raised.value.filename == str(tmp_path / "out" / "file")
+
+
+def test_what_cannot_be_removed_is_named_by_its_path(tmp_path: Path, environment: dict[str, str]) -> None:
+    folder = tmp_path / "assets" / "gpt2cli" / "model.unpacked"
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(b"")
+    folder.chmod(0o555)
+    variables = environment | {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
+    result = run_limited(["models", "prune", "-y"], variables, obey_permissions)
+    folder.chmod(0o755)
+    assert result.stderr == f"Error: {folder}: Permission denied.\n".encode()
 
 
 @pytest.mark.parametrize("exists", [True, False])

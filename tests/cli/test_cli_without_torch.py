@@ -40,9 +40,9 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
 def with_gpu(tmp_path: Path) -> dict[str, str]:
     """Return variables with which a command finds an NVIDIA driver and no PyTorch."""
     folder = tmp_path / "gpu"
-    driver = f"from gpt2cli.ops import backend\nbackend.DRIVER_FILES = (({str(folder)!r}, 'nvidia[0-9]*'),)\n"
+    driver = f"from gpt2cli.ops import backend\nbackend.DRIVER_FILES = ({str(folder / 'nvidiactl')!r},)\n"
     variables = hidden(folder, "torch", then=driver)
-    (folder / "nvidia0").touch()
+    (folder / "nvidiactl").touch()
     return variables
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from terminal import ESCAPE
+from work import bytes_copied
 
 from gpt2cli.cli.output.terminal.word_wrap import MARGIN, WordWrap
 from gpt2cli.text.cells import cell_width, character_width
@@ -113,3 +115,12 @@ def test_styles_take_no_room_and_follow_the_word() -> None:
     wrap = WordWrap(lambda: 10)
     shown = wrap.push("bold words", "\x1b[1m") + wrap.push(" plain") + wrap.push("\n")
     assert shown == "\x1b[1mbold words\x1b[0m\nplain\n"
+
+
+@pytest.mark.parametrize("piece", ["   \t" * 10, "word " * 8, "x" * 40])
+def test_a_piece_costs_no_more_the_longer_the_text_without_line_ends_is(piece: str) -> None:
+    def copied(count: int) -> int:
+        wrap = WordWrap(lambda: 80)
+        return bytes_copied([partial(wrap.push, piece)] * count)
+
+    assert copied(200) < 2.5 * copied(100)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plain_ends import plain_ends
 
 import gpt2cli
-from gpt2cli.text.streaming.text_ends import text_ends
 
 PROMPT = "The old king said"
 ENDINGS: list[dict[str, Any]] = [
@@ -37,7 +37,7 @@ def ended(
         if text.startswith(stop, start)
     ]
     if unit := ending.get("stop_at"):
-        places += text_ends(text, unit)
+        places += plain_ends(text, unit)
     first = min((place for place in places if place[keep] >= shortest), default=(len(text), len(text)))
     return text[: first[keep]]
 

@@ -70,6 +70,21 @@ def test_a_beginning_is_found_after_its_request_has_ended(model: Model[Any], pas
         assert sum(time for _, time in passes) == read
 
 
+def test_no_more_memory_is_kept_than_was_asked_for(model: Model[Any], passes: Passes) -> None:
+    engine = Engine(model, rows=2, kept=1)
+    for number in range(3):
+        engine.submit(request([number, *BEGINNING]))
+        answers(engine)
+    length = 1 + len(BEGINNING) + 4
+    assert engine._memory.positions - engine._memory.free_positions == length
+    passes.clear()
+    engine.submit(request([0, *BEGINNING]))
+    engine.submit(request([2, *BEGINNING]))
+    answers(engine)
+    # The last is kept, but for the logits of its prompt's last id; the first is read again.
+    assert sum(time for _, time in passes) == 2 * 4 + 1 + 1 + len(BEGINNING)
+
+
 def test_samples_of_one_prompt_read_it_once(model: Model[Any], passes: Passes) -> None:
     engine = Engine(model, rows=5)
     for sample in range(5):

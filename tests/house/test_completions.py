@@ -21,7 +21,10 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is no
 
 @pytest.fixture
 def cached_model(environment: dict[str, str]) -> str:
-    """Put a model into the cache of the environment and return its name."""
+    """Put a model into the cache of the environment and return its name.
+
+    Beside it are folders that no model of the Hub has, and that a shell or a terminal would obey.
+    """
     folder = Path(environment["HF_HOME"]) / "hub" / "models--someone--gpt2-tales"
     snapshot = folder / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
@@ -30,6 +33,8 @@ def cached_model(environment: dict[str, str]) -> str:
         (snapshot / name).touch()
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
+    for name in ("$(touch x)", "'\"))'`touch x`", "\x1b[5mred\nother", "caf\udce9"):
+        shutil.copytree(folder, folder.with_name(f"models--someone--{name}"))
     return "someone/gpt2-tales"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from gpt2cli.hub.cache import blob_of
 from gpt2cli.hub.checks.verification import verify_model
 from gpt2cli.hub.model_files import fetch_model, find_model
 from gpt2cli.hub.network import transfer
+from gpt2cli.hub.removal import plan_prune
 from gpt2cli.hub.reporter import Reporter
 
 REPO = "acme/tiny"
@@ -69,6 +72,25 @@ def refusal() -> str:
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
     return caught.value.message
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_disk_without_locks_is_downloaded_to_and_cleared(
+    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    files = fetch_model(REPO)
+    assert not any(check.problem for check in verify_model(files))
+    blob = blob_of(files.folder / WEIGHTS)
+    assert blob
+    left = blob.with_name(f"{blob.name}.incomplete")
+    left.write_bytes(b"half")
+    assert left not in [removal.path for removal in plan_prune()]
+    os.utime(left, (0, 0))
+    assert left in [removal.path for removal in plan_prune()]
 
 
 def without(key: str) -> Callable[[Listing], Listing]:

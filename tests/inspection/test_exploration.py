@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,16 @@ def test_a_tree_comes_back_from_json(
     load(again, path)
     assert to_json(again) == to_json(begun)
     assert again.saved
+
+
+def test_a_tree_of_a_model_whose_name_is_no_text_is_saved(folder: Path, tmp_path: Path) -> None:
+    odd = shutil.copytree(folder, tmp_path / "caf\udce9")
+    begun = Exploration(gpt2cli.load(str(odd), device="cpu", threads=1))
+    begun.begin(PROMPT)
+    save(begun, tmp_path / "tree.json")
+    again = Exploration(begun.loaded)
+    load(again, tmp_path / "tree.json")
+    assert texts_of(again.tree) == texts_of(begun.tree)
 
 
 def test_an_outline_can_be_read_edited_and_opened(exploration: Exploration, tmp_path: Path) -> None:

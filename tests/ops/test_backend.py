@@ -31,9 +31,10 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return a folder in which a driver's file is looked for."""
-    monkeypatch.setattr(backend, "DRIVER_FILES", ((str(tmp_path), "nvidia[0-9]*"),))
-    return tmp_path
+    """Return a file that says there is a driver, once it exists."""
+    file = tmp_path / "nvidiactl"
+    monkeypatch.setattr(backend, "DRIVER_FILES", (str(file),))
+    return file
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_torch_computes_on_the_cpu_if_asked_for() -> None:
 
 @without_cuda
 def test_a_driver_without_a_usable_gpu_leaves_the_cpu(driver: Path) -> None:
-    (driver / "nvidia0").touch()
+    driver.touch()
     assert open_backend().name == CPU_DEFAULT
 
 
@@ -151,7 +152,7 @@ def torch_uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("torch_uninstalled")
 def test_a_gpu_without_pytorch_is_left_unused_and_that_is_said(driver: Path) -> None:
     assert open_backend().unused_gpu == ""
-    (driver / "nvidia0").touch()
+    driver.touch()
     ops = open_backend()
     assert (ops.name, ops.device_name) == (CPU_DEFAULT, "cpu")
     assert ops.unused_gpu.endswith("pip install 'gpt2cli[torch]'")
@@ -160,13 +161,13 @@ def test_a_gpu_without_pytorch_is_left_unused_and_that_is_said(driver: Path) -> 
 @pytest.mark.usefixtures("torch_uninstalled")
 @pytest.mark.parametrize("arguments", [{"device": "cpu"}, {"backend": "numpy"}])
 def test_a_gpu_that_was_not_wanted_is_not_spoken_of(driver: Path, arguments: dict[str, Any]) -> None:
-    (driver / "nvidia0").touch()
+    driver.touch()
     assert open_backend(**arguments).unused_gpu == ""
 
 
 @without_cuda
 def test_a_gpu_that_pytorch_cannot_use_needs_no_installation(driver: Path) -> None:
-    (driver / "nvidia0").touch()
+    driver.touch()
     assert open_backend().unused_gpu == ""
 
 
@@ -190,12 +191,12 @@ def test_what_only_pytorch_computes_says_how_to_install_it(arguments: dict[str, 
 
 @pytest.mark.usefixtures("no_torch")
 def test_numpy_is_used_beside_a_gpu_if_asked_for(driver: Path) -> None:
-    (driver / "nvidia0").touch()
+    driver.touch()
     assert open_backend(backend="numpy").name == "numpy"
 
 
 def test_a_gpu_is_used_where_there_is_one(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (driver / "nvidia0").touch()
+    driver.touch()
     asked: list[str] = []
     monkeypatch.setattr(torch_ops, "cuda_is_usable", lambda: True)
     monkeypatch.setattr(torch_ops, "require_device", asked.append)

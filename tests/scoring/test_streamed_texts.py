@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from gpt2cli.language_model import LanguageModel, load
 from gpt2cli.scoring.report import Report
 from gpt2cli.scoring.scored_text import Text
 from gpt2cli.scoring.settings import By, ProtocolName, ScoringSettings
+from gpt2cli.scoring.streaming import id_blocks
 from gpt2cli.scoring.streaming.id_blocks import IdBlocks, SharedBlocks
 from gpt2cli.scoring.streaming.streamed_text import StreamedText
 from gpt2cli.scoring.text_scorer import open_scoring
@@ -139,3 +141,21 @@ def test_a_line_takes_the_same_memory_at_any_length(model: LanguageModel, by: By
 
     peak(10)
     assert peak(120) < 1.2 * peak(40)
+
+
+def test_ids_of_a_long_block_are_seldom_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = 0
+
+    class CountingArray(array):  # type: ignore[type-arg]
+        def __delitem__(self, index: Any) -> None:
+            nonlocal moved
+            moved += len(self[index.stop :])
+            super().__delitem__(index)
+
+    monkeypatch.setattr(id_blocks, "array", CountingArray)
+    ids = range(1000)
+    blocks = IdBlocks([ids])
+    for start in range(0, 1000, 10):
+        blocks.forget(start)
+        assert blocks.between(start, start + 10) == list(ids[start : start + 10])
+    assert moved <= len(ids)

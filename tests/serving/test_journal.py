@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,27 @@ def broken_off(path: Path, *answers: Any, torn: bytes = b"") -> None:
         raise KeyboardInterrupt
     with path.open("ab") as file:
         file.write(torn)
+
+
+def test_a_full_disk_is_named_by_the_file_that_it_holds(path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as raised:
+            broken_off(path, GOOD[0], answer(2, None, {"text": "x" * 1000}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(path)
+    assert read_answers(path).kept == len(GOOD[0].data)
+
+
+def test_a_name_that_is_no_text_is_the_same_when_a_run_is_resumed(path: Path) -> None:
+    facts = FACTS | {"model": "caf\udce9"}
+    with open_journal(path, facts, resumed=False):
+        pass
+    record = check_output(path, resume=True)
+    assert record
+    require_same(path, record, facts)
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"v": 1, "li', GOOD[2].data[:-1]])
@@ -151,15 +172,6 @@ def test_a_damaged_line_is_no_answer(path: Path, damaged: bytes) -> None:
 def test_an_answer_of_another_form_is_one_that_failed_or_not(response: str) -> None:
     data = f'{{"id": "batch_req_3", "response": {response}, "x": {{"error": {{}}}}}}\n'.encode()
     assert state_of(data) == (3, True, False)
-
-
-def test_a_model_whose_path_is_not_utf8_has_a_record(path: Path) -> None:
-    facts = FACTS | {"model": os.fsdecode(b"folder\xff")}
-    with open_journal(path, facts, resumed=False) as journal:
-        journal.write(GOOD[0])
-    record = check_output(path, resume=True)
-    assert record
-    require_same(path, record, facts)
 
 
 def test_two_processes_do_not_write_one_file(path: Path) -> None:

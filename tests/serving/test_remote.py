@@ -22,6 +22,7 @@ from gpt2cli.ops.compute import Compute
 from gpt2cli.scoring.report import Report
 from gpt2cli.scoring.settings import NextSettings, ScoringSettings
 from gpt2cli.serving.http.limits import Limits
+from gpt2cli.serving.remote.connection import ServerConnection
 from gpt2cli.serving.remote.model import RemoteModel
 
 PROMPT = "Once 🙂 upon"
@@ -52,6 +53,19 @@ def server(model: LanguageModel) -> Iterator[Running]:
 @pytest.fixture
 def remote(server: Running) -> RemoteModel:
     return RemoteModel(server.url, None, None, Compute())
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://h:99999", "http://\x1b[5m", "http://\u2100/", "ftp://h"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="is not the address of a server"):
+        ServerConnection(url)
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    for url in ("http://me:secret@127.0.0.1:1", "http://me:secret@127.0.0.1:1/path"):
+        with pytest.raises(Error) as raised:
+            list(ServerConnection(url).ask("model", {}))
+        assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2cli.errors import InputError
-from gpt2cli.text.streaming.text_blocks import cut_blocks, decode_utf8, read_chunks, text_parts
+from gpt2cli.text.streaming.text_blocks import LONGEST_RUN, cut_blocks, decode_utf8, read_chunks, text_parts
 
 # Without white space, so that only other places to cut are left.
 DENSE_TEXTS = st.lists(
@@ -74,3 +74,9 @@ def test_parts_of_a_text_have_its_ids(text: str, length: int) -> None:
 def test_a_byte_that_is_not_utf8_is_named_with_its_place_in_the_whole() -> None:
     with pytest.raises(InputError, match="f: the byte 0xff at offset 12 is not valid UTF-8"):
         decode_utf8(b"ab\xff", "f", 10)
+
+
+def test_an_empty_chunk_changes_nothing_even_after_a_run_that_was_cut() -> None:
+    run = b"a" * (LONGEST_RUN + 1)
+    blocks = list(cut_blocks([b"", run, b"", b"aa", b""], cuts_runs=lambda: True))
+    assert [block.data for block in blocks] == [run, b"aa"]

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from plain_ends import plain_ends
 
-from gpt2cli.text.streaming.text_ends import text_ends
+from gpt2cli.text.streaming.text_ends import TextEnds, Unit
+
+# What ends a sentence, a line or a paragraph, or only seems to, alone and in runs that are looked at in part.
+PARTS = st.sampled_from(
+    [*'a1JI.!…)_"\n\r\t ,。」彼\u3000\x1c', "Mr", "e.g", "\n\n", ". ", '."', "?!", ".\n1. J", "...?!J. A"]
+)
+UNITS = st.sampled_from(["sentence", "sentence", "line", "paragraph"])
+RUNS = st.sampled_from([".", "!?", ")", "_", " ", "\n", " \n", "。", "」", "a", "1"]).flatmap(
+    lambda part: st.sampled_from([2, 3, 63, 64, 65]).map(lambda count: part * count)
+)
+
+
+def text_ends(text: str, unit: Unit) -> list[tuple[int, int]]:
+    return TextEnds(unit).push(text)
 
 
 @pytest.mark.parametrize(
@@ -40,14 +56,25 @@ from gpt2cli.text.streaming.text_ends import text_ends
     ],
 )
 def test_the_first_sentence_ends_where_a_reader_would_say(text: str, first: str) -> None:
-    assert next(text_ends(text, "sentence")) == (len(first), len(first))
+    assert text_ends(text, "sentence")[0] == (len(first), len(first))
 
 
 @pytest.mark.parametrize(
-    "text", ["He ran", "He ran.", 'He ran."', "He ran. ", "He ran.\n", "He ran. and", "..."]
+    "text",
+    [
+        "He ran",
+        "He ran.",
+        'He ran."',
+        "He ran. ",
+        "He ran.\n",
+        "He ran. and",
+        "...",
+        "彼は走った。",
+        "「走った。」",
+    ],
 )
 def test_a_sentence_whose_end_more_text_may_move_has_none_yet(text: str) -> None:
-    assert not list(text_ends(text, "sentence"))
+    assert not text_ends(text, "sentence")
 
 
 def test_lines_end_at_newlines_and_paragraphs_at_blank_lines() -> None:
@@ -60,6 +87,22 @@ def test_lines_end_at_newlines_and_paragraphs_at_blank_lines() -> None:
 
 
 @pytest.mark.parametrize("unit", ["sentence", "line", "paragraph"])
-def test_white_space_before_the_first_word_ends_nothing(unit: str) -> None:
-    assert not list(text_ends("\n\n \n\n", unit))  # type: ignore[arg-type]
-    assert not list(text_ends("\n\n \n\nOne", unit))  # type: ignore[arg-type]
+def test_white_space_before_the_first_word_ends_nothing(unit: Unit) -> None:
+    assert not text_ends("\n\n \n\n", unit)
+    assert not text_ends("\n\n \n\nOne", unit)
+
+
+@given(UNITS, st.lists(PARTS | RUNS, max_size=12), st.integers(1, 4))
+@example("sentence", ["He ran。", "”", " J"], 1)
+@example("sentence", ["a.", " ", "\n", "1. J"], 1)
+@example("sentence", ["a", "...?!", "J. A"], 4)
+def test_a_growing_text_ends_where_a_plain_search_of_the_whole_says(
+    unit: Unit, parts: list[str], size: int
+) -> None:
+    text = "".join(parts)
+    search = TextEnds(unit)
+    ends = [end for start in range(0, len(text), size) for end in search.push(text[start : start + size])]
+    assert sorted(ends) == text_ends(text, unit) == plain_ends(text, unit)
+    start, _ = search.first_to_come
+    # What is still to come is not before the end of what stands there without white space.
+    assert len(text.rstrip()) <= start <= len(text)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from plain_ends import plain_ends
+from work import bytes_copied
 
 from gpt2cli.text.loading import bundled_tokenizer
-from gpt2cli.text.streaming.text_ends import Unit, text_ends
+from gpt2cli.text.streaming.text_ends import Unit
 from gpt2cli.text.streaming.text_stream import TextStream
 
 EMOJI = "👍🏽".encode()
@@ -82,10 +85,18 @@ def test_no_more_is_held_back_than_may_begin_a_stop_string(tokens: list[bytes], 
 
 
 WORDS = st.lists(
-    st.sampled_from([b"He", b" ran", b".", b". ", b'."', b"\n", b" \n", b"\r", b" and", b"\xc3"])
+    st.sampled_from(
+        [
+            *(b"He", b" ran", b".", b". ", b'."', b"\n", b" \n", b"\r", b" and", b"\xc3", b"a", b"b", b"c"),
+            *("。".encode(), "」".encode(), "”".encode(), "”".encode()[:2], "”".encode()[2:]),
+        ]
+    ),
+    max_size=12,
 )
 UNITS = st.sampled_from([None, "sentence", "line", "paragraph"])
-ENDINGS = st.lists(st.sampled_from(["ran", "n.", "\n\n", ". H", '"']), max_size=2)
+ENDINGS = st.lists(
+    st.sampled_from(["ran", "n.", "\n\n", "\n", ". H", '"', "a", "b", "ab", "abc", "。」"]), max_size=3
+)
 
 
 @given(WORDS, UNITS, ENDINGS, st.booleans(), st.integers(0, 6))
@@ -93,6 +104,9 @@ ENDINGS = st.lists(st.sampled_from(["ran", "n.", "\n\n", ". H", '"']), max_size=
 @example([b"He", b"\r", b"\n", b"He"], "line", ["\n\n"], False, 2)
 @example([b"He", b" ran", b"."], None, ["ran"], True, 3)
 @example([b"He", b".", b"\n", b"\n", b"He"], "sentence", [], True, 0)
+@example([b"He", "。".encode(), "」".encode(), b"He"], "sentence", [], False, 1)
+@example([b"a", b"b", b"c"], None, ["abc", "b"], True, 1)
+@example([b"He", b".", b"\n", b"He"], "sentence", ["\n"], True, 0)
 def test_a_stream_ends_where_its_whole_text_does(
     tokens: list[bytes], unit: Unit | None, stop: list[str], keep: bool, least: int
 ) -> None:
@@ -102,7 +116,7 @@ def test_a_stream_ends_where_its_whole_text_does(
     places = [
         (start, start + len(end)) for end in stop for start in range(len(text)) if text.startswith(end, start)
     ]
-    places += text_ends(text, unit) if unit else []
+    places += plain_ends(text, unit) if unit else []
     allowed = [place for place in places if place[keep] >= shortest and len(tokens) >= least]
     first = min(allowed, default=None)
     stream = TextStream(tokens.__getitem__, stop, stop_at=unit, keep_stop=keep, min_tokens=least)
@@ -148,3 +162,22 @@ def test_a_stop_string_inside_a_longer_one_counts_at_the_end() -> None:
 def test_an_empty_stop_string_is_refused() -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         stream_over([], ["a", ""])
+
+
+REPEATED = ["word ", "a", " ", "\n", "?!", ")", ". . ! , ", "。」"]
+
+
+@pytest.mark.parametrize("least", [0, 999])
+@pytest.mark.parametrize("unit", [None, "sentence", "line", "paragraph"])
+@pytest.mark.parametrize("part", REPEATED, ids=repr)
+def test_a_token_costs_no_more_the_longer_the_text_is(part: str, unit: Unit | None, least: int) -> None:
+    token = (part * 200)[:200]
+    # Neither comes, although the first begins everywhere.
+    stops = [token[:9] + "z", "He ran.z"]
+
+    def copied(count: int) -> int:
+        tokens = [b"He ran.", *[token.encode()] * count]
+        stream = TextStream(tokens.__getitem__, stops, stop_at=unit, min_tokens=least)
+        return bytes_copied(partial(stream.push, number) for number in range(len(tokens)))
+
+    assert copied(100) < 2.5 * copied(50)

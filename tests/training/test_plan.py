@@ -18,10 +18,21 @@ from gpt2cli.training.plan.settings import (
     suitable_rate,
     suitable_steps,
 )
+from gpt2cli.training.step.place import Place
 
 # From a poem to a shelf of books, each a tenth longer than the one before.
 TEXTS = [round(500 * 1.1**number) for number in range(120)]
 WIDTHS = (128, 256, 512, 768, 1024, 1600)
+
+
+@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "WORLD_SIZE"])
+@pytest.mark.parametrize("value", ["x", "", "-1", "²", "9" * 5000])
+def test_a_variable_of_torchrun_that_is_no_number_is_named(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=f"^{variable}="):
+        Place.of_this_process("cpu", None)
 
 
 def plan(tokens: int, width: int) -> tuple[float, float, float]:

@@ -30,6 +30,7 @@ from gpt2cli.training.plan.memory import (
 from gpt2cli.training.plan.settings import TrainingSettings
 from gpt2cli.training.run import pace
 from gpt2cli.training.run.evaluation import EvaluationRecord
+from gpt2cli.training.run.log import TrainingLog
 from gpt2cli.training.run.loss_chart import loss_chart
 from gpt2cli.training.run.run_folder import RunFolder
 from gpt2cli.training.run.state import read_tensors
@@ -51,6 +52,13 @@ def begin(path: Path, settings: TrainingSettings = RUN, train: Ids = TRAIN) -> R
     with folder.created():
         begin_run(folder, Beginning(CONFIG, weights, files, train, VALID, settings, {}))
     return folder
+
+
+def test_a_log_may_hold_what_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1, "valid_loss": 2.0, "sample": "\\ud800"}\n{"step": 2, "loss": 1.0}\n')
+    TrainingLog(path).keep_until(1, 1)
+    assert path.read_text() == '{"step": 1, "valid_loss": 2.0, "sample": "?"}\n'
 
 
 def logged(folder: RunFolder) -> list[dict[str, Any]]:

@@ -17,11 +17,8 @@ from gpt2cli.cli.options.shared import ComputeOptions, ModelOptions, OutputOptio
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.hub.model_files import ModelFiles
-from gpt2cli.serving.completion_lines import CompletionLines
+from gpt2cli.serving.completion_lines import SAMPLES_AT_ONCE, CompletionLines
 from gpt2cli.serving.lines import model_facts
-
-# Nobody reads along, so that more of them may share the time that reading the weights takes.
-LINE_SAMPLES_AT_ONCE = 64
 
 
 def generate_lines(
@@ -63,7 +60,7 @@ def _with_defaults(
     completion: CompletionOptions, wanted: bool, files: ModelFiles, context: typer.Context, messages: Messages
 ) -> CompletionOptions:
     if not is_given(context, "batch_size"):
-        completion = replace(completion, batch_size=LINE_SAMPLES_AT_ONCE)
+        completion = replace(completion, batch_size=SAMPLES_AT_ONCE)
     if not (files.generation or wanted):
         return completion
     from gpt2cli.generation.model_defaults import ModelDefaults

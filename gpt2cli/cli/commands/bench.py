@@ -12,8 +12,8 @@ from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.bench import QualityOptions, ReportOptions, SpeedOptions
 from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
 from gpt2cli.cli.options.groups import takes_groups
-from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.streams import json_line, write_stdout
+from gpt2cli.cli.output.messages import Messages, printable
+from gpt2cli.cli.output.streams import json_line, open_output, write_stdout
 from gpt2cli.cli.spelling import spell
 from gpt2cli.errors import UsageError
 
@@ -95,7 +95,8 @@ def _show(
     from gpt2cli.cli.output.table import print_table
 
     if form.markdown:
-        write_stdout(f"{caption(report)}\n\n{markdown_table(table(report))}".encode())
+        with open_output(None) as write:
+            write(f"{printable(caption(report))}\n\n{markdown_table(table(report))}".encode())
         return
     header, *rows = table(report)
     print_table(header, rows, WORDS)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from os import fsencode
-
 from gpt2cli.cli.options import models as arguments
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
-from gpt2cli.cli.output.streams import write_stdout
+from gpt2cli.cli.output.streams import write_path
 from gpt2cli.cli.output.table import print_table
 from gpt2cli.errors import UsageError
 from gpt2cli.hub.model_files import fetch_model, plan_download
@@ -46,4 +44,4 @@ def download(
         return
     for name in models:
         files = fetch_model(name, offline=offline, force=force, reporter=verbosity.messages())
-        write_stdout(fsencode(files.folder) + b"\n")
+        write_path(files.folder)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from os import fsencode
-
 from gpt2cli.cli.options import models as arguments
 from gpt2cli.cli.options import shared as options
 from gpt2cli.cli.options.groups import takes_groups
-from gpt2cli.cli.output.streams import write_stdout
+from gpt2cli.cli.output.streams import write_path
 
 
 @takes_groups
@@ -35,4 +33,4 @@ def export(
 
     messages = verbosity.messages()
     path = exporting.export(model, output, type=type_, force=force, offline=offline, reporter=messages)
-    write_stdout(fsencode(path) + b"\n")
+    write_path(path)

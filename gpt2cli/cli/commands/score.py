@@ -87,7 +87,7 @@ def score(
     scoring = loaded.scoring(settings)
     start = time.perf_counter()
     aligned = output_format.aligns(target) and not output.raw
-    with open_output(target, raw=output.raw or aligned or selection.view) as write:
+    with open_output(target, raw=output.raw or selection.view) as write:
         table = RowOutput(kind, write, aligned)
         if condition:
             for block in checked_blocks(names, notes):
@@ -116,5 +116,5 @@ def score(
 def _open_table(
     output: options.OutputOptions, output_format: choose.OutputFormat, kind: Format
 ) -> Iterator[RowOutput]:
-    with open_output(output.output) as write:
-        yield RowOutput(kind, write, output_format.aligns(output.output))
+    with open_output(output.output, raw=output.raw) as write:
+        yield RowOutput(kind, write, output_format.aligns(output.output) and not output.raw)

@@ -15,7 +15,7 @@ from gpt2cli.cli.options.groups import takes_groups
 from gpt2cli.cli.options.training import TrainingOptions
 from gpt2cli.cli.output.messages import Messages
 from gpt2cli.cli.output.progress.training import show_end, training_display
-from gpt2cli.cli.output.streams import write_stdout
+from gpt2cli.cli.output.streams import write_path
 from gpt2cli.training.step.place import process_rank
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def train(request: TrainingOptions, verbosity: options.QuietOptions, color: opti
     if run.outcome == "interrupted":
         _die_of(caught)
     if is_first:
-        write_stdout(os.fsencode(request.output) + b"\n")
+        write_path(request.output)
 
 
 def _show(display: TrainingDisplay, record: Record, run: TrainingRun) -> None:

@@ -18,7 +18,7 @@ from gpt2cli.text.streaming.text_blocks import CHUNK_BYTES, decode_utf8
 
 STDIN = "-"
 # Longer texts are read while they are used.
-LONG_TEXT_BYTES = 4 << 20
+LONG_TEXT_BYTES = 1 << 20
 STDIN_CLOSED = "standard input is closed."
 STDIN_IGNORED = "note: stdin ignored because a text was given; use - to read it"
 

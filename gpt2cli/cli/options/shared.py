@@ -27,6 +27,7 @@ PROMPT, MODEL, OUTPUT = "Prompt", "Model", "Output"
 # What the commands that are clients of a server read, and what opens it.
 SERVER, API_KEY = "GPT2_SERVER", "GPT2_API_KEY"
 COMPUTE, MESSAGES = "Computing", "Messages"
+HUB_NAME = r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?(@[A-Za-z0-9._/-]+)?"
 SPECIAL_HELP = "Parse special tokens in text."
 FILES_HELP = "Files, folders or 'patterns*'; - or none is stdin."
 NEWLINES_HELP = "Keep CR LF, or use LF."
@@ -38,7 +39,8 @@ def model_names(incomplete: str) -> list[str]:
 
     names = [BUNDLED_MODEL, *(model.name for model in KNOWN_MODELS)]
     names += [model.name for model in cached_models() if model.name not in names]
-    return [name for name in names if name.startswith(incomplete)]
+    # A shell evaluates what it is offered.
+    return [name for name in names if name.startswith(incomplete) and re.fullmatch(HUB_NAME, name)]
 
 
 def flag(*names: str, **settings: Any) -> Any:

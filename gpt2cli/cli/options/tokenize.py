@@ -25,7 +25,7 @@ from gpt2cli.cli.options.conflicts import conflicts_of, reject_conflicts
 from gpt2cli.cli.options.shared import FILES_HELP, Offline, Special, flag, model_option
 from gpt2cli.cli.output.file_formats import FileFormat, file_format, option_label, require_format
 from gpt2cli.cli.output.messages import Messages
-from gpt2cli.cli.output.streams import atomic_file, open_output, wants_color
+from gpt2cli.cli.output.streams import atomic_file, open_output, stdout_is_terminal, wants_color
 from gpt2cli.errors import InputError, UsageError
 from gpt2cli.text.token_files import Format
 
@@ -207,7 +207,8 @@ class FormOptions:
             if self.decode:
                 yield writers.DecodedText(write, tokenizer)
             elif self.count:
-                yield writers.Counts(write, self.json, with_total=source_count > 1)
+                spelled = output is None and not raw and stdout_is_terminal()
+                yield writers.Counts(write, self.json, source_count > 1, spelled)
             elif self.json:
                 # They are known with the ids, but follow them in the object.
                 with SpooledTemporaryFile(MEMORY_FOR_PIECES) as aside:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from gpt2cli.cli.output.progress.stopwatch import Stopwatch
     from gpt2cli.cli.output.terminal.word_wrap import WordWrap
     from gpt2cli.generation.continuation import Continuation
-    from gpt2cli.generation.samples.pieces import MadeSample, Piece
+    from gpt2cli.generation.samples.made_sample import MadeSample
+    from gpt2cli.generation.samples.pieces import Piece
     from gpt2cli.serving.remote.continuation import RemoteContinuation
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
@@ -59,13 +60,13 @@ class TextCompletionWriter:
 
             self._wrap = WordWrap(terminal_columns)
         self._current = -1
-        self._waiting: defaultdict[int, str] = defaultdict(str)
+        self._waiting: defaultdict[int, list[str]] = defaultdict(list)
         self._finished: set[int] = set()
         self._begin_next()
 
     def add(self, piece: Piece) -> None:
         """Write a piece now, or keep it until its sample's turn."""
-        self._waiting[piece.sample] += piece.text
+        self._waiting[piece.sample].append(piece.text)
         if piece.finish_reason:
             self._finished.add(piece.sample)
         self._write_current()
@@ -87,7 +88,7 @@ class TextCompletionWriter:
             self._print(self._prompt, BOLD)
 
     def _write_current(self) -> None:
-        self._print(self._waiting.pop(self._current, ""))
+        self._print("".join(self._waiting.pop(self._current, ())))
 
     def _print(self, text: str, style: str = "") -> None:
         if not text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import sys
@@ -20,8 +19,6 @@ LONGEST_BEGINNING = 200
 
 Write = Callable[[bytes], object]
 
-# What JSON may hold as it is, and a terminal would obey or hide.
-_UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 # Lone surrogates that do not stand for a byte of a name.
 _NO_BYTE = "[\ud800-\udc7f\udd00-\udfff]"
 
@@ -53,16 +50,25 @@ def stdout_writer() -> Write:
     return write
 
 
-def json_text(value: Any) -> str:
-    """Return a value as JSON in one line, with escapes only for what a terminal would obey or hide."""
-    text = json.dumps(value, ensure_ascii=False)
-    if text.isprintable():
-        return text
-    return re.sub(_UNSAFE_IN_JSON, lambda match: f"\\u{ord(match[0]):04x}", text)
+def write_path(path: str | Path) -> None:
+    """Write the path of what was made to stdout, as it is in a pipe, and without acting on a terminal.
+
+    Raises:
+        InputError: stdout is closed.
+        OSError: writing failed.
+    """
+    data = os.fsencode(path)
+    if stdout_is_terminal():
+        from gpt2cli.text.printable import escaped
+
+        data = escaped(os.fsdecode(data)).encode()
+    write_stdout(data + b"\n")
 
 
 def json_line(value: Any) -> bytes:
     """Return a value as a line of JSON in UTF-8."""
+    from gpt2cli.text.json_text import json_text
+
     return json_text(value).encode("utf-8", errors="replace") + b"\n"
 
 
@@ -132,7 +138,9 @@ def _take_after(file: IO[bytes], target: Path) -> None:
     status = target.stat()
     with suppress(OSError):
         os.fchown(file.fileno(), status.st_uid, status.st_gid)
-    os.fchmod(file.fileno(), S_IMODE(status.st_mode))
+    # Where permissions cannot be changed, all files have the same.
+    if S_IMODE(os.fstat(file.fileno()).st_mode) != S_IMODE(status.st_mode):
+        os.fchmod(file.fileno(), S_IMODE(status.st_mode))
 
 
 @contextmanager

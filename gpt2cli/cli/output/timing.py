@@ -11,7 +11,8 @@ from gpt2cli.cli.output.messages import Messages
 if TYPE_CHECKING:
     from gpt2cli.cli.options.shared import OpenModel
     from gpt2cli.generation.continuation import Continuation
-    from gpt2cli.generation.samples.pieces import MadeSample, Timing
+    from gpt2cli.generation.samples.made_sample import MadeSample
+    from gpt2cli.generation.samples.pieces import Timing
     from gpt2cli.serving.remote.continuation import RemoteContinuation
 
 

@@ -9,8 +9,9 @@ from functools import cache
 from typing import IO
 
 from gpt2cli.cli.input.text import source_name
-from gpt2cli.cli.output.streams import Write, json_line, json_text
+from gpt2cli.cli.output.streams import Write, json_line
 from gpt2cli.errors import Error, InputError
+from gpt2cli.text.json_text import json_text
 from gpt2cli.text.token_files import DecimalText, TokenFile
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -61,10 +62,14 @@ class IdLines(TokenWriter):
 
 
 class Counts(TokenWriter):
-    """Write counts in the style of wc, with a total for several sources, or as JSON."""
+    """Write counts in the style of wc, with a total for several sources, or as JSON.
 
-    def __init__(self, write: Write, as_json: bool, with_total: bool) -> None:
+    With `spelled`, the name of a file cannot break its line.
+    """
+
+    def __init__(self, write: Write, as_json: bool, with_total: bool, spelled: bool = False) -> None:
         super().__init__(write)
+        self._spelled = spelled
         self._as_json = as_json
         self._with_total = with_total
         self._total = 0
@@ -76,7 +81,14 @@ class Counts(TokenWriter):
         if self._as_json:
             self._write(json_line({"file": self._source, "count": self._count}))
         else:
-            self._write(_count_line(self._source, self._count))
+            self._write(_count_line(self._name(), self._count))
+
+    def _name(self) -> str | None:
+        if self._source is None or not self._spelled:
+            return self._source
+        from gpt2cli.text.printable import escaped
+
+        return escaped(self._source)
 
     def close(self) -> None:
         if self._with_total and not self._as_json:

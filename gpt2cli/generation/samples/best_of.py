@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
-from gpt2cli.generation.samples.pieces import MadeSample, Piece
+from gpt2cli.generation.samples.made_sample import MadeSample
+from gpt2cli.generation.samples.pieces import Piece
 
 Sample = TypeVar("Sample", bound=MadeSample)
 Made = TypeVar("Made", bound=MadeSample, covariant=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,8 @@ INCOMPLETE = ".incomplete"
 PAUSES = (0, 1, 2, 4, 8)
 LOCK_SECONDS = 0.1
 BAD_RANGE = 416
+# What network file systems without locks answer. Two processes at once then only make each other start anew.
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,9 @@ class Transfer:
             except Timeout:
                 self.note(f"Waiting for another process, which fetches {self.name}")
                 held.enter_context(client.WeakFileLock(lock))
+            except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise
             yield
 
     def _damaged(self, problem: str) -> HubError:

@@ -28,7 +28,8 @@ def save(exploration: Exploration, path: Path) -> None:
     made = to_json(exploration) if path.suffix.lower() == JSON_SUFFIX else to_outline(exploration)
     try:
         with removed_unless_renamed(path.with_name(f".{path.name}.tmp")) as aside:
-            aside.write_text(made, "utf-8")
+            # The name of a model may hold bytes that are no text.
+            aside.write_text(made, "utf-8", errors="replace")
             aside.replace(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from error

@@ -39,9 +39,11 @@ class IdBlocks:
         return list(self._ids[start - self._start : end - self._start])
 
     def forget(self, end: int) -> None:
-        """Forget the ids before a place."""
-        del self._ids[: max(end - self._start, 0)]
-        self._start = max(self._start, end)
+        """Allow the ids before a place to be forgotten."""
+        # Those that stay are moved, which must not happen again and again.
+        if 2 * (end - self._start) >= len(self._ids):
+            del self._ids[: end - self._start]
+            self._start = end
 
 
 class SharedBlocks:

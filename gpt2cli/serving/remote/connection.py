@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,17 +22,14 @@ class ServerConnection:
     """
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        parts = urlsplit(url)
-        try:
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        if parts.scheme != "http" or not host or parts.path not in ("", "/") or parts.query:
+        # Errors show it, without a password.
+        self._url = re.sub(r"//\S*@", "//", url)
+        address = _address(url)
+        if not address:
             raise UsageError(
-                f"GPT2_SERVER={url} is not the address of a server.", "Such as http://127.0.0.1:8000."
+                f"GPT2_SERVER={self._url} is not the address of a server.", "Such as http://127.0.0.1:8000."
             )
-        self._url = url
-        self._address = host, port or 80
+        self._address = address
         self._headers = {"Content-Type": "application/json"}
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise UsageError("GPT2_API_KEY has characters that no key has.")
@@ -89,6 +87,18 @@ class ServerConnection:
             message = f"It answered {exchange.status}, so it is no server of gpt2."
         hint = "Set GPT2_API_KEY to its key." if exchange.status == 401 else ""
         return Error(f"GPT2_SERVER={self._url}: {message}", hint)
+
+
+def _address(url: str) -> tuple[str, int] | None:
+    """Return the host and the port of a server's address, or None if it is not one of HTTP."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        return None
+    return parts.hostname, port or 80
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class RemoteToken(NamedTuple):
 class RemoteCompletion:
     """The tokens and text of one sample, as `Completion` has them."""
 
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)
     tokens: Sequence[RemoteToken] = ()
     finish_reason: FinishReason | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
@@ -43,10 +43,15 @@ class RemoteCompletion:
     logprobs: dict[str, Any] | None = None
     drafts: Drafts | None = None
 
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.pieces)
+
     def add(self, told: Mapping[str, Any]) -> str:
         """Take what a server says, and return the text that it adds."""
         text: str = told["text"]
-        self.text += text
+        self.pieces.append(text)
         if reason := told.get("finish_reason"):
             self.finish_reason = reason
             self.tokens = [RemoteToken(token_id) for token_id in told["token_ids"]]

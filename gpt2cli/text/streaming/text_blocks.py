@@ -57,7 +57,7 @@ def cut_blocks(
     """
     pending = bytearray()
     is_whole = True
-    for chunk in chunks:
+    for chunk in filter(None, chunks):
         start = max(len(pending) - _CONTEXT_BYTES, 0)
         pending += chunk
         cut = _last_cut(pending, start, between_words_only)

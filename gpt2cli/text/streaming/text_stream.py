@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpt2cli.text.streaming.text_ends import Unit
+    from gpt2cli.text.streaming.stop_strings import StopStrings
+    from gpt2cli.text.streaming.text_ends import TextEnds, Unit
 
 
 class TextStream:
@@ -36,66 +36,76 @@ class TextStream:
             raise ValueError("a stop string must not be empty")
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._stops = tuple(stop)
-        self._longest = max(map(len, self._stops), default=0)
-        self._stop_at = stop_at
+        self._searches = _searches(stop, stop_at)
         self._keep_stop = keep_stop
         self._tokens_to_go = min_tokens
         # The length of the text that no stop may shorten.
         self._least = 0
-        self._text = ""
-        self._released = 0
+        # Where stops that count begin and end.
+        self._places: list[tuple[int, int]] = []
+        self._length = self._released = 0
+        # The text that is not released, in pieces.
+        self._held: list[str] = []
         self.stopped = False
 
     def push(self, token_id: int) -> str:
         """Return the text that is certain after one more id, or an empty string once stopped."""
         if self.stopped:
             return ""
-        return self._release(self._decoder.decode(self._token_bytes(token_id)), final=False)
+        text = self._decoder.decode(self._token_bytes(token_id))
+        if not self._searches:
+            return text
+        self._search(text)
+        if self._tokens_to_go:
+            self._tokens_to_go -= 1
+            self._least = self._length
+        return self._release(min([search.first_to_come for search in self._searches]))
 
     def finish(self) -> str:
         """Return the text that was held back until the last id, or an empty string once stopped."""
         if self.stopped:
             return ""
-        return self._release(self._decoder.decode(b"", final=True), final=True)
-
-    def _release(self, text: str, final: bool) -> str:
-        if not self._stops and not self._stop_at:
+        text = self._decoder.decode(b"", final=True)
+        if not self._searches:
             return text
-        self._text += text
-        if self._tokens_to_go:
-            self._tokens_to_go -= not final
-            self._least = len(self._text)
-        certain = len(self._text) if final else max(self._uncertain_from(), self._least)
-        found = None if self._tokens_to_go else min(self._found(), default=None)
-        # A longer stop that began before the one found would end the text sooner.
-        if found and found[0] <= certain:
-            self.stopped = True
-            certain = found[self._keep_stop]
-        released, self._released = self._released, certain
-        return self._text[released:certain]
+        self._search(text)
+        return self._release((self._length, self._length))
 
-    def _found(self) -> Iterator[tuple[int, int]]:
-        """Yield the first place of each stop: where the text ends without it, and with it."""
-        for stop in self._stops:
-            least = self._least - (len(stop) if self._keep_stop else 0)
-            # What is released begins no stop, unless `min_tokens` released it.
-            start = self._text.find(stop, max(least, self._released - len(stop), 0))
-            if start >= 0:
-                yield start, start + len(stop)
-        if self._stop_at:
-            from gpt2cli.text.streaming.text_ends import text_ends
+    def _search(self, text: str) -> None:
+        self._held.append(text)
+        self._length += len(text)
+        for search in self._searches:
+            self._places += search.push(text)
 
-            ends = text_ends(self._text, self._stop_at, self._released)
-            yield from islice((end for end in ends if end[self._keep_stop] >= self._least), 1)
+    def _release(self, first_to_come: tuple[int, int]) -> str:
+        """Return the text that is certain; stops that are still to come have at least this place."""
+        end = max(first_to_come[0], self._least)
+        if self._places:
+            self._places = [place for place in self._places if place[self._keep_stop] >= self._least]
+        if self._places and not self._tokens_to_go:
+            first = min(self._places)
+            self._places = [first]
+            # Without the stop, the text is the same whichever of those that begin there it is.
+            if first <= first_to_come if self._keep_stop else first[0] <= first_to_come[0]:
+                self.stopped = True
+                end = first[self._keep_stop]
+        if end == self._released:
+            return ""
+        held = "".join(self._held)
+        count, self._released = end - self._released, end
+        self._held = [held[count:]]
+        return held[:count]
 
-    def _uncertain_from(self) -> int:
-        """Return where text begins that may be the beginning of a stop."""
-        text = self._text
-        # What follows white space decides whether the text ends before it.
-        end = len(text.rstrip()) if self._stop_at else len(text)
-        for start in range(max(0, len(text) - self._longest + 1), end):
-            tail = text[start:]
-            if any(stop.startswith(tail) for stop in self._stops):
-                return start
-        return end
+
+def _searches(stop: Sequence[str], stop_at: Unit | None) -> list[StopStrings | TextEnds]:
+    found: list[StopStrings | TextEnds] = []
+    # Most texts have no stop.
+    if stop:
+        from gpt2cli.text.streaming.stop_strings import StopStrings
+
+        found.append(StopStrings(stop))
+    if stop_at:
+        from gpt2cli.text.streaming.text_ends import TextEnds
+
+        found.append(TextEnds(stop_at))
+    return found

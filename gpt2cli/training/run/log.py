@@ -22,7 +22,7 @@ class TrainingLog:
         Raises:
             OSError: the disk is full.
         """
-        line = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
+        line = _line(record)
         # One unbuffered write per line, which a kill can hardly cut.
         with self._path.open("ab", buffering=0) as file:
             file.write(line)
@@ -40,7 +40,11 @@ class TrainingLog:
         with whole_file(self._path) as file:
             for record in records:
                 if record["step"] <= (evaluated_step if "valid_loss" in record else step):
-                    file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+                    file.write(_line(record))
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gpt2cli.errors import UsageError
+
 if TYPE_CHECKING:
     from gpt2cli.ops.operations import Ops
 
@@ -22,10 +24,12 @@ class Place:
 
     @classmethod
     def of_this_process(cls, device: str, threads: int | None) -> Place:
-        """Take the numbers that torchrun gave, if it did."""
-        environ = os.environ
-        local_rank, count = int(environ.get("LOCAL_RANK", 0)), int(environ.get("WORLD_SIZE", 1))
-        return cls(device, threads, process_rank(), local_rank, count)
+        """Take the numbers that torchrun gave, if it did.
+
+        Raises:
+            UsageError: one is no number.
+        """
+        return cls(device, threads, process_rank(), _number("LOCAL_RANK", 0), _number("WORLD_SIZE", 1))
 
     def open(self) -> Ops[Any]:
         """Return the operations of the device; each process of a job takes a separate GPU.
@@ -44,5 +48,16 @@ class Place:
 
 
 def process_rank() -> int:
-    """Return this process's number among those that torchrun started, 0 for the first or the only one."""
-    return int(os.environ.get("RANK", 0))
+    """Return this process's number among those that torchrun started, 0 for the first or the only one.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    return _number("RANK", 0)
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise UsageError(f"{variable}={text} is not a number.", "torchrun sets it; elsewhere, unset it.")
+    return int(text)

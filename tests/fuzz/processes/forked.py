@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-# Of processor time, and of waiting.
+# Of processor time, of waiting for a command, and of preparing for many, which is no attempt.
 MOST_SECONDS = 20.0
 MOST_WAITING = 120.0
+MOST_PREPARING = 1200.0
 
 
 class Ended(NamedTuple):
@@ -115,7 +116,7 @@ def call(function: Callable[[], object]) -> None:
             code = 0
         finally:
             os._exit(code)
-    assert wait(process) == 0
+    assert wait(process, MOST_PREPARING) == 0
 
 
 def wait(process: int, seconds: float = MOST_WAITING) -> int:

@@ -81,7 +81,7 @@ class InspectionOutput:
         if self.is_picture and self.named not in PICTURES:
             self._write_text(draw, after)
             return
-        with open_output(self.output.output) as write:
+        with open_output(self.output.output, raw=self.output.raw) as write:
             if self.named in PICTURES:
                 from gpt2cli.inspection.pictures.grid import COLUMNS
                 from gpt2cli.inspection.pictures.rendering import RENDERERS

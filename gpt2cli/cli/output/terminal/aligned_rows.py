@@ -33,7 +33,7 @@ class AlignedRowWriter:
     def __init__(self, write: Write, metadata: Record, columns: Sequence[str]) -> None:
         self._write = write
         self._columns = columns
-        # Those that are carried are named by a file.
+        # Those of a table are its own.
         self._names = [escaped(column) for column in columns]
         self._room = terminal_columns()
         self._kept: list[int] | None = None

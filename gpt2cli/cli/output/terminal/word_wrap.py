@@ -28,8 +28,9 @@ class WordWrap:
         self._column = 0
         # Not the same as column 0, because a word can have no width.
         self._line_is_empty = True
-        # White space and the word after it, neither shown yet.
-        self._gap = ""
+        # White space, the column behind it, and the word after it; neither is shown yet.
+        self._gap: list[str] = []
+        self._gap_end = 0
         self._word = ""
         self._widths: list[int] = []
         self._last = ""
@@ -44,7 +45,8 @@ class WordWrap:
                 self._end_line()
             elif character in BLANKS:
                 self._end_word()
-                self._gap += " " if character == "\r" else character
+                self._gap.append(" " if character == "\r" else character)
+                self._gap_end += TAB_STOP - self._gap_end % TAB_STOP if character == "\t" else 1
             else:
                 if self._last and may_break(self._last, character):
                     self._end_word()
@@ -60,7 +62,7 @@ class WordWrap:
         return shown
 
     def _needed(self) -> int:
-        return _advance(self._column, self._gap) + sum(self._widths)
+        return self._gap_end + sum(self._widths)
 
     def _end_word(self) -> None:
         self._show_word()
@@ -69,25 +71,29 @@ class WordWrap:
 
     def _end_line(self) -> None:
         self._end_word()
-        self._gap = ""
+        self._drop_gap()
         self._start_line("\n")
 
     def _start_line(self, line_end: str) -> None:
         self._shown.append(line_end)
         self._width = self._columns()
-        self._column = 0
+        self._column = self._gap_end = 0
         self._line_is_empty = True
+
+    def _drop_gap(self) -> None:
+        self._gap.clear()
+        self._gap_end = self._column
 
     def _show_word(self) -> None:
         """Show the word, on the next line if it does not fit and none of it has been shown."""
         if not self._word:
             return
         if self._may_move and self._needed() > self._width:
-            self._gap = ""
+            self._drop_gap()
             if not self._line_is_empty:
                 self._start_line("\n")
-        self._column = _advance(self._column, self._gap)
-        self._shown += self._gap, self._word
+        self._column = self._gap_end
+        self._shown += (*self._gap, self._word)
         for width in self._widths:
             if self._column + width > self._width:
                 # The terminal breaks the line here by itself.
@@ -95,11 +101,6 @@ class WordWrap:
             self._column += width
         self._line_is_empty = False
         self._may_move = self._may_move and not self._widths
-        self._gap = self._word = ""
+        self._word = ""
         self._widths.clear()
-
-
-def _advance(column: int, gap: str) -> int:
-    for character in gap:
-        column += TAB_STOP - column % TAB_STOP if character == "\t" else 1
-    return column
+        self._drop_gap()

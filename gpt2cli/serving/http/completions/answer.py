@@ -17,6 +17,7 @@ class CompletionAnswer:
         self._body = body
         self._work = work
         self._made = 0
+        self._texts: list[list[str]] = [[] for _ in range(body.choices)]
         self._choices: list[dict[str, Any]] = [
             {"index": index, "text": "", "logprobs": None, "finish_reason": None}
             for index in range(body.choices)
@@ -53,7 +54,7 @@ class CompletionAnswer:
         """Add an update to the whole."""
         self._made += update.tokens
         choice = self._choices[update.choice]
-        choice["text"] += update.text
+        self._texts[update.choice].append(update.text)
         choice["finish_reason"] = update.finish_reason
         if self._body.with_ids:
             choice.setdefault("token_ids", []).extend(update.token_ids)
@@ -64,6 +65,8 @@ class CompletionAnswer:
 
     def whole(self) -> dict[str, Any]:
         """Return the answer in one piece."""
+        for choice, pieces in zip(self._choices, self._texts, strict=True):
+            choice["text"] = "".join(pieces)
         return {**self._head, "choices": self._choices, "usage": self._usage()}
 
     def _usage(self) -> dict[str, int]:
