@@ -109,7 +109,7 @@ def test_fine_tuning_lowers_the_held_out_bits_per_byte(poem: Path, tmp_path: Pat
     parent, other = tmp_path / "parent", tmp_path / "other.txt"
     train(poem, "-o", parent, *SHAPE, "--steps", 60, "--threads", 1)
     other.write_text("\n".join(" ".join(reversed(line.split())) for line in POEM.splitlines()))
-    for name, options in {"whole": [], "lora": ["--lora", 4]}.items():
+    for name, options in {"whole": (), "lora": ("--lora", 4)}.items():
         child = tmp_path / name
         train(other, "--from", parent, "-o", child, "--steps", 40, "--lr", 0.01, "--threads", 1, *options)
         before, *_, after = (record["bits_per_byte"] for record in evaluations(child))
