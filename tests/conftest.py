@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from gpt2cli.ops.threads import set_blas_threads, sleeping_threads
 
 # A busy machine is slow, and that is no fault of a test.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -75,9 +77,15 @@ def obey_permissions() -> None:
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
-def pytest_collection() -> None:
-    """Search for no garbage while thousands of tests and large libraries come into memory to stay."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Search for no garbage while thousands of tests and large libraries come into memory to stay.
+
+    With these comes OpenMP, whose threads take most of the time if they spin while several workers compute.
+    """
     gc.disable()
+    with sleeping_threads():
+        return (yield)
 
 
 def pytest_collection_finish() -> None:
@@ -101,6 +109,12 @@ def assets_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ASSETS_CACHE", str(tmp_path_factory.mktemp("assets")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_of_blas() -> None:
+    """Undo what a backend of another module asked for: threads that spin while several workers compute."""
+    set_blas_threads(1)
 
 
 @pytest.fixture

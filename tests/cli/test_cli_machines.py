@@ -170,39 +170,43 @@ def test_a_read_only_cache_serves_the_models_that_it_has(
     assert done.stderr.count(b"\n") == 1
 
 
+ODD_VARIABLES: list[dict[str, str | None]] = [
+    {"TERM": None, "COLUMNS": "0"},
+    {"TERM": "nonsense", "COLUMNS": "-1"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"LC_ALL": "nonsense"},
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "utf-16"},
+    {"TMPDIR": "/nonexistent"},
+    {"PYTHONWARNINGS": "error"},
+    {"OMP_NUM_THREADS": "nonsense"},
+    {"PYTHONOPTIMIZE": "2"},
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "variables",
+    "line",
     [
-        {"TERM": None, "COLUMNS": "0"},
-        {"TERM": "nonsense", "COLUMNS": "-1"},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"LC_ALL": "nonsense"},
-        {"PYTHONIOENCODING": "ascii"},
-        {"PYTHONIOENCODING": "utf-16"},
-        {"TMPDIR": "/nonexistent"},
-        {"PYTHONWARNINGS": "error"},
-        {"OMP_NUM_THREADS": "nonsense"},
-        {"PYTHONOPTIMIZE": "2"},
+        ["generate", "Ünïcode →", "-m", "stories", "-n", "5", "--seed", "1", "--echo"],
+        ["tokenize", "text", "--json", "--pieces"],
+        ["score", "text", "-m", "stories"],
+        ["models", "list"],
     ],
-    ids=str,
+    ids=lambda line: line[0],
 )
 def test_an_odd_environment_changes_no_output(
-    gpt2: Gpt2, environment: dict[str, str], tmp_path: Path, variables: dict[str, str | None]
+    gpt2: Gpt2, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]
 ) -> None:
-    (tmp_path / "text").write_text("Ünïcode → and 文\n", "utf-8")
-    odd = {name: value for name, value in environment.items() if name not in variables}
-    odd |= {name: value for name, value in variables.items() if value is not None}
-    lines = [
-        ["generate", "Ünïcode →", "-m", "stories", "-n", "5", "--seed", "1", "--echo"],
-        ["tokenize", str(tmp_path / "text"), "--json", "--pieces"],
-        ["score", str(tmp_path / "text"), "-m", "stories"],
-        ["models", "list"],
-    ]
-    for line in lines:
+    monkeypatch.chdir(tmp_path)
+    Path("text").write_text("Ünïcode → and 文\n", "utf-8")
+    expected = gpt2(*line).stdout
+    assert expected
+    for variables in ODD_VARIABLES:
+        odd = {name: value for name, value in environment.items() if name not in variables}
+        odd |= {name: value for name, value in variables.items() if value is not None}
         done = subprocess.run([*COMMAND, *line], env=odd, capture_output=True, check=False, timeout=60)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout == gpt2(*line).stdout
+        assert (done.returncode, done.stderr, done.stdout) == (0, b"", expected), variables
 
 
 def test_help_is_whole_in_an_odd_environment(environment: dict[str, str]) -> None:

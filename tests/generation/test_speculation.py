@@ -85,7 +85,7 @@ def assert_same(model: Model[Any], *arguments: Any, **settings: Any) -> Drafts:
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_the_tokens_are_those_without_speculation(model: Model[Any], name: str) -> None:
     drafts = [
-        assert_same(model, SAMPLINGS[name], prompt, seed) for prompt in (PROMPT, CHORUS) for seed in range(4)
+        assert_same(model, SAMPLINGS[name], prompt, seed) for prompt in (PROMPT, CHORUS) for seed in range(2)
     ]
     accepted = sum(entry.accepted for entry in drafts)
     assert 0 < accepted < sum(entry.proposed for entry in drafts)
@@ -99,7 +99,8 @@ def test_the_end_of_the_context_is_met_as_without_speculation(
 ) -> None:
     for length in range(1, 12):
         prompt = (CHORUS * 5)[: CONTEXT - length]
-        assert_same(model, SAMPLINGS[name], prompt, max_tokens=150, slide=slide)
+        # Enough to slide twice.
+        assert_same(model, SAMPLINGS[name], prompt, max_tokens=CONTEXT // 2 + 20, slide=slide)
 
 
 @pytest.mark.parametrize("max_tokens", range(1, 12))

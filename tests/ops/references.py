@@ -120,30 +120,25 @@ def linear_int8(x: Array, weight: Array, bias: Array) -> Array:
     return (rows.whole.T @ columns.whole) * scale + bias
 
 
-def attention(queries: Array, keys: Array, values: Array, scale: float, window: int = 0) -> Array:
-    """Return attention (batch, heads, time, width), where query i sees the keys up to its own position.
-
-    Keys and values (batch, kv heads, past + time, width) include those of the cache. With a window, a query
-    sees only the last of them.
-    """
-    values = values.repeat(queries.shape[1] // values.shape[1], axis=1).astype(np.float64)
-    attended: Array = attention_weights(queries, keys, scale, window) @ values
-    return attended
-
-
 def attention_weights(queries: Array, keys: Array, scale: float, window: int = 0) -> Array:
-    """Return the softmax of the scores, (batch, heads, time, past + time)."""
-    keys = keys.repeat(queries.shape[1] // keys.shape[1], axis=1).astype(np.float64)
-    scores = scale * queries.astype(np.float64) @ keys.swapaxes(-1, -2)
+    """Return the softmax of the scores, (batch, heads, time, past + time).
+
+    Query i sees the keys up to its own position. Keys (batch, heads, past + time, width) include those of the
+    cache. With a window, a query sees only the last of them.
+    """
+    scores = scale * queries.astype(np.float64) @ keys.astype(np.float64).swapaxes(-1, -2)
     time, seen = scores.shape[-2:]
-    for query in range(time):
-        end = seen - time + query + 1
-        scores[..., query, end:] = -np.inf
-        if window:
-            scores[..., query, : max(0, end - window)] = -np.inf
+    distances = np.arange(seen - time, seen)[:, np.newaxis] - np.arange(seen)
+    scores[..., (distances < 0) | ((distances >= window) & (window > 0))] = -np.inf
     weights: Array = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     return weights
+
+
+def attention(weights: Array, values: Array) -> Array:
+    """Return what queries with these weights read from values (batch, heads, past + time, width)."""
+    attended: Array = weights @ values.astype(np.float64)
+    return attended
 
 
 def rotate(x: Array, cosines: Array, sines: Array, neighbours: bool) -> Array:

@@ -121,7 +121,6 @@ ALL_PRODUCTS = [*PRODUCTS, ("linear_int8", "15 bits"), ("linear_int8", "8 bits")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize(("kind", "dtype"), PRODUCTS)
 def test_a_product_of_any_size_is_that_in_float64(kind: str, dtype: str) -> None:
     for depth in DEPTHS:
@@ -129,7 +128,10 @@ def test_a_product_of_any_size_is_that_in_float64(kind: str, dtype: str) -> None
             product = Product(kind, dtype, depth, columns)
             # The next test shows that fewer rows give the same.
             x = random(MOST_ROWS, depth, seed=2)
-            assert_within(product(x), *product.in_float64(x))
+            expected = product.in_float64(x)
+            for instructions in INSTRUCTION_SETS:
+                with running(instructions):
+                    assert_within(product(x), *expected, instructions, depth, columns)
 
 
 @pytest.mark.slow
@@ -142,7 +144,7 @@ def test_a_row_of_a_product_is_the_same_in_any_company(kind: str, dtype: str) ->
             x = random(MOST_ROWS, depth, seed=2)
             alone = np.concatenate([product(row[np.newaxis]) for row in x])
             for rows in ROWS:
-                np.testing.assert_array_equal(product(x[:rows]), alone[:rows])
+                assert np.array_equal(product(x[:rows]), alone[:rows]), (depth, columns, rows)
 
 
 @pytest.mark.slow
@@ -244,19 +246,22 @@ def attended(
     # A score's error d changes a weight by the factor exp(d), and so does that of the largest.
     errors = (width + 4) * UNIT * scale * (np.abs(queries) @ np.abs(keys).swapaxes(-1, -2))
     factor = np.expm1(2 * errors.max(-1, keepdims=True)) + (seen + 20) * UNIT
-    expected = references.attention(queries, keys, values, scale, window)
-    return expected, factor * (weights @ np.abs(values)) + np.exp(-87) * np.abs(values).max()
+    bound = factor * (weights @ np.abs(values)) + np.exp(-87) * np.abs(values).max()
+    return references.attention(weights, values), bound
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("width", WIDTHS)
 def test_attention_of_any_size_is_that_in_float64(width: int) -> None:
     for time in TIMES:
         for past in (0, 1, 7, 15, 16, 100):
             queries = random(2, 3, time, width)
             keys, values = (random(2, 3, past + time, width, seed=seed) for seed in (1, 2))
-            assert_within(own.attention(queries, keys, values), *attended(queries, keys, values, 0.3))
+            expected = attended(queries, keys, values, 0.3)
+            for instructions in INSTRUCTION_SETS:
+                with running(instructions):
+                    found = own.attention(queries, keys, values)
+                assert_within(found, *expected, instructions, time, past)
 
 
 # Longer and shorter than a group of queries, a vector, and a block of values; and than the text.
@@ -264,7 +269,6 @@ WINDOWS = (1, 2, 3, 4, 5, 15, 16, 17, 33, 64, 70, 171, 1000)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("heads", [(1, 1), (6, 1), (6, 3), (5, 5)])
 def test_attention_in_a_window_and_by_shared_keys_is_that_in_float64(
@@ -275,8 +279,11 @@ def test_attention_in_a_window_and_by_shared_keys_is_that_in_float64(
             for past in (0, 1, 3, 64, 100):
                 queries = random(2, heads[0], time, width)
                 keys, values = (random(2, heads[1], past + time, width, seed=seed) for seed in (1, 2))
-                found = own.attention(queries, keys, values, window=window)
-                assert_within(found, *attended(queries, keys, values, 0.3, window))
+                expected = attended(queries, keys, values, 0.3, window)
+                for instructions in INSTRUCTION_SETS:
+                    with running(instructions):
+                        found = own.attention(queries, keys, values, window=window)
+                    assert_within(found, *expected, instructions, width, time, past)
 
 
 @pytest.mark.usefixtures("instructions")

@@ -11,7 +11,6 @@ import pytest
 import torch
 import transformers
 from checkpoints import load_checkpoint, save_tokenizer
-from conftest import Gpt2
 from families import FAMILIES, save_family
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,6 +24,7 @@ from gpt2cli.training.plan.memory import estimate_memory, window_bytes
 from gpt2cli.training.plan.settings import TrainingSettings
 from gpt2cli.training.run.state import Progress, restore_state, save_state, to_arrays
 from gpt2cli.training.step.trainer import Trainer, batch, initial_weights
+from gpt2cli.training.train import train
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,7 @@ def test_what_is_saved_opens_in_transformers_with_the_same_logits(
     trainer = open_trainer(tmp_path / "parent", KINDS[kind])
     windows = batch(IDS, SETTINGS, step=0)
     before = scores(trainer, windows)
-    trained = [trainer.train_step(IDS[:33])[0].loss for _ in range(12)]
+    trained = [trainer.train_step(IDS[:33])[0].loss for _ in range(6)]
     assert trained[-1] < trained[0]
     after = scores(trainer, windows)
     assert (after - before).abs().max() > 0.1
@@ -231,35 +231,24 @@ def test_the_memory_of_weights_and_adapters_is_that_of_their_shapes(tmp_path: Pa
     assert base - estimate_memory(config, KINDS["lora"]) == saved
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "options"),
     [
-        ("gpt1", ()),
-        ("gpt-neox", ("--lora", "2")),
-        ("llama", ("--freeze", "1", "--optimizer", "muon")),
-        ("qwen2-window", ()),
+        ("gpt1", {}),
+        ("gpt-neox", {"lora": 2}),
+        ("llama", {"freeze": 1, "optimizer": "muon"}),
+        ("qwen2-window", {}),
     ],
     indirect=["family"],
 )
-def test_the_command_fine_tunes_a_family_for_transformers(
-    tmp_path: Path, gpt2: Gpt2, family: str, options: tuple[str, ...]
+def test_a_fine_tuned_family_continues_a_text_as_in_transformers(
+    tmp_path: Path, family: str, options: dict[str, Any]
 ) -> None:
-    save_family(tmp_path / "parent", family, vocab_size=320)
-    save_tokenizer(tmp_path / "parent", 320)
-    text = tmp_path / "text.txt"
+    parent, child, text = tmp_path / "parent", tmp_path / "child", tmp_path / "text.txt"
+    save_family(parent, family, vocab_size=320)
+    save_tokenizer(parent, 320)
     text.write_text("".join(f"{number} cats sat on the mat\n" for number in range(300)))
-    common = ("--context", "32", "--steps", "4", "--threads", "1", "-q")
-    gpt2(
-        "train",
-        str(text),
-        "--from",
-        str(tmp_path / "parent"),
-        "-o",
-        str(tmp_path / "child"),
-        *common,
-        *options,
-    )
+    train(text, output=child, parent=str(parent), context=32, steps=4, threads=1, **options)
     model = reopened(tmp_path / "child")
     assert type(model) is FAMILIES[family].model
     prompt = transformers.AutoTokenizer.from_pretrained(tmp_path / "child")("the cat", return_tensors="pt")
