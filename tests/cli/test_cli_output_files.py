@@ -242,3 +242,11 @@ def test_a_pipe_and_a_device_take_any_format_under_any_name(
     with subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL) as process:
         assert pipe.read_bytes() == printed
         assert process.wait() == 0
+
+
+@pytest.mark.slow
+def test_a_hyphen_is_stdout(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (TOKENIZE, SCORE, ["compress", "--text", "a"]):
+        assert run([*command, "-o", "-"]).stdout == run(command).stdout != b""
+    assert not list(tmp_path.iterdir())

@@ -125,6 +125,13 @@ Trace = Annotated[
         help="Write each draw to FILE.html or .jsonl.",
     ),
 ]
+
+
+def file_or_stdout(output: Path | None) -> Path | None:
+    """Return where the output goes, None for stdout, whose name is `-` as that of stdin is."""
+    return None if output == Path("-") else output
+
+
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -132,6 +139,7 @@ Output = Annotated[
         "-o",
         metavar="FILE",
         rich_help_panel=OUTPUT,
+        callback=file_or_stdout,
         help="Write FILE in the format it names.",
     ),
 ]

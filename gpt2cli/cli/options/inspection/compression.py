@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gpt2cli.cli.input.text import STDIN, require_stdin
-from gpt2cli.cli.options.shared import OUTPUT
+from gpt2cli.cli.options.shared import OUTPUT, file_or_stdout
 from gpt2cli.errors import UsageError
 
 
@@ -25,7 +25,14 @@ class CompressionOptions:
     ] = None
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", rich_help_panel=OUTPUT, help="Write FILE, any name."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+            callback=file_or_stdout,
+            help="Write FILE, any name.",
+        ),
     ] = None
 
     def source(self) -> str:
