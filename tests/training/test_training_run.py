@@ -28,7 +28,7 @@ from gpt2cli.training.plan.memory import (
     suitable_micro_batch,
 )
 from gpt2cli.training.plan.settings import TrainingSettings
-from gpt2cli.training.run import pace
+from gpt2cli.training.run import pace, training_run
 from gpt2cli.training.run.evaluation import EvaluationRecord
 from gpt2cli.training.run.log import TrainingLog
 from gpt2cli.training.run.loss_chart import loss_chart
@@ -186,6 +186,7 @@ def test_a_run_of_some_minutes_fits_its_schedule_and_ends_in_time_even_when_resu
 ) -> None:
     clock = SlowClock()
     monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(training_run, "time", clock)
     train_step = Trainer.train_step
     seconds = 10.0
 
