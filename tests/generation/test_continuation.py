@@ -10,6 +10,8 @@ from plain_ends import plain_ends
 import gpt2cli
 
 PROMPT = "The old king said"
+DRAWS: dict[str, Any] = {"num_samples": 5, "batch_size": 3, "seed": 11, "max_tokens": 60}
+LEAST = (0, 12)
 ENDINGS: list[dict[str, Any]] = [
     {"stop": [" the"]},
     {"stop_at": "sentence"},
@@ -42,19 +44,27 @@ def ended(
     return text[: first[keep]]
 
 
+@pytest.fixture(scope="module")
+def wholes(model: gpt2cli.LanguageModel) -> dict[int, list[gpt2cli.GeneratedText]]:
+    """Return samples that nothing but their least length ends early, by that length."""
+    return {least: model.samples(PROMPT, **DRAWS, min_tokens=least) for least in LEAST}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("least", [0, 12])
+@pytest.mark.parametrize("least", LEAST)
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("ending", ENDINGS, ids=str)
 def test_every_sample_of_a_batch_ends_where_a_search_of_its_whole_text_says(
-    model: gpt2cli.LanguageModel, ending: dict[str, Any], keep: bool, least: int
+    model: gpt2cli.LanguageModel,
+    wholes: dict[int, list[gpt2cli.GeneratedText]],
+    ending: dict[str, Any],
+    keep: bool,
+    least: int,
 ) -> None:
-    draws = {"num_samples": 5, "batch_size": 3, "seed": 11, "max_tokens": 60, "min_tokens": least}
-    wholes = model.samples(PROMPT, **draws)  # type: ignore[arg-type]
-    texts = model.samples(PROMPT, **draws, **ending, keep_stop=keep)  # type: ignore[arg-type]
-    expected = [ended(model, whole, ending, keep, least) for whole in wholes]
+    texts = model.samples(PROMPT, **DRAWS, **ending, min_tokens=least, keep_stop=keep)
+    expected = [ended(model, whole, ending, keep, least) for whole in wholes[least]]
     assert [entry.text for entry in texts] == expected
-    assert expected != [whole.text for whole in wholes]
+    assert expected != [whole.text for whole in wholes[least]]
     assert all(len(entry.token_ids) >= least for entry in texts)
 
 

@@ -80,10 +80,10 @@ def test_a_full_context_slides_as_transformers_rereads_its_newer_half(
     checkpoint: Checkpoint, family: str, backend: tuple[str, str]
 ) -> None:
     folder, reference = checkpoint(family)
-    ids, _ = generated(load_checkpoint(folder, *backend), PROMPT, max_tokens=100, slide=True)
+    ids, _ = generated(load_checkpoint(folder, *backend), PROMPT, max_tokens=72, slide=True)
     expected = list(PROMPT)
     window = list(PROMPT)
-    for _ in range(100):
+    for _ in range(72):
         token = int(following(reference, window)[-1].argmax())
         expected.append(token)
         window = [*window, token] if len(window) < CONTEXT else expected[-(CONTEXT // 2) :]
@@ -99,7 +99,7 @@ def test_drafts_do_not_change_the_tokens(
     proposed = 0
     for sampling in (GREEDY, NEAR):
         for prompt in (PROMPT, CHORUS, (CHORUS * 3)[:44]):
-            settings = {"max_tokens": 90, "slide": slide}
+            settings = {"max_tokens": 60, "slide": slide}
             plain, _ = generated(model, prompt, sampling, **settings)
             ahead, made = generated(model, prompt, sampling, speculate=True, **settings)
             assert ahead == plain

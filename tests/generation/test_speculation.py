@@ -97,7 +97,7 @@ def test_the_tokens_are_those_without_speculation(model: Model[Any], name: str) 
 def test_the_end_of_the_context_is_met_as_without_speculation(
     model: Model[Any], name: str, slide: bool
 ) -> None:
-    for length in range(1, 12):
+    for length in (1, 2, 3, 5, 8, 11):
         prompt = (CHORUS * 5)[: CONTEXT - length]
         # Enough to slide twice.
         assert_same(model, SAMPLINGS[name], prompt, max_tokens=CONTEXT // 2 + 20, slide=slide)
