@@ -120,6 +120,7 @@ def sent(hub: LoopbackHub, name: str) -> list[str | None]:
 HOSTILE_TAGS = ['W/"abc"', '"9b2c-17"', "../../../../evil", "/abs/path", "..", "", "zz", "a" * 10_000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", HOSTILE_TAGS)
 def test_a_tag_of_any_form_neither_names_a_file_nor_hides_damage(
     hub: LoopbackHub, home: Path, tmp_path: Path, tag: str
@@ -134,6 +135,7 @@ def test_a_tag_of_any_form_neither_names_a_file_nor_hides_damage(
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", HOSTILE_TAGS)
 def test_without_any_hash_sizes_and_forms_are_checked(
     hub: LoopbackHub, home: Path, tmp_path: Path, tag: str

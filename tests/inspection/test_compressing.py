@@ -136,6 +136,7 @@ def test_any_bytes_come_back(model: LanguageModel, data: bytes) -> None:
     assert decompress_text(model, compress_text(model, data)) == data
 
 
+@pytest.mark.slow
 @needs_kernels
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_a_text_comes_back_on_other_threads_and_each_instruction_set(folder: Path, quantize: str) -> None:

@@ -286,6 +286,7 @@ def test_attention_in_a_window_and_by_shared_keys_is_that_in_float64(
                     assert_within(found, *expected, instructions, width, time, past)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("window", [1, 3, 4, 5, 18, 70])
 def test_a_query_of_a_window_attends_alone_as_it_does_in_a_block(window: int) -> None:

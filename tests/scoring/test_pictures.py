@@ -191,6 +191,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.slow
 def test_texts_of_what_is_hard_to_draw_have_pictures() -> None:
     draw = Random(1)
     for _ in range(150):

@@ -128,6 +128,7 @@ def test_the_second_reader_gets_what_the_first_has_read_and_what_it_never_asked_
     assert list(shared.second()) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("by", ["token", "document"])
 def test_a_line_takes_the_same_memory_at_any_length(model: LanguageModel, by: By) -> None:

@@ -112,6 +112,7 @@ def test_runs_have_the_ids_of_any_tokenizer(pairs: list[tuple[int, int]], text: 
     assert encode(StreamEncoder(tokenizer), text.encode() * 8, 7) == library.encode(text * 8).ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a", " ", "語"], ids=ascii)
 def test_a_run_takes_the_same_memory_at_any_length(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_blocks, "LONGEST_RUN", 1 << 12)

@@ -167,6 +167,7 @@ def test_an_empty_stop_string_is_refused() -> None:
 REPEATED = ["word ", "a", " ", "\n", "?!", ")", ". . ! , ", "。」"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [0, 999])
 @pytest.mark.parametrize("unit", [None, "sentence", "line", "paragraph"])
 @pytest.mark.parametrize("part", REPEATED, ids=repr)
