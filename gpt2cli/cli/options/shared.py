@@ -132,17 +132,13 @@ def file_or_stdout(output: Path | None) -> Path | None:
     return None if output == Path("-") else output
 
 
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        callback=file_or_stdout,
-        help="Write FILE in the format it names.",
-    ),
-]
+def output_option(text: str) -> Any:
+    """Return the option for where the output goes, with a help text."""
+    names = "--output", "-o"
+    return typer.Option(*names, metavar="FILE", rich_help_panel=OUTPUT, callback=file_or_stdout, help=text)
+
+
+Output = Annotated[Path | None, output_option("Write FILE in the format it names.")]
 Raw = Annotated[bool, flag("--raw", rich_help_panel=OUTPUT, help="Print on a terminal as into a pipe.")]
 Record = Annotated[
     Path | None,

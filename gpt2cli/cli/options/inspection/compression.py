@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gpt2cli.cli.input.text import STDIN, require_stdin
-from gpt2cli.cli.options.shared import OUTPUT, file_or_stdout
+from gpt2cli.cli.options.shared import output_option
 from gpt2cli.errors import UsageError
 
 
@@ -23,17 +23,7 @@ class CompressionOptions:
     text: Annotated[
         str | None, typer.Option(metavar="TEXT", show_default=False, help="Take TEXT instead of a file.")
     ] = None
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            rich_help_panel=OUTPUT,
-            callback=file_or_stdout,
-            help="Write FILE, any name.",
-        ),
-    ] = None
+    output: Annotated[Path | None, output_option("Write FILE, any name.")] = None
 
     def source(self) -> str:
         """Return the file to read, `-` for standard input.
