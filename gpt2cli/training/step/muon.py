@@ -22,7 +22,7 @@ STEP_SIZE = 0.2
 
 
 def update_matrix(matrix: Tensor, gradient: Tensor, momentum: Tensor, rate: float, decay: float) -> None:
-    """Update a matrix and its momentum, both in place."""
+    """Update a matrix and its momentum, both (rows, columns), in place, from its gradient of that shape."""
     momentum.lerp_(gradient, 1.0 - MOMENTUM)
     update = orthogonalized(gradient.lerp(momentum, MOMENTUM))
     matrix.mul_(1.0 - rate * decay)
@@ -30,7 +30,10 @@ def update_matrix(matrix: Tensor, gradient: Tensor, momentum: Tensor, rate: floa
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """Return about the nearest semi-orthogonal matrix, in bfloat16, by Newton-Schulz iterations."""
+    """Return about the nearest semi-orthogonal matrix, by Newton-Schulz iterations in bfloat16.
+
+    Both are (rows, columns).
+    """
     a, b, c = COEFFICIENTS
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.bfloat16()
