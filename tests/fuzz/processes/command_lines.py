@@ -135,11 +135,11 @@ class CommandLines:
         """Run a command."""
         arguments = self._arguments(draw)
         stdin = draw.choice((b"", b"Once upon a time\n", b"1 2 3\n", bytes(range(256)), b"a\tb\tc\n"))
-        before = _end_soon if arguments[0] == "serve" else _do_nothing
-        ended = forked.run_command(arguments, self._folder, sandbox.environment(self._folder), stdin, before)
+        environment, serves = sandbox.environment(self._folder), arguments[0] == "serve"
+        ended = forked.run_command(arguments, self._folder, environment, stdin, _end_soon if serves else None)
         if ended.code < 0 and any(len(word) > 6 and word.strip("-").isdigit() for word in arguments):
             return Outcome("endless")
-        if before is _end_soon and ended.code in (-signal.SIGTERM, 0):
+        if serves and ended.code in (-signal.SIGTERM, 0):
             return Outcome("served")
         if ended.errors.lstrip().startswith(b"Usage: ") and ended.code == 2:
             return Outcome("usage")
@@ -184,10 +184,6 @@ def _end_soon() -> None:
     timer = threading.Timer(SERVED_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
-
-
-def _do_nothing() -> None:
-    pass
 
 
 def _drawn_options(draw: Random, given: Sequence[Any], oddness: float) -> list[Any]:

@@ -52,7 +52,7 @@ def run_command(
     folder: Path,
     environment: Mapping[str, str],
     stdin: bytes = b"",
-    before: Callable[[], object] = lambda: None,
+    before: Callable[[], object] | None = None,
 ) -> Ended:
     """Run a command line in a folder, and return what it writes."""
     pipes = [os.pipe(), os.pipe()]
@@ -90,7 +90,7 @@ def start(
     folder: Path,
     environment: Mapping[str, str],
     streams: Sequence[int],
-    before: Callable[[], object] = lambda: None,
+    before: Callable[[], object] | None = None,
 ) -> int:
     """Start a command line in a folder with these streams, and return its process, which calls `before`."""
     # None arrives before the process is that of a command.
@@ -133,7 +133,7 @@ def _become(
     folder: Path,
     environment: Mapping[str, str],
     streams: Sequence[int],
-    before: Callable[[], object],
+    before: Callable[[], object] | None,
 ) -> NoReturn:
     """Turn this process into that of a command."""
     code: object = 1
@@ -141,7 +141,8 @@ def _become(
         try:
             _dress(folder, environment, streams)
             sys.argv = ["gpt2", *arguments]
-            before()
+            if before:
+                before()
             from gpt2cli.__main__ import main
 
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
