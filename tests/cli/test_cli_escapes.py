@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from checkpoints import save_model_folder
 from conftest import Gpt2
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from terminal import Terminal, show
 
@@ -123,6 +123,8 @@ def test_generated_text_is_raw_on_request(gpt2: Gpt2, folder: Path, environment:
 
 
 @given(st.lists(st.binary()))
+@example([b"\r\n"])
+@example([b"a\r", b"\n"])
 def test_no_bytes_in_any_pieces_act_on_a_terminal(pieces: list[bytes]) -> None:
     written: list[bytes] = []
     with spelled_controls(written.append) as write:

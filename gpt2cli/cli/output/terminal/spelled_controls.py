@@ -27,9 +27,8 @@ def spelled_controls(write: Write) -> Iterator[Write]:
         nonlocal held
         text = held + decoder.decode(data, is_last)
         held = "\r" if text.endswith("\r") and not is_last else ""
-        lines = text.removesuffix(held).split("\r\n")
-        if any(lines):
-            write("\r\n".join(map(visible, lines)).encode())
+        if shown := "\r\n".join(map(visible, text.removesuffix(held).split("\r\n"))):
+            write(shown.encode())
 
     yield write_shown
     write_shown(b"", is_last=True)
