@@ -39,6 +39,12 @@ class Model(Generic[A]):
             frequencies = rotary_frequencies(self.config.rotary, self.config.head_width)
             object.__setattr__(self, "rotary", RotaryTable(self.ops, frequencies))
 
+    def expect_many_rows(self) -> None:
+        """Prepare for many requests at once, as `Ops.expect_many_rows` says."""
+        from gpt2cli.model.free_memory import available_memory
+
+        self.ops.expect_many_rows(available_memory)
+
     def normalize(self, norm: Affine[A] | None, x: A) -> A:
         """Return rows (batch, time, width) normalized as the family does, unchanged without a norm."""
         if norm is None:

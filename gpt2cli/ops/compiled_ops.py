@@ -6,13 +6,13 @@ threads, so a sample has the same bits in any batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gpt2cli.ops import kernels
-from gpt2cli.ops.compiled_weights import Int8Matrix, Table, as_table
+from gpt2cli.ops.compiled_weights import Int8Matrix, PackedWeights, Table, as_table
 from gpt2cli.ops.head_screen import shortlist
 from gpt2cli.ops.numpy_ops import NumpyOps, finish, widen
 from gpt2cli.ops.operations import LayerCache, Places, Storage, StoredTensor
@@ -39,6 +39,10 @@ class CompiledOps(NumpyOps):
     def __init__(self, storage: Storage | None = None) -> None:
         self.storage = storage
         self.dtype_name = storage or "float32"
+        self._packed: PackedWeights | None = None
+
+    def expect_many_rows(self, free_memory: Callable[[], int]) -> None:
+        self._packed = self._packed or PackedWeights(free_memory)
 
     def weight(self, tensor: StoredTensor) -> Any:
         if tensor.scales is not None:
@@ -92,11 +96,15 @@ class CompiledOps(NumpyOps):
         if code is None:
             return finish(self.linear(x, weight, bias), activation, residual, gate)
         out = np.empty((*x.shape[:-1], weight.shape[1]), np.float32)
+        epilogue = (code, gate, residual, out)
         if isinstance(weight, Int8Matrix):
-            panels, scales, totals = weight.panels, weight.scales, weight.totals
-            kernels.linear_int8(x, panels, scales, totals, bias, code, gate, residual, out)
+            kernels.linear_int8(x, weight.panels, weight.scales, weight.totals, bias, *epilogue)
+            return out
+        panels = self._packed.panels(weight, x.size // x.shape[-1]) if self._packed else None
+        if panels is not None:
+            kernels.linear_packed(x, panels, bias, *epilogue)
         else:
-            kernels.linear(x, weight, DTYPE_CODES[weight.dtype.char], bias, code, gate, residual, out)
+            kernels.linear(x, weight, DTYPE_CODES[weight.dtype.char], bias, *epilogue)
         return out
 
     def head(self, x: Array, table: Array | Table | Int8Matrix, top: int | None = None) -> Array:

@@ -32,6 +32,23 @@ def linear(
     out: Array,
     /,
 ) -> None: ...
+
+# Fill the panels (panels, depth, panel_columns()) of a float32 weight (depth, columns), in which products of
+# many rows read it faster. linear_packed computes the bits of linear for any number of rows.
+def pack(weight: Array, panels: Array, /) -> None: ...
+def linear_packed(
+    x: Array,
+    panels: Array,
+    bias: Array | None,
+    activation: int,
+    gate: Array | None,
+    residual: Array | None,
+    out: Array,
+    /,
+) -> None: ...
+
+# Return the columns of a panel, which the instruction set decides.
+def panel_columns() -> int: ...
 def lm_head(x: Array, table: Array, dtype: int, out: Array, /) -> None: ...
 def linear_int8(
     x: Array,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import starmap
 from typing import Any, TypeAlias
@@ -44,6 +44,9 @@ class NumpyOps:
 
     def free_memory(self) -> int | None:
         return None
+
+    def expect_many_rows(self, free_memory: Callable[[], int]) -> None:
+        pass
 
     def weight(self, tensor: StoredTensor) -> Array:
         return widen(tensor.array)

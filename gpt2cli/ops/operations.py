@@ -102,6 +102,12 @@ class Ops(Protocol[A]):
     def free_memory(self) -> int | None:
         """Return the free bytes of a device with memory of its own, else None."""
 
+    def expect_many_rows(self, free_memory: Callable[[], int]) -> None:
+        """Expect many rows to be multiplied by the same weights often.
+
+        A backend may then keep weights a second time, in a faster order, as far as `free_memory()` allows.
+        """
+
     def weight(self, tensor: StoredTensor) -> A:
         """Return a stored tensor as an array of the backend, without copying if possible."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -91,6 +91,9 @@ class TorchOps:
 
     def free_memory(self) -> int | None:
         return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None
+
+    def expect_many_rows(self, free_memory: Callable[[], int]) -> None:
+        pass
 
     def weight(self, tensor: StoredTensor) -> Tensor:
         stored = torch.from_numpy(tensor.array)

@@ -47,6 +47,7 @@ class _Job:
 
 def open_engine(model: Model[Any], rows: int = SAMPLES_AT_ONCE, kv_memory: int | None = None) -> Engine[Any]:
     """Return an engine for lines."""
+    model.expect_many_rows()
     # Lines that begin alike mostly follow each other. What is kept takes memory, and time to get it.
     return Engine(model, rows=rows, kv_memory=kv_memory, kept=-(-rows // 2))
 

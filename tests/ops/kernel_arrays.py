@@ -99,6 +99,29 @@ def linear(
     return out
 
 
+def panels_of(weight: Array) -> Array:
+    """Return the panels of a float32 weight (depth, columns), as the kernels pack it."""
+    (depth, columns), width = weight.shape, kernels.panel_columns()
+    panels = filled(-(-columns // width), depth, width)
+    kernels.pack(weight, panels)
+    return panels
+
+
+def linear_packed(
+    x: Array,
+    panels: Array,
+    bias: Array | None,
+    columns: int,
+    activation: str | None = None,
+    gate: Array | None = None,
+    residual: Array | None = None,
+) -> Array:
+    """Return x @ the weight of the panels + bias and its epilogue, as the kernels compute it."""
+    out = filled(len(x), columns)
+    kernels.linear_packed(x, panels, bias, ACTIVATION_CODES[activation], gate, residual, out)
+    return out
+
+
 def lm_head(x: Array, table: Array, dtype: str) -> Array:
     """Return x @ table.T as the kernels compute it."""
     out = filled(len(x), len(table))

@@ -88,6 +88,20 @@ static void check_products(const struct product *p, const double *weight, int tr
         }
 }
 
+/* Checks that a product has the same bits with its weight packed. */
+static void try_packed(struct product p)
+{
+    ptrdiff_t width = kernels->panel_columns, count = (p.columns + width - 1) / width;
+    float *panels = exactly((size_t)(count * p.depth * width) * 4), *out = exactly((size_t)(p.rows * p.columns) * 4);
+    kernels->pack(&(struct packing){p.weight, panels, p.depth, p.columns});
+    const float *expected = p.out;
+    p.weight = panels, p.is_packed = 1, p.out = out;
+    if (kernels->linear(&p))
+        abort();
+    check("a packed product's bits", memcmp(out, expected, (size_t)(p.rows * p.columns) * 4), 0.0, 0.0);
+    free(panels), free(out);
+}
+
 void try_products(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns)
 {
     double *weight, *table;
@@ -102,6 +116,8 @@ void try_products(enum dtype dtype, ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t c
     if (kernels->linear(&p))
         abort();
     check_products(&p, weight, 0, "linear without a bias");
+    if (dtype == DTYPE_F32)
+        try_packed(p);
     p.weight = stored_table, p.transposed = 1;
     if (kernels->lm_head(&p))
         abort();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,33 @@ def test_a_sample_and_its_logprobs_are_the_same_on_any_number_of_threads(model: 
     expected = tokens(model, (0, 1, 2), threads=1)
     for threads in (2, 3, 8):
         assert tokens(model, (0, 1, 2), threads) == expected
+
+
+def test_a_sample_is_the_same_with_weights_packed_and_without(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpt2cli.ops import compiled_weights
+
+    packed: list[int] = []
+
+    def pack(weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        packed[-1] += 1
+        return plain_pack(weight)
+
+    plain_pack = compiled_weights.pack
+    monkeypatch.setattr(compiled_weights, "pack", pack)
+    monkeypatch.setattr(compiled_weights, "USES_BEFORE_PACKING", 3)
+    files = find_model(str(checkpoint))
+    assert files is not None
+    found = []
+    # Memory for none of the weights, for some, for all.
+    for free in (0, 1_000_000, 1 << 30):
+        packed.append(0)
+        model = load_model(files, open_backend("cpu", "compiled"))
+        model.ops.expect_many_rows(partial(int, free))
+        found.append(tokens(model, range(compiled_weights.PACKED_ROWS)))
+    assert found[0] == found[1] == found[2]
+    assert 0 == packed[0] < packed[1] < packed[2] == 4 * WIDE["n_layer"]
 
 
 def test_a_text_has_the_same_logits_whole_and_in_steps(model: Model[Any]) -> None:

@@ -194,6 +194,8 @@ def nothing_of_bytes(*shape: int) -> Array:
 HALF, DOUBLE, BYTE = np.float16, np.float64, np.uint8
 X, WEIGHT, BIAS, OUT = zeros(2, 4), zeros(4, 3), zeros(3), zeros(2, 3)
 PANELS, SCALES = zeros(1, 1, 32, 4, dtype=BYTE), zeros(32)
+WIDTH = kernels.panel_columns()
+FLOATS = zeros(1, 4, WIDTH)
 IDS, TABLE = zeros(4, dtype=np.int64), zeros(4, 4, dtype=DOUBLE)
 QKV, K, ATTENDED = zeros(1, 3, 6, 4), zeros(2, 5, 4), zeros(1, 3, 8)
 SPANS = np.array([[0, 2, 3, 0]])
@@ -239,6 +241,44 @@ REFUSED: dict[str, tuple[Callable[..., None], tuple[Any, ...], type[Exception]]]
     "linear, short bias": (kernels.linear, (X, WEIGHT, 0, zeros(2), 0, None, None, OUT), ValueError),
     "linear, long out": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, zeros(2, 4)), ValueError),
     "linear, short out": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, zeros(5)), ValueError),
+    "pack, too few": (kernels.pack, (WEIGHT,), TypeError),
+    "pack, a flat weight": (kernels.pack, (zeros(12), FLOATS), ValueError),
+    "pack, a turned weight": (kernels.pack, (zeros(3, 4).T, FLOATS), ValueError),
+    "pack, a weight of halves": (kernels.pack, (zeros(4, 3, dtype=HALF), FLOATS), ValueError),
+    "pack, no depth": (kernels.pack, (zeros(0, 3), zeros(1, 0, WIDTH)), ValueError),
+    "pack, flat panels": (kernels.pack, (WEIGHT, zeros(4 * WIDTH)), ValueError),
+    "pack, panels to read": (kernels.pack, (WEIGHT, read_only(1, 4, WIDTH)), ValueError),
+    **{
+        f"{name}, panels {shape}": (function, (*before, zeros(*shape), *after), ValueError)
+        for name, function, before, after in (
+            ("pack", kernels.pack, (WEIGHT,), ()),
+            ("linear_packed", kernels.linear_packed, (X,), (BIAS, 0, None, None, OUT)),
+        )
+        for shape in ((2, 4, WIDTH), (0, 4, WIDTH), (1, 5, WIDTH), (1, 4, WIDTH + 1), (1, 4, WIDTH // 2))
+    },
+    "linear_packed, too few": (kernels.linear_packed, (X, FLOATS, BIAS, 0, None, None), TypeError),
+    "linear_packed, no panels": (kernels.linear_packed, (X, None, BIAS, 0, None, None, OUT), TypeError),
+    "linear_packed, a weight": (kernels.linear_packed, (X, WEIGHT, BIAS, 0, None, None, OUT), ValueError),
+    "linear_packed, more rows": (
+        kernels.linear_packed,
+        (zeros(3, 4), FLOATS, BIAS, 0, None, None, OUT),
+        ValueError,
+    ),
+    "linear_packed, short bias": (
+        kernels.linear_packed,
+        (X, FLOATS, zeros(2), 0, None, None, OUT),
+        ValueError,
+    ),
+    "linear_packed, short gate": (
+        kernels.linear_packed,
+        (X, FLOATS, BIAS, 0, zeros(5), None, OUT),
+        ValueError,
+    ),
+    "linear_packed, no number": (
+        kernels.linear_packed,
+        (X, FLOATS, BIAS, 0, None, None, np.zeros((), np.float32)),
+        ValueError,
+    ),
     "linear, no depth": (kernels.linear, (zeros(2, 0), zeros(0, 3), 0, BIAS, 0, None, None, OUT), ValueError),
     "linear, out to read": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, read_only(2, 3)), ValueError),
     "linear, out of bytes": (kernels.linear, (X, WEIGHT, 0, BIAS, 0, None, None, bytes(24)), BufferError),

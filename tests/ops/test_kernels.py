@@ -81,14 +81,14 @@ class Product:
         weight = random(depth, columns, size=size)
         self.columns = columns
         self.bias: Array | None = np.zeros(columns, np.float32)
-        if kind in ("linear", "transposed"):
+        if kind in ("linear", "packed", "transposed"):
             self.bias = random(columns, seed=1)
         self._kind, self._dtype = kind, dtype
         if kind == "linear_int8":
             self._packed = own.packed(weight)
         else:
             # Which way round the numbers lie in memory; both that are transposed are stored (columns, depth).
-            turned = kind != "linear"
+            turned = kind not in ("linear", "packed")
             self._stored, self._exact = stored(weight.T.copy() if turned else weight, dtype)
             if kind == "transposed":
                 self._stored, self._exact = self._stored.T, self._exact.T
@@ -101,6 +101,9 @@ class Product:
         residual: Array | None = None,
     ) -> Array:
         epilogue = (activation, gate, residual)
+        if self._kind == "packed":
+            panels = own.panels_of(self._stored)
+            return own.linear_packed(x, panels, self.bias, self.columns, *epilogue)
         if self._kind == "linear_int8":
             bits = int(self._dtype.split()[0])
             return own.linear_int8(x, self._packed, self.bias, self.columns, bits, *epilogue)
@@ -117,6 +120,7 @@ class Product:
 
 
 PRODUCTS = [(kind, dtype) for kind in ("linear", "transposed", "lm_head") for dtype in CODES]
+PRODUCTS.append(("packed", "float32"))
 ALL_PRODUCTS = [*PRODUCTS, ("linear_int8", "15 bits"), ("linear_int8", "8 bits")]
 
 
@@ -145,6 +149,23 @@ def test_a_row_of_a_product_is_the_same_in_any_company(kind: str, dtype: str) ->
             alone = np.concatenate([product(row[np.newaxis]) for row in x])
             for rows in ROWS:
                 assert np.array_equal(product(x[:rows]), alone[:rows]), (depth, columns, rows)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("instructions")
+def test_a_product_has_the_same_bits_with_its_weight_packed() -> None:
+    for depth in DEPTHS:
+        # A single column is multiplied as a transpose.
+        for columns in COLUMNS[1:]:
+            weight, bias, x = (
+                random(depth, columns),
+                random(columns, seed=1),
+                random(MOST_ROWS, depth, seed=2),
+            )
+            panels = own.panels_of(weight)
+            for rows in ROWS:
+                expected = own.linear(x[:rows], weight, "float32", bias)
+                assert np.array_equal(own.linear_packed(x[:rows], panels, bias, columns), expected)
 
 
 @pytest.mark.slow
@@ -610,8 +631,9 @@ def test_token_statistics_are_the_same_on_any_number_of_threads() -> None:
 
 
 def test_every_operation_of_the_module_has_a_reference() -> None:
-    # These have tests of their own.
+    # These have tests of their own, or are part of others.
     others = {"set_threads", "threads", "use", "choose", "checksum", "watch_mapping"}
+    others |= {"linear_packed", "pack", "panel_columns"}
     functions = {name for name in dir(own.kernels) if callable(getattr(own.kernels, name)) and name[0] != "_"}
     assert functions - others <= set(dir(references))
 
@@ -650,6 +672,7 @@ def test_no_rows_no_columns_and_no_time_are_no_work() -> None:
         x, weight = random(rows, 4), random(4, columns)
         assert own.linear(x, weight, "float32", bias).shape == (rows, columns)
         assert own.lm_head(x, weight.T.copy(), "float32").shape == (rows, columns)
+        assert own.linear_packed(x, own.panels_of(weight), bias, columns).shape == (rows, columns)
         assert own.linear_int8(x, own.packed(weight), bias, columns).shape == (rows, columns)
     assert own.layer_norm(random(0, 4), random(4), random(4)).shape == (0, 4)
     assert own.rms_norm(random(0, 4), random(4)).shape == (0, 4)

@@ -68,8 +68,8 @@ struct rotation {
 
 /* out (rows, columns) = x (rows, depth) times a weight, plus bias.
 
-   `linear` takes a weight (depth, columns), or (columns, depth) if it is transposed, as it is for `lm_head`;
-   `linear_int8` takes the panels of `pack_int8` with their scales. Given their totals too, it may round rows of x to 8
+   `linear` takes a weight (depth, columns), or (columns, depth) if it is transposed, as it is for `lm_head`, or the
+   float32 panels of `pack`; `linear_int8` takes the panels of `pack_int8` with their scales. Given their totals too, it may round rows of x to 8
    bits; else it rounds them to 15. bias may be NULL; lm_head has none. All but lm_head then apply the activation,
    multiply by the gate and add the residual, both (rows, columns) or NULL. */
 struct product {
@@ -82,6 +82,15 @@ struct product {
     ptrdiff_t rows, depth, columns;
     enum activation activation;
     const float *residual, *gate;
+    int is_packed;
+};
+
+/* A float32 weight (depth, columns), and room for its panels: (panels, depth, panel_columns), in the last of which zeros
+   follow the columns. */
+struct packing {
+    const float *weight;
+    float *panels;
+    ptrdiff_t depth, columns;
 };
 
 /* out (rows, width), which may be x: the rows of x with a mean square of 1, for layer_norm around their mean, times
@@ -127,6 +136,8 @@ struct choices {
    of memory. */
 struct kernels {
     const char *name;
+    ptrdiff_t panel_columns;
+    void (*pack)(struct packing *packing);
     int (*linear)(const struct product *product);
     int (*lm_head)(const struct product *product);
     int (*linear_int8)(const struct product *product);

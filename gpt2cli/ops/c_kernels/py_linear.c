@@ -1,4 +1,4 @@
-/* linear and lm_head for Python. */
+/* linear, its packed weights, and lm_head for Python. */
 
 #include "py_module.h"
 
@@ -77,6 +77,60 @@ PyObject *py_lm_head(PyObject *module, PyObject *const *arguments, Py_ssize_t co
     if (!failed) {
         PyThreadState *state = begin_kernel();
         failed = kernels->lm_head(&p);
+        end_kernel(state);
+    }
+    return return_none(&a, failed);
+}
+
+/* Returns whether panels have the shape (panels, depth, panel_columns) for so many columns. */
+static int are_panels(const Py_buffer *panels, Py_ssize_t depth, Py_ssize_t columns)
+{
+    Py_ssize_t width = kernels->panel_columns;
+    return depth > 0 && panels->shape[0] == (columns + width - 1) / width && panels->shape[1] == depth &&
+           panels->shape[2] == width;
+}
+
+PyObject *py_pack(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+{
+    struct arrays a = {.count = 0};
+    const Py_buffer *weight = &a.all[0], *panels = &a.all[1];
+    (void)module;
+    if (count_arguments(count, 2))
+        return NULL;
+    int failed = take_array(&a, arguments[0], 4, PyBUF_ND) ||
+                 take_array(&a, arguments[1], 4, PyBUF_ND | PyBUF_WRITABLE) || require_axes(weight, 2, "weight") ||
+                 require_axes(panels, 3, "panels") ||
+                 require_fit(are_panels(panels, weight->shape[0], weight->shape[1]), "weight and panels");
+    if (!failed) {
+        struct packing packing = {weight->buf, panels->buf, weight->shape[0], weight->shape[1]};
+        PyThreadState *state = begin_kernel();
+        kernels->pack(&packing);
+        end_kernel(state);
+    }
+    return return_none(&a, failed);
+}
+
+PyObject *py_linear_packed(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+{
+    struct arrays a = {.count = 0};
+    struct product p = {.is_packed = 1};
+    const Py_buffer *panels = &a.all[1], *out = &a.all[2];
+    (void)module;
+    if (count_arguments(count, 7))
+        return NULL;
+    int failed = take_array(&a, arguments[0], 4, PyBUF_ND) || take_array(&a, arguments[1], 4, PyBUF_ND) ||
+                 take_array(&a, arguments[6], 4, PyBUF_ND | PyBUF_WRITABLE) || require_axes(panels, 3, "panels") ||
+                 require_fit(out->ndim > 0, "x and out");
+    if (!failed) {
+        Py_ssize_t depth = panels->shape[1], columns = out->shape[out->ndim - 1];
+        p.x = a.all[0].buf, p.weight = panels->buf, p.out = out->buf;
+        failed = require_fit(are_panels(panels, depth, columns), "panels and out") ||
+                 shape_product(&p, &a, depth, columns) || take_columns(&a, arguments[2], columns, &p.bias) ||
+                 take_epilogue(&a, arguments + 3, &p);
+    }
+    if (!failed) {
+        PyThreadState *state = begin_kernel();
+        failed = kernels->linear(&p);
         end_kernel(state);
     }
     return return_none(&a, failed);

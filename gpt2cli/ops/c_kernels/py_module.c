@@ -59,11 +59,19 @@ static PyObject *py_use(PyObject *module, PyObject *name)
     return PyUnicode_FromString(found->name);
 }
 
+static PyObject *py_panel_columns(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyLong_FromSsize_t(kernels->panel_columns);
+}
+
 #define FAST(name, arguments)                                                                             \
     {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, #name "(" arguments ")"}
 
 static PyMethodDef methods[] = {
     FAST(linear, "x, weight, dtype, bias, activation, gate, residual, out"),
+    FAST(linear_packed, "x, panels, bias, activation, gate, residual, out"),
+    FAST(pack, "weight, panels"),
     FAST(lm_head, "x, table, dtype, out"),
     FAST(linear_int8, "x, panels, scales, totals, bias, activation, gate, residual, out"),
     FAST(pack_int8, "weight, panels, scales, totals"),
@@ -77,6 +85,7 @@ static PyMethodDef methods[] = {
     FAST(choose, "rows, filters, out"),
     {"set_threads", py_set_threads, METH_O, "set_threads(count) -> count"},
     {"threads", py_threads, METH_NOARGS, "threads() -> count"},
+    {"panel_columns", py_panel_columns, METH_NOARGS, "panel_columns() -> columns"},
     {"use", py_use, METH_O, "use(name) -> name"},
     {NULL, NULL, 0, NULL},
 };

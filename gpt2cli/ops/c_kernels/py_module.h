@@ -14,7 +14,7 @@ void end_kernel(PyThreadState *state);
 
 typedef PyObject *py_function(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 
-py_function py_linear, py_lm_head, py_linear_int8, py_pack_int8, py_attention, py_layer_norm, py_rms_norm,
-    py_rotate, py_checksum, py_watch_mapping, py_token_statistics, py_choose;
+py_function py_linear, py_linear_packed, py_pack, py_lm_head, py_linear_int8, py_pack_int8, py_attention,
+    py_layer_norm, py_rms_norm, py_rotate, py_checksum, py_watch_mapping, py_token_statistics, py_choose;
 
 #endif

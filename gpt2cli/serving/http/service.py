@@ -47,6 +47,7 @@ class Service:
         self.started = int(time.time())
         self.metrics = Metrics(loaded.files.name, __version__)
         self.reading = replace(loaded, tokenizer=load_tokenizer(loaded.files, loaded.model.config))
+        loaded.model.expect_many_rows()
         kv_memory = limits.kv_memory and limits.kv_memory * MEGABYTE
         open_engine = partial(Engine, loaded.model, rows=limits.batch_size, kv_memory=kv_memory)
         self.worker = Worker(open_engine, self._send)
