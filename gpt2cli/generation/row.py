@@ -6,7 +6,7 @@ from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from gpt2cli.generation.philox import Draws
+from gpt2cli.generation.choice.philox import Draws
 from gpt2cli.generation.requests import Request
 from gpt2cli.generation.sampling import Filters, Scores
 from gpt2cli.generation.texts import Text

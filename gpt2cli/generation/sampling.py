@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from gpt2cli.errors import Error
-from gpt2cli.generation.philox import uniform
+from gpt2cli.generation.choice.philox import uniform
 from gpt2cli.generation.settings import SamplingSettings
 
 if TYPE_CHECKING:

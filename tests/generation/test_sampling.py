@@ -25,7 +25,7 @@ from transformers.generation.logits_process import (
 )
 
 from gpt2cli.errors import Error, UsageError
-from gpt2cli.generation.philox import uniform
+from gpt2cli.generation.choice.philox import uniform
 from gpt2cli.generation.sampling import (
     NEVER,
     Places,
