@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Generic
@@ -58,7 +58,8 @@ class Engine(Generic[A]):
         self._model = model
         self._most_rows = rows
         self._tickets = count()
-        self._queue: deque[Row] = deque()
+        # In a plain dict, it takes ever longer to find the first.
+        self._queue: OrderedDict[int, Row] = OrderedDict()
         self._rows: list[Row] = []
         self._stopped: set[int] = set()
         self._memory = open_memory(model.config, model.ops, rows, kv_memory, capacity)
@@ -87,7 +88,7 @@ class Engine(Generic[A]):
             raise ValueError(f"{len(request.ids)} positions do not fit the context of {context}")
         row = Row(next(self._tickets), request)
         self._require_room(row.capacity(context))
-        self._queue.append(row)
+        self._queue[row.ticket] = row
         return row.ticket
 
     def cancel(self, ticket: int) -> None:
@@ -98,7 +99,7 @@ class Engine(Generic[A]):
         self._stopped.discard(ticket)
         for row in [row for row in self._rows if row.ticket == ticket]:
             self._leave(row)
-        self._queue = deque(row for row in self._queue if row.ticket != ticket)
+        self._queue.pop(ticket, None)
 
     def stop(self, ticket: int) -> None:
         """End a request because a stop string was found; its end is an event of the next step.
@@ -151,16 +152,17 @@ class Engine(Generic[A]):
             )
 
     def _end_stopped(self) -> Iterator[Event]:
-        for row in [row for row in (*self._rows, *self._queue) if row.ticket in self._stopped]:
-            self.cancel(row.ticket)
-            yield Event(row.ticket, None, "stop")
+        running = {row.ticket for row in self._rows}
+        for ticket in [one for one in sorted(self._stopped) if one in running or one in self._queue]:
+            self.cancel(ticket)
+            yield Event(ticket, None, "stop")
         self._stopped.clear()
 
     def _admit(self) -> Iterator[Event]:
         while self._queue and len(self._rows) < self._most_rows:
-            row = self._queue[0]
+            row = next(iter(self._queue.values()))
             if not row.request.settings.max_tokens:
-                yield Event(self._queue.popleft().ticket, None, "length")
+                yield Event(self._queue.popitem(last=False)[0], None, "length")
             elif self._is_being_read(row.ids) or not self._join(row):
                 return
 
@@ -170,7 +172,7 @@ class Engine(Generic[A]):
         text = self._texts.open(row.ids, capacity, twin.text if twin else None)
         if text:
             row.text = text
-            self._rows.append(self._queue.popleft())
+            self._rows.append(self._queue.popitem(last=False)[1])
         return bool(text)
 
     def _admit_twins(self) -> None:
@@ -179,7 +181,7 @@ class Engine(Generic[A]):
             return
         read = [row for row in self._rows if not (row.made or self._to_read(row))]
         while self._queue and len(self._rows) < self._most_rows:
-            row = self._queue[0]
+            row = next(iter(self._queue.values()))
             twin = next((other for other in read if other.ids == row.ids), None)
             if not (twin and row.request.settings.max_tokens and self._join(row, twin)):
                 return

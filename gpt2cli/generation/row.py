@@ -6,12 +6,13 @@ from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from gpt2cli.generation.philox import Draws
+from gpt2cli.generation.choice.philox import Draws
 from gpt2cli.generation.requests import Request
 from gpt2cli.generation.sampling import Filters, Scores
 from gpt2cli.generation.texts import Text
 
 if TYPE_CHECKING:
+    from gpt2cli.generation.choice.seen_ids import SeenIds
     from gpt2cli.generation.speculation import PromptLookup
 
 
@@ -50,6 +51,10 @@ class Row:
 
         return PromptLookup()
 
+    @cached_property
+    def _seen(self) -> SeenIds:
+        return self.request.sampler.seen(self.ids, len(self.request.ids))
+
     @property
     def made(self) -> int:
         """The number of chosen tokens."""
@@ -77,7 +82,8 @@ class Row:
 
     def adjusted(self) -> Scores:
         """Return the scores of the next token with all penalties, biases and bans."""
-        return self.request.sampler.adjust(self.scores[0], self.ids, len(self.request.ids))
+        sampler, scores = self.request.sampler, self.scores[0]
+        return sampler.adjust(scores, self._seen) if sampler.adjusts(self.made) else scores
 
     def filters(self) -> Filters:
         """Return how the next token is chosen."""

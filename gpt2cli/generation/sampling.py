@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from gpt2cli.errors import Error
-from gpt2cli.generation.philox import uniform
+from gpt2cli.generation.choice.philox import uniform
 from gpt2cli.generation.settings import SamplingSettings
 
 if TYPE_CHECKING:
+    from gpt2cli.generation.choice.seen_ids import Counts, Integers, SeenIds
     from gpt2cli.ops.operations import Ops
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -103,7 +104,7 @@ class Sampler:
         Raises:
             Error: the logits are NaN, or every token is banned.
         """
-        scores = self.adjust(logits, ids, prompt_length)
+        scores = self.adjust(logits, self.seen(ids, prompt_length))
         chosen = choose(scores, *self.filters(len(ids) - prompt_length, sample))
         return require_token(chosen)
 
@@ -115,17 +116,27 @@ class Sampler:
             position = uniform(self.seed, sample, step)
         return Filters(temperature, settings.top_k, settings.top_p, settings.min_p, position)
 
-    def adjust(self, logits: Scores, ids: Sequence[int], prompt_length: int) -> Scores:
-        """Return the logits of what follows `ids` with all penalties, biases and bans."""
-        settings = self.settings
-        scores = penalize_repetition(logits, ids, settings.repetition_penalty)
-        scores = penalize_presence(
-            scores, ids[prompt_length:], settings.presence_penalty, settings.frequency_penalty
-        )
-        scores = add_biases(scores, ids, self.biases)
-        if len(ids) - prompt_length < self.min_tokens:
+    def seen(self, text: Sequence[int], prompt_length: int) -> SeenIds:
+        """Return what `adjust` needs to know of a text, which may grow."""
+        # Few settings need it.
+        from gpt2cli.generation.choice.seen_ids import SeenIds
+
+        return SeenIds(text, prompt_length, self.settings.no_repeat_ngram)
+
+    def adjust(self, logits: Scores, seen: SeenIds) -> Scores:
+        """Return the logits of what follows a text with all penalties, biases and bans."""
+        settings, scores = self.settings, logits
+        if settings.repetition_penalty != 1.0:
+            scores = penalize_repetition(scores, seen.all.current().ids, settings.repetition_penalty)
+        if settings.presence_penalty != 0.0 or settings.frequency_penalty != 0.0:
+            penalties = settings.presence_penalty, settings.frequency_penalty
+            scores = penalize_presence(scores, seen.generated.current(), *penalties)
+        scores = add_biases(scores, seen.text, self.biases)
+        if len(seen.text) - seen.prompt_length < self.min_tokens:
             scores = ban(scores, self.end_ids)
-        return ban_repeated_ngrams(scores, ids, settings.no_repeat_ngram)
+        if settings.no_repeat_ngram:
+            scores = ban(scores, seen.repeats.current())
+        return scores
 
 
 def choose_each(ops: Ops[Any], rows: Sequence[Scores], filters: Sequence[Filters]) -> list[int]:
@@ -172,27 +183,21 @@ def require_token(chosen: int) -> int:
     return chosen
 
 
-def penalize_repetition(scores: Scores, ids: Sequence[int], penalty: float) -> Scores:
+def penalize_repetition(scores: Scores, seen: Integers, penalty: float) -> Scores:
     """Divide the positive scores of seen ids by the penalty and multiply the negative ones.
 
     Keskar et al., "CTRL: A Conditional Transformer Language Model for Controllable Generation" (2019).
     """
-    if penalty == 1.0 or not ids:
-        return scores
-    seen = np.unique(np.asarray(ids))
     chosen = scores[seen]
     penalized = scores.copy()
     penalized[seen] = np.where(chosen < 0.0, chosen * np.float32(penalty), chosen / np.float32(penalty))
     return penalized
 
 
-def penalize_presence(scores: Scores, generated: Sequence[int], presence: float, frequency: float) -> Scores:
+def penalize_presence(scores: Scores, generated: Counts, presence: float, frequency: float) -> Scores:
     """Subtract `presence` from the scores of generated ids, and `frequency` times their counts."""
-    if (presence == 0.0 and frequency == 0.0) or not generated:
-        return scores
-    seen, counts = np.unique(np.asarray(generated), return_counts=True)
     penalized = scores.copy()
-    penalized[seen] -= (presence + frequency * counts).astype(np.float32)
+    penalized[generated.ids] -= (presence + frequency * generated.times).astype(np.float32)
     return penalized
 
 
@@ -213,19 +218,7 @@ def ban(scores: Scores, ids: Sequence[int]) -> Scores:
     if not ids:
         return scores
     banned = scores.copy()
-    banned[list(ids)] = NEVER
-    return banned
-
-
-def ban_repeated_ngrams(scores: Scores, ids: Sequence[int], size: int) -> Scores:
-    """Ban each id that would complete an earlier run of `size` ids."""
-    if size == 0 or len(ids) < size:
-        return scores
-    row = np.asarray(ids)
-    windows = np.lib.stride_tricks.sliding_window_view(row, size)
-    repeats = (windows[:, :-1] == row[len(row) - size + 1 :]).all(axis=1)
-    banned = scores.copy()
-    banned[windows[repeats, -1]] = NEVER
+    banned[np.asarray(ids)] = NEVER
     return banned
 
 

@@ -23,6 +23,7 @@ from gpt2cli.generation.sampling import (
 from gpt2cli.text.token_text import token_text
 
 if TYPE_CHECKING:
+    from gpt2cli.generation.choice.seen_ids import SeenIds
     from gpt2cli.generation.continuation import Continuation
     from gpt2cli.text.tokenizer import Tokenizer
 
@@ -113,10 +114,10 @@ class TracingSampler(Sampler):
         """Return True, because a trace sees all logits."""
         return True
 
-    def adjust(self, logits: Scores, ids: Sequence[int], prompt_length: int) -> Scores:
+    def adjust(self, logits: Scores, seen: SeenIds) -> Scores:
         """Return the adjusted logits, as `Sampler.adjust` does; `filters` follows for the same step."""
         self._logits = logits
-        self._adjusted = super().adjust(logits, ids, prompt_length)
+        self._adjusted = super().adjust(logits, seen)
         return self._adjusted
 
     def filters(self, step: int, sample: int) -> Filters:

@@ -31,18 +31,15 @@ SAMPLES_AT_ONCE = 64
 
 @dataclass(eq=False)
 class _Job:
-    """A line whose samples are being made."""
+    """A line whose samples are being made, `left` of which are not complete."""
 
     line: int
     asked: LineRequest
     request: CompletionRequest
     continuation: Continuation
+    left: int
     completions: dict[int, Completion] = field(default_factory=dict)
     tickets: list[int] = field(default_factory=list)
-
-    @property
-    def is_done(self) -> bool:
-        return all(completion.finish_reason for completion in self.completions.values())
 
 
 def open_engine(model: Model[Any], rows: int = SAMPLES_AT_ONCE, kv_memory: int | None = None) -> Engine[Any]:
@@ -123,8 +120,9 @@ class CompletionLines:
         if settings.seed is None:
             settings = replace(settings, seed=line_seed(self._seed, line, asked.id))
         continuation = Continuation(self._loaded, request.prompt, settings)
-        job = _Job(line, asked, request, continuation)
-        for sample in range(settings.best_of or settings.num_samples):
+        count = settings.best_of or settings.num_samples
+        job = _Job(line, asked, request, continuation, count)
+        for sample in range(count):
             job.completions[sample] = continuation.completion()
             take = partial(self._take, job, sample)
             try:
@@ -146,9 +144,10 @@ class CompletionLines:
                 self._owner.stop(event.ticket)
         if event.finish_reason:
             text += completion.finish(event.finish_reason)
+            job.left -= 1
         if text and job.request.stream and not job.request.settings.best_of:
             self._answers.append(delta(job.line, job.asked.id, sample, text))
-        if event.finish_reason and job.is_done:
+        if not job.left:
             self._answers.append(self._answer(job))
 
     def _drop(self, job: _Job) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from backends import needs_kernels
 from checkpoints import TINY, load_checkpoint, save_checkpoint
 from engines import Answer, answers
 from samplers import SamplerSettings
+from work import bytes_copied
 
 from gpt2cli.generation.engine import Engine
 from gpt2cli.generation.requests import GenerationSettings, Request
@@ -126,6 +128,17 @@ def test_a_cancelled_request_is_gone_and_its_row_is_free_for_the_next_step(model
     engine.cancel(last)
     assert engine.idle
     assert engine.step() == []
+
+
+def test_requests_that_wait_cost_a_step_nothing(model: Model[Any]) -> None:
+    def copied(waiting: int) -> int:
+        engine = Engine(model, rows=2)
+        tickets = [engine.submit(request([5, 17], GREEDY, max_tokens=30)) for _ in range(waiting)]
+        engine.step()
+        ends = [partial(end, tickets[place]) for place in (-1, -9) for end in (engine.cancel, engine.stop)]
+        return bytes_copied([engine.step, *ends] * 4)
+
+    assert copied(2000) < 1.5 * copied(60)
 
 
 def test_a_stopped_request_ends_while_the_others_go_on(model: Model[Any]) -> None:

@@ -25,7 +25,8 @@ from transformers.generation.logits_process import (
 )
 
 from gpt2cli.errors import Error, UsageError
-from gpt2cli.generation.philox import uniform
+from gpt2cli.generation.choice.philox import uniform
+from gpt2cli.generation.choice.seen_ids import IdCounts, Repeats
 from gpt2cli.generation.sampling import (
     NEVER,
     Places,
@@ -34,7 +35,6 @@ from gpt2cli.generation.sampling import (
     SequenceBias,
     add_biases,
     ban,
-    ban_repeated_ngrams,
     draw,
     keep_min_p,
     keep_top_k,
@@ -82,7 +82,7 @@ FILTERS: list[tuple[str, Filter, LogitsProcessor]] = [
     *(
         (
             f"repetition {x}",
-            lambda scores, x=x: penalize_repetition(scores, IDS, x),
+            lambda scores, x=x: penalize_repetition(scores, IdCounts(IDS).current().ids, x),
             RepetitionPenaltyLogitsProcessor(x),
         )
         for x in (0.5, 1.3, 10.0)
@@ -90,7 +90,7 @@ FILTERS: list[tuple[str, Filter, LogitsProcessor]] = [
     *(
         (
             f"no {n}-gram twice",
-            lambda scores, n=n: ban_repeated_ngrams(scores, IDS, n),
+            lambda scores, n=n: ban(scores, Repeats(IDS, n).current()),
             NoRepeatNGramLogitsProcessor(n),
         )
         for n in (1, 2, 3, 4, 10, 11)
@@ -157,7 +157,7 @@ def test_the_whole_chain_keeps_what_the_chain_of_transformers_keeps(seed: int) -
 
 def test_presence_and_frequency_count_generated_tokens_alone() -> None:
     scores = np.zeros(6, dtype=np.float32)
-    penalized = penalize_presence(scores, [1, 1, 1, 4], presence=0.5, frequency=0.25)
+    penalized = penalize_presence(scores, IdCounts([1, 1, 1, 4]).current(), presence=0.5, frequency=0.25)
     assert penalized.tolist() == [0.0, -1.25, 0.0, 0.0, -0.75, 0.0]
     sampler = Sampler(SamplerSettings(temperature=0.0, presence_penalty=2.0), 0)
     likely = np.array([1.0, 0.5, 0.0], dtype=np.float32)

@@ -23,7 +23,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from gpt2cli.generation.philox import uniform
+from gpt2cli.generation.choice.philox import uniform
 from gpt2cli.generation.sampling import NEVER, Sampler, SequenceBias
 from gpt2cli.generation.settings import CompletionSettings, SampleSettings, SamplingSettings
 from gpt2cli.inspection.pictures.trace_page import trace_page

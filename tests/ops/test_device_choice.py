@@ -10,7 +10,7 @@ import pytest
 import torch
 from backends import needs_cuda
 
-from gpt2cli.generation.philox import DRAWS_AT_ONCE, Draws, uniform
+from gpt2cli.generation.choice.philox import DRAWS_AT_ONCE, Draws, uniform
 from gpt2cli.generation.sampling import Filters, choose_each
 from gpt2cli.ops.device.choice import RowFilters, choose
 from gpt2cli.ops.numpy_ops import NumpyOps

@@ -10,6 +10,7 @@ from backends import CPU_DEFAULT
 from checkpoints import save_model_folder
 from line_feeds import json_lines, run_lines
 
+from gpt2cli.generation.completion import Completion
 from gpt2cli.generation.continuation import Continuation
 from gpt2cli.generation.settings import SampleSettings
 from gpt2cli.model.loading import LoadedModel, load
@@ -70,6 +71,25 @@ def test_an_answer_is_what_the_same_request_gets_alone(loaded: LoadedModel) -> N
         assert answer["prompt_truncated"] is (line.get("truncate") is not None)
         assert answer["usage"]["prompt_tokens"] == alone[0].prompt_tokens
         assert answer["id"] == line.get("id")
+
+
+def test_the_end_of_a_sample_is_noted_without_looking_at_the_others(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+
+    def read(completion: Completion) -> Any:
+        nonlocal reads
+        reads += 1
+        return vars(completion)["finish_reason"]
+
+    def write(completion: Completion, reason: Any) -> None:
+        vars(completion)["finish_reason"] = reason
+
+    monkeypatch.setattr(Completion, "finish_reason", property(read, write), raising=False)
+    (answer,) = answers(loaded, json_lines([{"prompt": "x", "num_samples": 50, "max_tokens": 1}]))
+    assert [choice["finish_reason"] for choice in answer["choices"]] == ["length"] * 50
+    assert reads <= 3 * 50
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])

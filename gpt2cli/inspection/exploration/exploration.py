@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpt2cli.errors import UsageError
-from gpt2cli.generation.philox import uniform
+from gpt2cli.generation.choice.philox import uniform
 from gpt2cli.generation.sampling import Scores, draw, keep_top_p, log_softmax
 from gpt2cli.generation.settings import MAX_SEED
 from gpt2cli.inspection.exploration.reader import Reader
