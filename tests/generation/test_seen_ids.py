@@ -89,7 +89,7 @@ def test_a_growing_text_is_judged_as_if_it_were_read_anew(
         SamplingSettings(presence_penalty=0.5, frequency_penalty=0.1),
         *(SamplingSettings(no_repeat_ngram=size) for size in (1, 2, 3, 4, 100)),
     ],
-    ids=str,
+    ids=["repetition", "presence", *(f"ngram {size}" for size in (1, 2, 3, 4, 100))],
 )
 def test_a_new_token_is_judged_without_reading_the_text_before_it(settings: SamplingSettings) -> None:
     choice, logits = random.Random(1), np.zeros(VOCABULARY, np.float32)
