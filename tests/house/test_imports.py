@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Set as AbstractSet
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,11 @@ from typing import Any
 import pytest
 import typer
 from checkpoints import save_model_folder
+from module_facts import MODULES, PACKAGE, facts
 
 from gpt2cli.cli.app import app
 from gpt2cli.cli.command_table import COMMANDS, module_of
 
-PACKAGE = Path(__file__).parents[2] / "gpt2cli"
-MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
 LIBRARY = [name for name in MODULES if not name.startswith(("gpt2cli.cli", "gpt2cli.__main__"))]
 HEAVY = {"torch", "transformers", "numpy", "tokenizers", "huggingface_hub"}
 USES_TORCH = {
@@ -86,30 +81,13 @@ def loaded_by(arguments: Sequence[str], environment: dict[str, str]) -> set[str]
     return set(done.stderr.splitlines()[-1].split())
 
 
-@cache
-def imports(name: str, anywhere: bool = True) -> set[str]:
+def imports(name: str, anywhere: bool = True) -> frozenset[str]:
     """Return the names of the modules that a module imports at run time, in functions too if anywhere."""
-    tree = ast.parse(MODULES[name].read_text())
-    return set(_imports(tree.body, anywhere))
+    found = facts(MODULES[name])
+    return found.anywhere if anywhere else found.at_once
 
 
-def _imports(body: Sequence[ast.AST], anywhere: bool) -> Iterator[str]:
-    for node in body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None
-            assert node.level == 0
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if inner in MODULES else node.module
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        elif anywhere or not isinstance(node, ast.FunctionDef | ast.Lambda):
-            yield from _imports(list(ast.iter_child_nodes(node)), anywhere)
-
-
-def packages(names: set[str]) -> set[str]:
+def packages(names: AbstractSet[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
@@ -206,11 +184,7 @@ def room(module: str) -> str:
 
 def names_from_the_package(name: str) -> set[str]:
     """Return the names, other than those of modules, that a module imports from the package itself."""
-    nodes = [
-        node for node in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(node, ast.ImportFrom)
-    ]
-    found = {alias.name for node in nodes if node.module == "gpt2cli" for alias in node.names}
-    return {alias for alias in found if f"gpt2cli.{alias}" not in MODULES}
+    return {alias for alias in facts(MODULES[name]).from_the_package if f"gpt2cli.{alias}" not in MODULES}
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
