@@ -81,6 +81,7 @@ def test_a_damaged_tensor_is_named_safely(gpt2: Gpt2, folder: Path, tmp_path: Pa
         assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_tables_and_json_spell_what_is_odd(
     gpt2: Gpt2, folder: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -548,7 +548,7 @@ def activated(x: Array, name: str) -> tuple[Array, Array]:
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("name", ACTIVATED)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 5)
 def test_the_activation_of_any_number_is_that_in_float64(name: str, numbers: list[float]) -> None:
     x = np.array(numbers, np.float32)
     assert_within(own.activated(x, name), *activated(x, name))

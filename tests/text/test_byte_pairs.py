@@ -100,7 +100,7 @@ def gpt2(request: pytest.FixtureRequest, folder: Path) -> BytePairs:
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(ASCII)
 def test_ids_of_ascii_text_are_those_of_tokenizers(gpt2: BytePairs, text: str) -> None:
     assert gpt2.encode(text, special=False) == ids_of(gpt2_library(), text)
@@ -111,7 +111,6 @@ def test_every_id_of_gpt2_has_the_bytes_that_tiktoken_gives_it(gpt2: BytePairs, 
     assert gpt2.token_bytes(token_id) == TIKTOKEN.decode_single_token_bytes(token_id)
 
 
-@settings(max_examples=100)
 @given(st.lists(DENSE, min_size=1), st.integers(257, 400), DENSE, st.sampled_from([pretty, compact, of_old]))
 def test_ids_of_a_trained_tokenizer_are_those_of_tokenizers(
     folder: Path, corpus: list[str], size: int, text: str, layout: Callable[[Library], str]
@@ -129,7 +128,7 @@ def spell(library: Library, token_id: int) -> bytes:
     return END_OF_TEXT.encode() if token == END_OF_TEXT else bytes(BYTE_OF_SYMBOL[symbol] for symbol in token)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.lists(st.tuples(st.integers(0), st.integers(0)), min_size=1, max_size=40), st.randoms(), DENSE)
 def test_merges_in_any_order_give_the_ids_of_tokenizers(
     folder: Path, choices: list[tuple[int, int]], random: Any, text: str

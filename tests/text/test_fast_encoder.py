@@ -121,6 +121,7 @@ def test_ids_of_rare_code_points_alone_are_those_of_both_libraries(fast: FastEnc
             assert encode(fast, text) == TIKTOKEN.encode_ordinary(text) == TOKENIZER.encode(text)
 
 
+@pytest.mark.slow
 def test_ids_of_adversarial_strings_are_those_of_both_libraries(fast: FastEncoder) -> None:
     for text in adversarial_strings():
         assert encode(fast, text) == TIKTOKEN.encode_ordinary(text) == TOKENIZER.encode(text)

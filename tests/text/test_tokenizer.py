@@ -113,7 +113,7 @@ def test_every_id_of_the_bundled_tokenizer_has_the_bytes_that_tiktoken_gives_it(
     assert sum(data != data.decode(errors="ignore").encode() for data in expected) == 344
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(TEXTS)
 @example("a  \n b\t \x1c!\u00a0 c")
 def test_ids_are_those_of_tiktoken_and_stand_for_the_text(text: str) -> None:
