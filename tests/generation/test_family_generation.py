@@ -98,8 +98,10 @@ def test_drafts_do_not_change_the_tokens(
 ) -> None:
     model = load_checkpoint(checkpoint(family)[0], *backend)
     proposed = 0
+    # Whether it slides matters to a short prompt only when its context is full.
+    prompts = [*([PROMPT] if slide else []), CHORUS, (CHORUS * 3)[:44]]
     for sampling in (GREEDY, NEAR):
-        for prompt in (PROMPT, CHORUS, (CHORUS * 3)[:44]):
+        for prompt in prompts:
             settings = {"max_tokens": 60, "slide": slide}
             plain, _ = generated(model, prompt, sampling, **settings)
             ahead, made = generated(model, prompt, sampling, speculate=True, **settings)
