@@ -145,6 +145,7 @@ print("fine")
 """)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_process_may_fork_while_a_thread_of_it_computes() -> None:
     run("""
