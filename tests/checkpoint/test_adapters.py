@@ -160,8 +160,9 @@ def test_settings_decide_how_much_is_added(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_an_adapter_on_a_base_of_any_type_loses_nothing(tmp_path: Path, dtype: torch.dtype) -> None:
-    base = save_checkpoint(tmp_path / "base")
+def test_an_adapter_on_a_base_of_any_type_loses_nothing(
+    tmp_path: Path, base: GPT2LMHeadModel, dtype: torch.dtype
+) -> None:
     path = tmp_path / "base" / "model.safetensors"
     save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path, {"format": "pt"})
     reference = GPT2LMHeadModel.from_pretrained(tmp_path / "base", dtype=torch.float32)
