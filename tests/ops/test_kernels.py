@@ -186,11 +186,11 @@ def test_every_number_of_16_bits_is_read_as_what_it_is(dtype: str) -> None:
 
 
 @pytest.mark.usefixtures("instructions")
-@pytest.mark.parametrize(("kind", "dtype"), ALL_PRODUCTS)
-def test_zeros_give_the_bias_and_nothing_else(kind: str, dtype: str) -> None:
-    product = Product(kind, dtype, 33, 40)
-    zeros = product(np.zeros((MOST_ROWS, 33), np.float32))
-    np.testing.assert_array_equal(zeros, [product.bias] * MOST_ROWS)
+def test_zeros_give_the_bias_and_nothing_else() -> None:
+    for kind, dtype in ALL_PRODUCTS:
+        product = Product(kind, dtype, 33, 40)
+        zeros = product(np.zeros((MOST_ROWS, 33), np.float32))
+        np.testing.assert_array_equal(zeros, [product.bias] * MOST_ROWS, f"{kind} {dtype}")
 
 
 @pytest.mark.usefixtures("instructions")
@@ -472,13 +472,12 @@ def normed(x: Array, weight: Array, bias: Array, epsilon: float) -> tuple[Array,
 
 
 @pytest.mark.usefixtures("instructions")
-@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-3, 1.0, 1e15])
-@pytest.mark.parametrize("shift", [0.0, 50.0])
-def test_a_layer_norm_of_any_size_is_that_in_float64(size: float, shift: float) -> None:
-    for width in DEPTHS:
+def test_a_layer_norm_of_any_size_is_that_in_float64() -> None:
+    for size, shift, width in itertools.product((0.0, 1e-40, 1e-3, 1.0, 1e15), (0.0, 50.0), DEPTHS):
         x = random(5, width, size=size) + np.float32(shift * size)
         weight, bias = random(width, seed=1), random(width, seed=2)
-        assert_within(own.layer_norm(x, weight, bias), *normed(x, weight, bias, 1e-5))
+        expected, bound = normed(x, weight, bias, 1e-5)
+        assert_within(own.layer_norm(x, weight, bias), expected, bound, size, shift, width)
 
 
 @pytest.mark.usefixtures("instructions")
@@ -489,12 +488,12 @@ def test_a_layer_norm_without_a_bias_is_that_with_zeros() -> None:
 
 
 @pytest.mark.usefixtures("instructions")
-@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-3, 1.0, 1e15])
-def test_an_rms_norm_of_any_size_is_that_in_float64(size: float) -> None:
-    for width in DEPTHS:
+def test_an_rms_norm_of_any_size_is_that_in_float64() -> None:
+    for size, width in itertools.product((0.0, 1e-40, 1e-3, 1.0, 1e15), DEPTHS):
         x, weight = random(5, width, size=size), random(width, seed=1)
         expected = references.rms_norm(x, weight, 1e-5)
-        assert_within(own.rms_norm(x, weight), expected, np.abs(expected) * (width + 10) * UNIT + TINY)
+        bound = np.abs(expected) * (width + 10) * UNIT + TINY
+        assert_within(own.rms_norm(x, weight), expected, bound, size, width)
 
 
 NORMS: dict[str, Callable[[Array], Array]] = {
@@ -626,15 +625,15 @@ def test_an_epilogue_changes_the_numbers_of_a_product_alone(kind: str, dtype: st
 
 
 @pytest.mark.usefixtures("instructions")
-@pytest.mark.parametrize(("kind", "dtype"), [pair for pair in ALL_PRODUCTS if pair[0] != "lm_head"])
-def test_a_product_without_a_bias_is_that_with_zeros(kind: str, dtype: str) -> None:
-    product = Product(kind, dtype, 97, 33)
-    for rows in (1, 5, 8, MOST_ROWS):
-        x = random(rows, 97, seed=2)
-        product.bias = np.zeros(33, np.float32)
-        expected = product(x)
-        product.bias = None
-        np.testing.assert_array_equal(product(x), expected)
+def test_a_product_without_a_bias_is_that_with_zeros() -> None:
+    for kind, dtype in (pair for pair in ALL_PRODUCTS if pair[0] != "lm_head"):
+        product = Product(kind, dtype, 97, 33)
+        for rows in (1, 5, 8, MOST_ROWS):
+            x = random(rows, 97, seed=2)
+            product.bias = np.zeros(33, np.float32)
+            expected = product(x)
+            product.bias = None
+            np.testing.assert_array_equal(product(x), expected, f"{kind} {dtype}, {rows} rows")
 
 
 def test_no_rows_no_columns_and_no_time_are_no_work() -> None:

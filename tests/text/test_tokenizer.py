@@ -136,6 +136,7 @@ def test_cutting_a_long_text_does_not_change_its_ids(text: str, part_length: int
         assert TOKENIZER.encode(text) == TIKTOKEN.encode_ordinary(text)
 
 
+@pytest.mark.slow
 def test_a_million_letters_without_a_space_round_trip() -> None:
     text = "a" * 1_000_000
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text.encode()
