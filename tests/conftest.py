@@ -19,7 +19,7 @@ from gpt2cli.ops.threads import set_blas_threads, sleeping_threads
 
 # A busy machine is slow, and that is no fault of a test.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+settings.register_profile("fast", settings.get_profile("busy"), max_examples=25)
 
 # A shell starts a job in the background with the signals of the keyboard ignored, and nohup with SIGHUP. The
 # commands under test would inherit that.
@@ -75,6 +75,11 @@ def obey_permissions() -> None:
     """Have this process refused what a folder forbids, even as root."""
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer random examples in the fast tier, of the same kinds: each run draws others."""
+    settings.load_profile("fast" if "not slow" in config.option.markexpr else "busy")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,7 +17,7 @@ from tokenizers import models, pre_tokenizers
 
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
 
-CODE_POINTS = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+CODE_POINTS = [*range(0xD800), *range(0xE000, 0x110000)]
 
 # In this vocabulary a letter, a digit, a sign and a space merge with whatever byte follows, unless
 # the pattern splits there: the ids tell the class of a character, which GPT-2's own need not.

@@ -21,6 +21,8 @@ def own(ops: Ops[Any], tensor: Tensor) -> Any:
     return ops.weight(StoredTensor("F32", tensor.numpy().copy()))
 
 
-def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float = 1e-5) -> None:
-    """Compare an array of a backend with a tensor."""
-    np.testing.assert_allclose(ops.to_numpy(actual), expected.numpy(), rtol=tolerance, atol=tolerance)
+def check(ops: Ops[Any], actual: Any, expected: Tensor, tolerance: float = 1e-5, case: object = "") -> None:
+    """Compare an array of a backend with a tensor; a difference names the case."""
+    np.testing.assert_allclose(
+        ops.to_numpy(actual), expected.numpy(), rtol=tolerance, atol=tolerance, err_msg=str(case)
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,11 +86,22 @@ def add(reference: GPT2LMHeadModel, tensors: Adapter, scale: float) -> None:
                 module.weight += scale * (up @ down).T
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GPT2LMHeadModel]:
+    folder = tmp_path_factory.mktemp("base")
+    return folder, save_checkpoint(folder)
+
+
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GPT2LMHeadModel:
+def base(
+    saved: tuple[Path, GPT2LMHeadModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> GPT2LMHeadModel:
+    """Return a model of which each test may change its own copy, and its own folder `base`."""
     # The name of a base is looked up in the current folder first.
     monkeypatch.chdir(tmp_path)
-    return save_checkpoint(tmp_path / "base")
+    folder, model = saved
+    shutil.copytree(folder, tmp_path / "base")
+    return copy.deepcopy(model)
 
 
 def open_adapter(folder: Path, backend: str = "numpy", device: str = "cpu", **options: Any) -> Model[Any]:
@@ -147,8 +160,9 @@ def test_settings_decide_how_much_is_added(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_an_adapter_on_a_base_of_any_type_loses_nothing(tmp_path: Path, dtype: torch.dtype) -> None:
-    base = save_checkpoint(tmp_path / "base")
+def test_an_adapter_on_a_base_of_any_type_loses_nothing(
+    tmp_path: Path, base: GPT2LMHeadModel, dtype: torch.dtype
+) -> None:
     path = tmp_path / "base" / "model.safetensors"
     save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path, {"format": "pt"})
     reference = GPT2LMHeadModel.from_pretrained(tmp_path / "base", dtype=torch.float32)

@@ -459,6 +459,7 @@ def test_a_command_converts_once_and_writes_the_same_text_again(
     assert (reports[1]["settings"]["backend"], reports[1]["settings"]["dtype"]) == ("compiled", name)
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_a_checkpoint_of_16_bits_needs_no_file_and_computes_in_float32(
     generate: Gpt2, checkpoint: Path, assets: Path

@@ -104,7 +104,9 @@ def test_a_text_begins_with_bos_and_comes_back(library: Tokenizer) -> None:
 
 
 @needs_llama_cpp
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3 * settings().max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.one_of(st.sampled_from(TEXTS), st.lists(PIECES, max_size=12).map("".join)))
 def test_ids_are_those_of_llama_cpp(library: Tokenizer, theirs: LlamaCpp, text: str) -> None:
     assert encode(library, text) == theirs.encode(text)

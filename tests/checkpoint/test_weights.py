@@ -409,7 +409,10 @@ def test_what_is_no_safetensors_file_is_cut_off(path: Path, content: bytes) -> N
 
 
 @given(position=st.integers(0, 300), byte=st.integers(0, 255))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples * 3 // 2,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_what_is_read_after_a_byte_has_changed_the_reference_reads_too(
     path: Path, position: int, byte: int
 ) -> None:

@@ -102,6 +102,7 @@ def test_json_tells_every_measure_and_what_was_measured(gpt2: Gpt2, checkpoint: 
     assert 20 < own["measures"]["peak_memory"]["median"] < 200
 
 
+@pytest.mark.slow
 def test_the_work_shrinks_to_the_context_and_the_rounds_are_counted(gpt2: Gpt2, checkpoint: Path) -> None:
     done = gpt2("bench", "-m", checkpoint, "--json", "--rounds", "2", "--only", "prefill", "-n", "999", "-v")
     report = json.loads(done.stdout)

@@ -45,12 +45,12 @@ def is_safe(output: bytes) -> bool:
     "words",
     [
         ["tokenize", ODD],
-        ["score", ODD, "-m", "stories"],
+        pytest.param(["score", ODD, "-m", "stories"], marks=pytest.mark.slow),
         ["generate", "Once", "-m", ODD],
-        ["models", "show", ODD],
+        pytest.param(["models", "show", ODD], marks=pytest.mark.slow),
         ["generate", "Once", "--top-k", ODD],
-        ["generate", "Once", f"--{ODD}"],
-        [ODD],
+        pytest.param(["generate", "Once", f"--{ODD}"], marks=pytest.mark.slow),
+        pytest.param([ODD], marks=pytest.mark.slow),
     ],
     ids=lambda words: " ".join(words[:2]).encode("unicode_escape").decode(),
 )
@@ -70,6 +70,7 @@ def test_several_files_that_are_missing_are_a_line_each(gpt2: Gpt2) -> None:
     assert done.stderr.count(b"\n") == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_tensor_is_named_safely(gpt2: Gpt2, folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / ODD
     shutil.copytree(folder, broken)
@@ -81,6 +82,7 @@ def test_a_damaged_tensor_is_named_safely(gpt2: Gpt2, folder: Path, tmp_path: Pa
         assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_tables_and_json_spell_what_is_odd(
     gpt2: Gpt2, folder: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -100,6 +102,7 @@ def test_tables_and_json_spell_what_is_odd(
     assert lines(show(arguments, environment, 200)).endswith(f"/{SPELLED.replace('/', '')}\n")
 
 
+@pytest.mark.slow
 def test_decoded_text_on_a_terminal_is_spelled_unless_raw(gpt2: Gpt2, environment: dict[str, str]) -> None:
     text = "a\x1b[31mb\x9bc\x7fd\u202ee\tf\r\ng\n"
     ids = json.loads(gpt2("tokenize", "--text", text, "--json").stdout)["ids"]

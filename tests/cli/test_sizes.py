@@ -33,6 +33,7 @@ def test_what_is_no_size_is_refused(entry: str) -> None:
         parse_size(entry)
 
 
+@pytest.mark.slow
 def test_samples_wait_for_memory_and_one_that_never_fits_is_refused(gpt2: Gpt2, tmp_path: Path) -> None:
     save_model_folder(tmp_path)
     command = ("generate", "-m", tmp_path, "abc", "-n", "9", "-s", "1", "--num-samples", "3", "--kv-memory")

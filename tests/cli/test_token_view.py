@@ -8,13 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 from bpe_oracles import TEXTS
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2cli.cli.output.token_view import Cell, Cells, TerminalView, draw_html
-from gpt2cli.text.loading import bundled_tokenizer
-
-TOKENIZER = bundled_tokenizer()
 
 
 def cells_of(ids: list[int]) -> list[Cell]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gpt2_tokenizer import TOKENIZER
 from work import bytes_copied
 
 from gpt2cli.cli.output.completions import TextCompletionWriter
@@ -18,9 +19,7 @@ from gpt2cli.generation.settings import CompletionSettings
 from gpt2cli.serving.http.completions.answer import CompletionAnswer
 from gpt2cli.serving.http.completions.choices import Update
 from gpt2cli.serving.remote.continuation import RemoteCompletion
-from gpt2cli.text.loading import bundled_tokenizer
 
-TOKENIZER = bundled_tokenizer()
 (DASHES,) = TOKENIZER.encode("-" * 64)
 
 

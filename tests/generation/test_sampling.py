@@ -122,12 +122,12 @@ FILTERS: list[tuple[str, Filter, LogitsProcessor]] = [
 @pytest.mark.parametrize(
     ("ours", "theirs"), [case[1:] for case in FILTERS], ids=[case[0] for case in FILTERS]
 )
-@pytest.mark.parametrize("seed", range(20))
-def test_a_filter_equals_that_of_transformers(ours: Filter, theirs: LogitsProcessor, seed: int) -> None:
-    scores = random_scores(seed)
-    before = scores.copy()
-    np.testing.assert_allclose(ours(scores), processed(theirs, scores), rtol=1e-6)
-    np.testing.assert_array_equal(scores, before)
+def test_a_filter_equals_that_of_transformers(ours: Filter, theirs: LogitsProcessor) -> None:
+    for seed in range(20):
+        scores = random_scores(seed)
+        before = scores.copy()
+        np.testing.assert_allclose(ours(scores), processed(theirs, scores), rtol=1e-6)
+        np.testing.assert_array_equal(scores, before)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -181,19 +181,19 @@ def test_the_ends_of_the_unit_interval_draw_the_first_and_the_last_kept_token() 
     assert draw(scores, np.nextafter(1.0, 0.0)) == 2
 
 
-@pytest.mark.parametrize("p", [1e-9, 0.05, 0.5, 0.9, 0.95, 0.999, 1 - 1e-9])
 @pytest.mark.parametrize("scale", [0.0, 0.01, 3.0, 60.0, 1e30])
-def test_the_nucleus_of_a_large_vocabulary_is_that_of_all_tokens_in_order(p: float, scale: float) -> None:
+def test_the_nucleus_of_a_large_vocabulary_is_that_of_all_tokens_in_order(scale: float) -> None:
     scores = np.random.default_rng(2).normal(0.0, scale, 50_257).astype(np.float32)
     weights = np.exp((scores - scores.max()).astype(np.float64))
     order = np.argsort(-weights, kind="stable")
     reached = np.cumsum(weights[order]) / weights.sum()
-    # Ties and the last digits may fall either way.
-    count = int(np.searchsorted(reached, p)) + 1
-    kept = keep_top_p(scores, p)
-    assert (np.diff(kept) > 0).all()
-    assert abs(len(kept) - count) <= (2 + 1e-5 * count if p < 0.9999 else 0.01 * count + 2)
-    assert weights[kept].min() >= np.delete(weights, kept).max(initial=0.0)
+    for p in (1e-9, 0.05, 0.5, 0.9, 0.95, 0.999, 1 - 1e-9):
+        # Ties and the last digits may fall either way.
+        count = int(np.searchsorted(reached, p)) + 1
+        kept = keep_top_p(scores, p)
+        assert (np.diff(kept) > 0).all(), p
+        assert abs(len(kept) - count) <= (2 + 1e-5 * count if p < 0.9999 else 0.01 * count + 2), p
+        assert weights[kept].min() >= np.delete(weights, kept).max(initial=0.0), p
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-38, 1e-300])

@@ -36,20 +36,21 @@ def test_a_greedy_text_is_that_of_transformers(
     ids = [0] if prompt is None else tokenizer.encode(prompt)
     asked = {"temperature": 0.0, "max_tokens": 24, "ignore_eos": True}
     made = model.generate(prompt, **asked)  # type: ignore[arg-type]
+    start, ids = len(ids) - 1, [*ids, *made.token_ids]
     with torch.no_grad():
-        for _ in range(24):
-            logits = reference(torch.tensor([ids])).logits[0, -1]
-            logits[0] = -torch.inf
-            ids.append(int(logits.argmax()))
-    assert list(made.token_ids) == ids[-24:]
+        # Each of the ids is the likeliest after those before it, and so all are.
+        logits = reference(torch.tensor([ids])).logits[0, start:-1]
+    logits[:, 0] = -torch.inf
+    assert list(made.token_ids) == logits.argmax(-1).tolist()
+    assert len(made.token_ids) == 24
     before = 1 if prompt is None or ids[0] != tokenizer.encode(prompt, add_special_tokens=False)[0] else 0
     whole = tokenizer.decode(ids[before:])
     if prompt is None:
         expected = whole
     else:
-        start = tokenizer.decode(ids[before : len(ids) - 24])
-        assert whole.startswith(start)
-        expected = whole[len(start) :]
+        given = tokenizer.decode(ids[before : len(ids) - 24])
+        assert whole.startswith(given)
+        expected = whole[len(given) :]
         if kind in ("gpt1", "words"):
             # The prompt's own space is the one between words.
             expected = expected.removeprefix(" " if prompt.endswith(" ") else "")

@@ -78,12 +78,12 @@ def test_zsh_finds_its_mark_on_the_first_line() -> None:
     ("line", "offered"),
     [
         ("gpt2 gen", {"generate"}),
-        ("gpt2 ", {"generate", "tokenize", "info"}),
-        ("gpt2 info --j", {"--json"}),
+        pytest.param("gpt2 ", {"generate", "tokenize", "info"}, marks=pytest.mark.slow),
+        pytest.param("gpt2 info --j", {"--json"}, marks=pytest.mark.slow),
         ("gpt2 generate --top", {"--top-k", "--top-p"}),
-        ("gpt2 generate --dtype b", {"bfloat16"}),
+        pytest.param("gpt2 generate --dtype b", {"bfloat16"}, marks=pytest.mark.slow),
         ("gpt2 generate -m gpt2-", {model.name for model in KNOWN_MODELS if model.name.startswith("gpt2-")}),
-        ("gpt2 generate --temperature 1 --model sto", {"stories"}),
+        pytest.param("gpt2 generate --temperature 1 --model sto", {"stories"}, marks=pytest.mark.slow),
     ],
 )
 def test_bash_completes_commands_options_and_models(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
+from module_facts import MODULES, PACKAGE, facts
 from readme import BLOCK, DOCS, DOCUMENTS, README, ROOT, TRAITS, TREE, pictures, regenerated, traits, tree
 
-PACKAGE = ROOT / "gpt2cli"
 NUMBER = re.compile(r"\d+\.\d+")
 COLOR = re.compile(r"#[0-9a-f]{6}")
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)]+)\)")
@@ -93,12 +92,7 @@ def test_every_page_can_be_reached_from_the_landing_page() -> None:
 
 
 def test_errors_are_named_as_the_code_raises_them() -> None:
-    constants = {
-        node.value
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    constants = {text for path in MODULES.values() for text in facts(path).strings}
     text = (DOCS / "troubleshooting.md").read_text()
     named = re.findall(r"^### `(?:Error: )?(.*)`$", text, re.MULTILINE)
     assert named

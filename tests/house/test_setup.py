@@ -52,6 +52,7 @@ def test_a_package_that_was_never_built_computes_on_numpy(tree: Path) -> None:
     assert done.stdout == "numpy\n"
 
 
+@pytest.mark.slow
 def test_a_source_distribution_has_all_that_a_compiler_reads(tree: Path) -> None:
     setup(tree, "sdist", "--formats=gztar")
     (archive,) = (tree / "dist").iterdir()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from functools import cache
-from pathlib import Path
 
 import pytest
+from module_facts import PACKAGE, facts
 
 from gpt2cli.checkpoint.architectures import ARCHITECTURES
 
-PACKAGE = Path(__file__).parents[2] / "gpt2cli"
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 LIBRARY = [name for name in FILES if not name.startswith("cli/")]
 FLAG = re.compile(r"--[a-z]")
@@ -32,20 +29,8 @@ WEIGHT_NAME = re.compile(
 )
 
 
-@cache
-def strings(name: str) -> list[str]:
-    """Return the strings in a file, f-strings in their parts, but for docstrings."""
-    tree = ast.parse(FILES[name].read_text())
-    scopes = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-    ]
-    firsts = [node.body[0] for node in scopes if node.body]
-    docstrings = {id(first.value) for first in firsts if isinstance(first, ast.Expr)}
-    return [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
-    ]
+def strings(name: str) -> tuple[str, ...]:
+    return facts(FILES[name]).strings
 
 
 def test_only_the_command_line_knows_flags() -> None:

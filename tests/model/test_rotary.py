@@ -103,24 +103,22 @@ def test_a_table_that_grows_has_the_numbers_of_one_made_at_once(ops: Ops[Any]) -
 
 
 @pytest.mark.parametrize("rotated", [2, 6, 20])
-@pytest.mark.parametrize(("time", "heads", "kv_heads"), [(1, 1, 1), (5, 4, 2), (70, 9, 3)])
-def test_heads_are_rotated_as_in_gpt_neox_and_llama(
-    ops: Ops[Any], rotated: int, time: int, heads: int, kv_heads: int
-) -> None:
-    qkv = random(2, time, (heads + 2 * kv_heads) * 20)
-    cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), rotated)).at(slice(3, 3 + time))
-    twice = [torch.from_numpy(ops.to_numpy(part)).repeat(1, 2)[None] for part in (cosines, sines)]
-    queries, keys, values = (part.transpose(1, 2) for part in split_qkv(qkv, heads, kv_heads))
-    expected = gpt_neox.apply_rotary_pos_emb(queries, keys, *(part[:, :] for part in twice))
-    views = split_qkv(own(ops, qkv), heads, kv_heads)
-    found = ops.rotate(views[0], views[1], cosines, sines)
-    for part, whole in zip(found, expected, strict=True):
-        check(ops, part, whole.transpose(1, 2), 1e-6)
-    # Its values are as they were.
-    check(ops, views[2], values.transpose(1, 2), 0)
-    if rotated == 20:
-        for part, whole in zip(found, llama.apply_rotary_pos_emb(queries, keys, *twice), strict=True):
+def test_heads_are_rotated_as_in_gpt_neox_and_llama(ops: Ops[Any], rotated: int) -> None:
+    for time, heads, kv_heads in ((1, 1, 1), (5, 4, 2), (70, 9, 3)):
+        qkv = random(2, time, (heads + 2 * kv_heads) * 20)
+        cosines, sines = RotaryTable(ops, rotary_frequencies(Rotary(), rotated)).at(slice(3, 3 + time))
+        twice = [torch.from_numpy(ops.to_numpy(part)).repeat(1, 2)[None] for part in (cosines, sines)]
+        queries, keys, values = (part.transpose(1, 2) for part in split_qkv(qkv, heads, kv_heads))
+        expected = gpt_neox.apply_rotary_pos_emb(queries, keys, *(part[:, :] for part in twice))
+        views = split_qkv(own(ops, qkv), heads, kv_heads)
+        found = ops.rotate(views[0], views[1], cosines, sines)
+        for part, whole in zip(found, expected, strict=True):
             check(ops, part, whole.transpose(1, 2), 1e-6)
+        # Its values are as they were.
+        check(ops, views[2], values.transpose(1, 2), 0)
+        if rotated == 20:
+            for part, whole in zip(found, llama.apply_rotary_pos_emb(queries, keys, *twice), strict=True):
+                check(ops, part, whole.transpose(1, 2), 1e-6)
 
 
 @pytest.mark.parametrize("rotated", [2, 6, 20])

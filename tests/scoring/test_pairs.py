@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from gpt2_tokenizer import TOKENIZER
 
 from gpt2cli.errors import UsageError
 from gpt2cli.scoring.pairs.comparison import (
@@ -16,9 +17,6 @@ from gpt2cli.scoring.pairs.comparison import (
 )
 from gpt2cli.scoring.pairs.sentences import Sentence, missing_conditions, parse_pairs
 from gpt2cli.scoring.scored_text import ScoredToken, scored_tokens
-from gpt2cli.text.loading import bundled_tokenizer
-
-TOKENIZER = bundled_tokenizer()
 
 
 def only_sentence(marked: str) -> Sentence:

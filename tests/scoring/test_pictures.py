@@ -61,6 +61,7 @@ def test_a_page_holds_the_text_and_what_is_told_of_each_part() -> None:
     assert reader.notes == [part.note for part in PARTS]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium or Chrome")
 def test_a_browser_reads_the_text_and_what_is_told_of_each_part(tmp_path: Path) -> None:
     page = tmp_path / "page.html"

@@ -53,7 +53,7 @@ def opened(folder: Path) -> Tokenizer:
 @example(source=SOURCE)
 @example(source="")
 @given(source=st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n\r▁é<>A"), max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 5)
 def test_places_are_those_in_the_source(tokenizers: dict[str, Tokenizer], kind: str, source: str) -> None:
     tokenizer = tokenizers[kind]
     data = source.encode()

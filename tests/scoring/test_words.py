@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import load_checkpoint, save_model_folder
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from gpt2cli.scoring.settings import Split
 from gpt2cli.scoring.text_scorer import TextScorer
 from gpt2cli.scoring.windows import Scheme
 from gpt2cli.scoring.words import WordRow, begins_word, word_rows
-from gpt2cli.text.loading import bundled_tokenizer, load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.tokenizer import Tokenizer
 
 VOCABULARY = 320
@@ -64,13 +65,10 @@ def surprisals(text: str, reference: Any, tokenizer: Tokenizer) -> list[float]:
     return [-float(table[place, token_id]) for place, token_id in enumerate(ids)]
 
 
-GPT2 = bundled_tokenizer()
-
-
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_offsets_find_each_token_in_its_text(text: str) -> None:
     data = text.encode()
-    tokens = unscored(text, GPT2)
+    tokens = unscored(text, TOKENIZER)
     assert b"".join(token.data for token in tokens) == data
     for found in tokens:
         assert data[found.byte_start : found.byte_end] == found.data
@@ -79,10 +77,10 @@ def test_offsets_find_each_token_in_its_text(text: str) -> None:
 
 
 def test_the_parts_of_a_split_character_share_its_place() -> None:
-    first, second = unscored("👍", GPT2)
+    first, second = unscored("👍", TOKENIZER)
     assert (first.start, first.end, second.start, second.end) == (0, 1, 0, 1)
     assert (first.byte_start, first.byte_end, second.byte_start, second.byte_end) == (0, 3, 3, 4)
-    spaced = unscored("a 👍", GPT2)
+    spaced = unscored("a 👍", TOKENIZER)
     assert [(part.start, part.end) for part in spaced[1:]] == [(1, 3), (2, 3)]
     assert [row.text for row in token_rows([first, second], "bits")] == [
         "bytes:\\xf0\\x9f\\x91",
@@ -92,7 +90,7 @@ def test_the_parts_of_a_split_character_share_its_place() -> None:
 
 def test_a_later_text_counts_from_the_beginning_of_its_source() -> None:
     text = Text("é x", 2, start=10, byte_start=12)
-    tokens = list(scored_tokens(text, GPT2.encode(text.content), [], GPT2))
+    tokens = list(scored_tokens(text, TOKENIZER.encode(text.content), [], TOKENIZER))
     assert (tokens[0].start, tokens[0].byte_start) == (10, 12)
     assert (tokens[-1].end, tokens[-1].byte_end) == (13, 16)
 
@@ -189,9 +187,9 @@ def test_white_space_alone_is_no_word(checkpoint: tuple[Path, Any], tokenizer: T
 
 
 def test_tokens_that_begin_a_word_begin_with_white_space_or_end_the_text() -> None:
-    starts = begins_word(GPT2, GPT2.vocab_size)
+    starts = begins_word(TOKENIZER, TOKENIZER.vocab_size)
     for text, begins in [(" the", True), ("the", False), ("\n", True), (" ", True), (".", False)]:
-        (token_id,) = GPT2.encode(text)
+        (token_id,) = TOKENIZER.encode(text)
         assert starts[token_id] == begins
     assert starts[50256]
 

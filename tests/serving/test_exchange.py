@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 
 import pytest
@@ -41,8 +41,10 @@ def answering(*answers: bytes, pieces: int = 1 << 20) -> Iterator[int]:
                         if line.lower().startswith(b"content-length:"):
                             length = int(line.partition(b":")[2])
                     asked.read(length)
-                    for start in range(0, len(data), pieces):
-                        connection.sendall(data[start : start + pieces])
+                    # Who has read all that was asked for may be gone before the last piece.
+                    with suppress(BrokenPipeError, ConnectionResetError):
+                        for start in range(0, len(data), pieces):
+                            connection.sendall(data[start : start + pieces])
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -223,6 +223,13 @@ def test_a_server_with_a_key_wants_it(model: LanguageModel) -> None:
         assert RemoteModel(server.url, "sesame", None, Compute()).files.name == model.files.name
 
 
+@pytest.fixture(scope="module")
+def bare() -> set[str]:
+    """Return the modules of a command that does nothing."""
+    done = subprocess.run([sys.executable, "-c", RUN, "--version"], capture_output=True, check=True)
+    return set(done.stderr.decode().split())
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -233,7 +240,7 @@ def test_a_server_with_a_key_wants_it(model: LanguageModel) -> None:
     ids=lambda arguments: arguments[0],
 )
 def test_a_command_prints_the_same_and_loads_nothing_heavy(
-    server: Running, model: LanguageModel, environment: dict[str, str], arguments: list[str]
+    server: Running, model: LanguageModel, environment: dict[str, str], bare: set[str], arguments: list[str]
 ) -> None:
     alone = subprocess.run(
         [*COMMAND, *arguments, "-m", model.files.name], env=environment, capture_output=True, check=True
@@ -250,8 +257,7 @@ def test_a_command_prints_the_same_and_loads_nothing_heavy(
     loaded = set(modules.split())
     assert not {"numpy", "tokenizers", "rich", "torch", "huggingface_hub", "starlette"} & loaded
     # Its start is all that a user waits for.
-    bare = subprocess.run([sys.executable, "-c", RUN, "--version"], capture_output=True, check=True)
-    own = loaded - set(bare.stderr.decode().split())
+    own = loaded - bare
     assert {name for name in own if not name.startswith(("gpt2cli", "json", "_"))} <= {
         *("socket", "array", "termios", "bisect")
     }

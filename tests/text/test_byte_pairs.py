@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tokenizers
 from bpe_oracles import TIKTOKEN
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, trainers
 
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL, BytePairs, open_byte_pairs
-from gpt2cli.text.loading import bundled_tokenizer
 
 Library = tokenizers.Tokenizer
 CORPUS = [
@@ -87,20 +88,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("byte_pairs")
 
 
-GPT2 = Library.from_str(bundled_tokenizer().to_json())
+@cache
+def gpt2_library() -> Library:
+    return Library.from_str(TOKENIZER.to_json())
 
 
 @pytest.fixture(scope="module", params=[pretty, compact, of_old])
 def gpt2(request: pytest.FixtureRequest, folder: Path) -> BytePairs:
     layout: Callable[[Library], str] = request.param
-    return require(folder, layout(GPT2))
+    return require(folder, layout(gpt2_library()))
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(ASCII)
 def test_ids_of_ascii_text_are_those_of_tokenizers(gpt2: BytePairs, text: str) -> None:
-    assert gpt2.encode(text, special=False) == ids_of(GPT2, text)
+    assert gpt2.encode(text, special=False) == ids_of(gpt2_library(), text)
 
 
 @given(st.integers(0, 50255))
@@ -108,7 +111,6 @@ def test_every_id_of_gpt2_has_the_bytes_that_tiktoken_gives_it(gpt2: BytePairs, 
     assert gpt2.token_bytes(token_id) == TIKTOKEN.decode_single_token_bytes(token_id)
 
 
-@settings(max_examples=100)
 @given(st.lists(DENSE, min_size=1), st.integers(257, 400), DENSE, st.sampled_from([pretty, compact, of_old]))
 def test_ids_of_a_trained_tokenizer_are_those_of_tokenizers(
     folder: Path, corpus: list[str], size: int, text: str, layout: Callable[[Library], str]
@@ -126,7 +128,7 @@ def spell(library: Library, token_id: int) -> bytes:
     return END_OF_TEXT.encode() if token == END_OF_TEXT else bytes(BYTE_OF_SYMBOL[symbol] for symbol in token)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.lists(st.tuples(st.integers(0), st.integers(0)), min_size=1, max_size=40), st.randoms(), DENSE)
 def test_merges_in_any_order_give_the_ids_of_tokenizers(
     folder: Path, choices: list[tuple[int, int]], random: Any, text: str
@@ -264,7 +266,7 @@ def test_a_file_that_is_not_as_expected_is_left_to_the_library(
 
 @pytest.mark.parametrize("merges", ["[[1, 2]]", '[["a" "b"]]', "[[[]]]", "[null]"])
 def test_merges_that_cannot_be_read_are_left_to_the_library(folder: Path, merges: str) -> None:
-    content = pretty(GPT2)
+    content = pretty(gpt2_library())
     byte_pairs = require(folder, f"{content[: content.index(MERGES)]}{MERGES}: {merges}}}}}")
     assert byte_pairs.encode("fox", special=False) is None
     assert byte_pairs.token_bytes(50_000) is None

@@ -22,13 +22,13 @@ from disputed_code_points import (
     encode_with_gigatoken,
     encode_with_tiktoken,
 )
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import given
 from tokenizers import models, pre_tokenizers, trainers
 
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.fast_encoder import DISPUTED_CODE_POINTS, FastEncoder
-from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.streaming.text_blocks import cut_blocks
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -41,8 +41,6 @@ BLOCK_BYTES = 1 << 16
 RANGES = [[int(end, 16) for end in line.split("-")] for line in DISPUTED_CODE_POINTS.read_text().split()]
 DISPUTED = [code for first, last in RANGES for code in range(first, last + 1)]
 STORIES = Path(__file__).parents[2] / "gpt2cli" / "data" / "stories" / "tokenizer.json"
-
-TOKENIZER = bundled_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +121,7 @@ def test_ids_of_rare_code_points_alone_are_those_of_both_libraries(fast: FastEnc
             assert encode(fast, text) == TIKTOKEN.encode_ordinary(text) == TOKENIZER.encode(text)
 
 
+@pytest.mark.slow
 def test_ids_of_adversarial_strings_are_those_of_both_libraries(fast: FastEncoder) -> None:
     for text in adversarial_strings():
         assert encode(fast, text) == TIKTOKEN.encode_ordinary(text) == TOKENIZER.encode(text)

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 import tokenizers
 from bpe_oracles import TIKTOKEN
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
@@ -17,7 +18,6 @@ from tokenizers import models, pre_tokenizers
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.text.byte_pairs import SYMBOL_OF_BYTE
-from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.stored import long_runs
 from gpt2cli.text.stored.library import joins, pretoken_places
 from gpt2cli.text.stored.library import pretoken_ids as library_ids
@@ -25,7 +25,6 @@ from gpt2cli.text.streaming import text_blocks
 from gpt2cli.text.streaming.stream_encoder import StreamEncoder
 from gpt2cli.text.tokenizer import Tokenizer
 
-TOKENIZER = bundled_tokenizer()
 STRICT, SPECIAL = StreamEncoder(TOKENIZER), StreamEncoder(TOKENIZER, special=True)
 KEEPING = StreamEncoder(TOKENIZER, invalid="keep")
 REPLACING = StreamEncoder(TOKENIZER, invalid="replace")

@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2cli.errors import InputError
-from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.reading.chunks import file_chunks, without_bom
 from gpt2cli.text.reading.folders import named_files
 from gpt2cli.text.reading.notes import TextNotes
-
-TOKENIZER = bundled_tokenizer()
 
 
 @given(st.sampled_from([b"", BOM_UTF8, BOM_UTF8 * 2]), st.binary(max_size=6), st.integers(1, 4))

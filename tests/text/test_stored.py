@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import tokenizers
 from bpe_oracles import TEXTS
-from hypothesis import given, settings
+from hypothesis import given
 from transformers import AutoTokenizer
 
 import gpt2cli.text.loading
@@ -162,7 +162,6 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Any]:
     return load(folder), AutoTokenizer.from_pretrained(folder)
 
 
-@settings(max_examples=100)
 @given(TEXTS)
 def test_ids_of_any_text_are_those_of_transformers(opened: tuple[Tokenizer, Any], text: str) -> None:
     tokenizer, theirs = opened

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 import tokenizers
 from bpe_oracles import TEXTS, TIKTOKEN
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import normalizers, pre_tokenizers
@@ -15,7 +16,6 @@ from tokenizers import normalizers, pre_tokenizers
 from gpt2cli.checkpoint.config import ModelConfig
 from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import InputError
-from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.streaming.stream_encoder import (
     FAST_FROM_BYTES,
     InvalidBytes,
@@ -25,7 +25,6 @@ from gpt2cli.text.streaming.stream_encoder import (
 )
 from gpt2cli.text.tokenizer import Tokenizer
 
-TOKENIZER = bundled_tokenizer()
 MIXED = "naïve  café's 👍🏽,\tx1y2 \n\n  日本語。\u3000 <|endoftext|> '\U00010950l \r\n" * 500
 
 
@@ -106,25 +105,32 @@ KEPT = [
     *(b"a ", b" \xff", b"\xf0\x9f", b"\xe2\x80 ", b"'ll", b"\x80\xbf\xc0"),
     *("\U0010ff80".encode(), "\U0010ffff".encode(), "\u088f".encode()),
 ]
-KEEPERS = [StreamEncoder(TOKENIZER, invalid="keep"), warm_encoder("keep")]
+
+
+@pytest.fixture(scope="module")
+def keepers() -> list[StreamEncoder]:
+    return [StreamEncoder(TOKENIZER, invalid="keep"), warm_encoder("keep")]
 
 
 @given(st.binary() | st.lists(st.sampled_from(KEPT)).map(b"".join))
-def test_any_bytes_come_back_the_same_and_do_not_depend_on_how_they_come(data: bytes) -> None:
-    for encoder in KEEPERS:
+def test_any_bytes_come_back_the_same_and_do_not_depend_on_how_they_come(
+    keepers: list[StreamEncoder], data: bytes
+) -> None:
+    for encoder in keepers:
         ids = encode(encoder, data)
         assert TOKENIZER.decode(ids) == data
         assert [encode(encoder, data, size) for size in (1, 2, 5)] == [ids] * 3
-        assert ids == encode(KEEPERS[0], data)
+        assert ids == encode(keepers[0], data)
 
 
 @given(TEXTS)
 def test_keeping_invalid_bytes_changes_no_valid_text(text: str) -> None:
-    assert encode(KEEPERS[0], text.encode()) == TIKTOKEN.encode_ordinary(text)
+    assert encode(StreamEncoder(TOKENIZER, invalid="keep"), text.encode()) == TIKTOKEN.encode_ordinary(text)
 
 
 def test_an_invalid_byte_is_its_own_token_and_parts_the_text() -> None:
-    assert encode(KEEPERS[0], b"Hello \xff world") == [15496, 220, TOKENIZER.byte_id(0xFF), 995]
+    keeping = StreamEncoder(TOKENIZER, invalid="keep")
+    assert encode(keeping, b"Hello \xff world") == [15496, 220, TOKENIZER.byte_id(0xFF), 995]
     assert [TOKENIZER.token_bytes(TOKENIZER.byte_id(byte)) for byte in range(256)] == [
         bytes([byte]) for byte in range(256)
     ]

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytest
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import example, given
 from hypothesis import strategies as st
 from plain_ends import plain_ends
 from work import bytes_copied
 
-from gpt2cli.text.loading import bundled_tokenizer
 from gpt2cli.text.streaming.text_ends import Unit
 from gpt2cli.text.streaming.text_stream import TextStream
 
@@ -40,9 +40,6 @@ def stream_over(tokens: Sequence[bytes], stop: Sequence[str] = ()) -> TextStream
 def test_pieces_joined_are_the_full_decode(tokens: list[bytes]) -> None:
     pieces = pieces_of(tokens, stream_over(tokens))
     assert "".join(pieces) == b"".join(tokens).decode(errors="replace")
-
-
-TOKENIZER = bundled_tokenizer()
 
 
 @given(st.lists(st.integers(0, TOKENIZER.vocab_size - 1), max_size=50))

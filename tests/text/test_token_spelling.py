@@ -53,7 +53,7 @@ def texts() -> st.SearchStrategy[str]:
 @example("fox ▁fox")
 @example("")
 @given(text=texts())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2)
 def test_ids_and_text_are_those_of_transformers(opened: tuple[Any, Any, str], text: str) -> None:
     tokenizer, reference, kind = opened
     if kind == "characters":
@@ -70,7 +70,6 @@ def test_ids_and_text_are_those_of_transformers(opened: tuple[Any, Any, str], te
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
 def test_the_text_of_any_ids_is_that_of_transformers(
     opened: tuple[Any, Any, str], data: st.DataObject
 ) -> None:

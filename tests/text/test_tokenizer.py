@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tokenizers
 from bpe_oracles import TEXTS, TIKTOKEN
+from gpt2_tokenizer import TOKENIZER
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -24,7 +25,7 @@ from gpt2cli.checkpoint.special_tokens import END_OF_TEXT
 from gpt2cli.errors import CheckpointError, InputError
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.byte_pairs import BYTE_OF_SYMBOL
-from gpt2cli.text.loading import bundled_tokenizer, load_tokenizer
+from gpt2cli.text.loading import load_tokenizer
 from gpt2cli.text.stored.library import BUNDLED_MERGES, read_library
 from gpt2cli.text.tokenizer import Tokenizer
 
@@ -35,9 +36,6 @@ CORPUS = ["Once upon a time there was a fox, an old fox's den.\n", "naïve café
 def spell(data: bytes) -> str:
     symbols = {byte: symbol for symbol, byte in BYTE_OF_SYMBOL.items()}
     return "".join(symbols[byte] for byte in data)
-
-
-TOKENIZER = bundled_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +113,7 @@ def test_every_id_of_the_bundled_tokenizer_has_the_bytes_that_tiktoken_gives_it(
     assert sum(data != data.decode(errors="ignore").encode() for data in expected) == 344
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(TEXTS)
 @example("a  \n b\t \x1c!\u00a0 c")
 def test_ids_are_those_of_tiktoken_and_stand_for_the_text(text: str) -> None:
@@ -138,6 +136,7 @@ def test_cutting_a_long_text_does_not_change_its_ids(text: str, part_length: int
         assert TOKENIZER.encode(text) == TIKTOKEN.encode_ordinary(text)
 
 
+@pytest.mark.slow
 def test_a_million_letters_without_a_space_round_trip() -> None:
     text = "a" * 1_000_000
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text.encode()

@@ -249,6 +249,7 @@ def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(tmp_path: Path)
         TrainingRun(folder)
 
 
+@pytest.mark.slow
 def test_whatever_byte_of_a_run_has_changed_a_line_names_the_file_or_the_run_goes_on(tmp_path: Path) -> None:
     folder = begin(tmp_path / "run", replace(RUN, steps=2, evaluate_every=1, optimizer="adamw"))
     assert len(list(TrainingRun(folder))) == 5

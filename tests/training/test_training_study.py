@@ -57,6 +57,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_writes_its_table(
     assert page.read_text() == written
 
 
+@pytest.mark.slow
 def test_the_sources_of_python_are_enough_for_the_longest_text() -> None:
     name, text = training_study.python_sources()
     assert name.startswith("Python 3.")
