@@ -29,12 +29,13 @@ from gpt2cli.training.plan.memory import (
 )
 from gpt2cli.training.plan.settings import TrainingSettings
 from gpt2cli.training.run import pace, training_run
+from gpt2cli.training.run.beginning import Beginning, begin_run
 from gpt2cli.training.run.evaluation import EvaluationRecord
 from gpt2cli.training.run.log import TrainingLog
 from gpt2cli.training.run.loss_chart import loss_chart
 from gpt2cli.training.run.run_folder import RunFolder
 from gpt2cli.training.run.state import read_tensors
-from gpt2cli.training.run.training_run import Beginning, TrainingRun, begin_run
+from gpt2cli.training.run.training_run import TrainingRun
 from gpt2cli.training.step.optimizers import learning_rate
 from gpt2cli.training.step.trainer import StepRecord, Trainer, initial_weights
 

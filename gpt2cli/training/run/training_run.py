@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.formats.safetensors import write_safetensors
-from gpt2cli.checkpoint.saving import save_description, save_model, save_weights
+from gpt2cli.checkpoint.saving import save_model, save_weights
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.errors import CheckpointError, Error, UsageError
 from gpt2cli.hub.checkpoint_files import tokenizer_in
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.loading import load_tokenizer
-from gpt2cli.training.data.documents import Ids
 from gpt2cli.training.plan.settings import TrainingSettings
 from gpt2cli.training.run.evaluation import (
     PROMPT_TOKENS,
@@ -35,7 +32,7 @@ from gpt2cli.training.run.loss_chart import loss_chart
 from gpt2cli.training.run.model_card import model_card, write_card
 from gpt2cli.training.run.pace import STEPS_TO_MEASURE, Pace
 from gpt2cli.training.run.run_folder import RunFolder
-from gpt2cli.training.run.state import Progress, read_tensors, restore_state, save_state, to_arrays
+from gpt2cli.training.run.state import read_tensors, restore_state, save_state, to_arrays
 from gpt2cli.training.step.data_parallel import Ranks
 from gpt2cli.training.step.trainer import StepRecord, Trainer
 
@@ -44,35 +41,6 @@ SAVE_SECONDS = 300.0
 
 Record = StepRecord | EvaluationRecord
 Outcome = Literal["finished", "no longer improving", "out of time", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """The start of a run; `options` are kept in its folder for resuming, `files` go beside config.json."""
-
-    config: ModelConfig
-    weights: Mapping[str, Tensor]
-    files: Mapping[str, str]
-    train: Ids
-    valid: Ids
-    settings: TrainingSettings
-    options: Mapping[str, Any]
-
-
-def begin_run(folder: RunFolder, beginning: Beginning) -> None:
-    """Write all the files that `TrainingRun` opens, as of before the first step.
-
-    Raises:
-        InputError: the disk has no room for the checkpoints.
-        OSError: the folder cannot be written.
-    """
-    trainer = Trainer(beginning.config, beginning.weights, beginning.settings)
-    folder.require_space(_space_needed(trainer, beginning))
-    folder.save_ids(beginning.train, beginning.valid)
-    folder.save_options({"settings": asdict(beginning.settings), **beginning.options})
-    save_description(folder.path, beginning.config, beginning.files)
-    write_safetensors(folder.frozen, to_arrays(trainer.frozen), {})
-    save_state(folder.state, trainer, Progress())
 
 
 class TrainingRun:
@@ -285,13 +253,3 @@ def _open_trainer(
             raise folder.damaged(folder.frozen)
         weights[name] = (frozen[name] if settings.freezes(name) else torch.zeros(shape)).to(device)
     return Trainer(config, weights, settings, ranks, compiled)
-
-
-def _space_needed(trainer: Trainer, beginning: Beginning) -> int:
-    """Return the bytes of the best model, the last one, the state, and a second copy of the largest."""
-    sizes = [weight.nbytes for weight in beginning.weights.values()]
-    trained = sum(weight.nbytes for weight in trainer.trainable.values())
-    state = 3 * trained
-    frozen = sum(weight.nbytes for weight in trainer.frozen.values())
-    ids = beginning.train.nbytes + beginning.valid.nbytes
-    return 2 * sum(sizes) + state + frozen + ids + max(state, sum(sizes))
