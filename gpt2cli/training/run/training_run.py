@@ -30,10 +30,11 @@ from gpt2cli.training.run.evaluation import (
 from gpt2cli.training.run.log import TrainingLog
 from gpt2cli.training.run.loss_chart import loss_chart
 from gpt2cli.training.run.model_card import model_card, write_card
-from gpt2cli.training.run.pace import STEPS_TO_MEASURE, Pace
+from gpt2cli.training.run.pace import Pace
 from gpt2cli.training.run.run_folder import RunFolder
 from gpt2cli.training.run.state import read_tensors, restore_state, save_state, to_arrays
 from gpt2cli.training.step.data_parallel import Ranks
+from gpt2cli.training.step.optimizers import planned_fall
 from gpt2cli.training.step.trainer import StepRecord, Trainer
 
 # Between evaluations, which save in any case.
@@ -82,6 +83,7 @@ class TrainingRun:
         self._stop_wanted = False
         self._stop_agreed = False
         self._time_is_up = False
+        self._steps_left = self.settings.steps - self.progress.step
         self._saved_at = time.monotonic()
 
     def stop(self) -> None:
@@ -102,7 +104,8 @@ class TrainingRun:
             self.folder.restore_best()
             self._log.keep_until(self.progress.step, self.progress.evaluated_step)
         while self.outcome is None:
-            self._time_is_up = self._agree(self.pace.is_over(self.settings))
+            if self.settings.minutes:
+                self._follow_clock()
             if self._evaluation_is_due():
                 start = time.monotonic()
                 record = self._evaluate()
@@ -122,6 +125,12 @@ class TrainingRun:
     def holds_newest(self) -> bool:
         """Whether the folder holds the newest weights, since a stop came before any were evaluated."""
         return self.outcome == "interrupted" and self.progress.evaluated_step <= 0 < self.progress.step
+
+    @property
+    def expected_steps(self) -> int:
+        """The steps of the whole run: those planned, or as many as its time allows, about."""
+        step = self.progress.step
+        return step if self._time_is_up else step + self.pace.steps_left(self.settings, step)
 
     @property
     def opening_words(self) -> str:
@@ -155,13 +164,14 @@ class TrainingRun:
         return "interrupted" if self._stop_agreed else None
 
     def _step(self) -> StepRecord:
-        record, self._stop_agreed = self._trainer.train_step(self._train, self._stop_wanted)
+        fall = self.progress.fall
+        record, self._stop_agreed = self._trainer.train_step(self._train, self._stop_wanted, fall)
         if not math.isfinite(record.loss):
             raise Error(f"The loss of step {record.step} is {record.loss}.", "Lower `learning_rate`.")
         self.progress.step = record.step
         self.pace.add_step(record.seconds)
-        if self.settings.minutes and record.step == STEPS_TO_MEASURE:
-            self._fit_time()
+        if fall is not None and record.step > self.settings.warmup_steps:
+            self.progress.fall = fall + (1.0 - fall) / max(1, self._steps_left)
         if self.ranks.is_first:
             self._log.append(asdict(record))
             if time.monotonic() - self._saved_at > SAVE_SECONDS:
@@ -191,32 +201,42 @@ class TrainingRun:
             self._log.append(asdict(record))
         return record
 
+    def _follow_clock(self) -> None:
+        """See what the time leaves of the plan; once it is too short, the learning rate falls by the time."""
+        step = self.progress.step
+        over, left = int(self.pace.is_over(self.settings)), self.pace.steps_left(self.settings, step)
+        over, self._steps_left = self._of_first([over, left])
+        self._time_is_up = bool(over)
+        if self.progress.fall is None and self._steps_left < self.settings.steps - step:
+            self._fit_time()
+            self.progress.fall = planned_fall(self.settings, step)
+
     def _fit_time(self) -> None:
-        """Shorten the run to what fits its time, with a schedule that ends there."""
+        """Adapt evaluations and warm-up to the steps that the time allows."""
         keep_interval = bool(self._options.get("request", {}).get("eval_every"))
         fitted = self.pace.fitted(self.settings, self.progress.step, keep_interval)
-        steps, interval, warmup = self._of_first([fitted.steps, fitted.evaluate_every, fitted.warmup_steps])
-        self.settings = replace(self.settings, steps=steps, evaluate_every=interval, warmup_steps=warmup)
+        interval, warmup = self._of_first([fitted.evaluate_every, fitted.warmup_steps])
+        self.settings = replace(self.settings, evaluate_every=interval, warmup_steps=warmup)
         self._trainer.settings = self.settings
         if self.ranks.is_first:
             self._options["settings"] = asdict(self.settings)
             self.folder.save_options(self._options)
 
-    def _agree(self, wish: bool) -> bool:
-        """Return the first process's wish if the time is limited, and False if it is not."""
-        return bool(self.settings.minutes) and bool(self._of_first([int(wish)])[0])
-
     def _of_first(self, numbers: list[int]) -> list[int]:
         """Return the numbers of the first process in all of them."""
-        shared = torch.tensor(numbers, dtype=torch.float32, device=self._trainer.device)
+        if self.ranks.count == 1:
+            return numbers
+        shared = torch.tensor(numbers, device=self._trainer.device)
         self.ranks.sum([shared.mul_(self.ranks.is_first)])
-        return [round(number) for number in shared.tolist()]
+        return list(map(int, shared.tolist()))
 
     def _save(self) -> None:
         if not self.ranks.is_first:
             return
         if self.settings.minutes:
-            self.progress.seconds = self.pace.elapsed
+            # Resumed, the run would take one more step, before it knows that the rest is too short for one.
+            used = 60.0 * self.settings.minutes if self._time_is_up else 0.0
+            self.progress.seconds = max(self.pace.elapsed, used)
         weights = to_arrays(self._trainer.merged_weights())
         save_model(self.folder.last, self.config, weights, self.folder.companions())
         save_state(self.folder.state, self._trainer, self.progress)
@@ -234,7 +254,8 @@ class TrainingRun:
             bits = self.bits_per_byte(best.best_loss)
             result = {"step": best.best_step, "loss": best.best_loss, "bits_per_byte": bits}
         title = self.folder.path.resolve().name
-        card = model_card(title, self.config.architecture, facts, self.settings, result)
+        settings = replace(self.settings, steps=max(1, self.expected_steps))
+        card = model_card(title, self.config.architecture, facts, settings, result)
         write_card(self.folder.card, card)
 
 
