@@ -103,9 +103,8 @@ class TrainingRun:
         if self.ranks.is_first:
             self.folder.restore_best()
             self._log.keep_until(self.progress.step, self.progress.evaluated_step)
+        self._follow_clock()
         while self.outcome is None:
-            if self.settings.minutes:
-                self._follow_clock()
             if self._evaluation_is_due():
                 start = time.monotonic()
                 record = self._evaluate()
@@ -172,6 +171,7 @@ class TrainingRun:
         self.pace.add_step(record.seconds)
         if fall is not None and record.step > self.settings.warmup_steps:
             self.progress.fall = fall + (1.0 - fall) / max(1, self._steps_left)
+        self._follow_clock()
         if self.ranks.is_first:
             self._log.append(asdict(record))
             if time.monotonic() - self._saved_at > SAVE_SECONDS:
@@ -203,6 +203,8 @@ class TrainingRun:
 
     def _follow_clock(self) -> None:
         """See what the time leaves of the plan; once it is too short, the learning rate falls by the time."""
+        if self.settings.minutes is None:
+            return
         step = self.progress.step
         over, left = int(self.pace.is_over(self.settings)), self.pace.steps_left(self.settings, step)
         over, self._steps_left = self._of_first([over, left])
