@@ -239,7 +239,9 @@ class _Handler(BaseHTTPRequestHandler):
             lfs = {"sha256": etag(path), "size": size, "pointerSize": 134} if path.suffix in LARGE else None
             oid = "0" * 40 if lfs else etag(path)
             siblings.append({"rfilename": path.name, "size": size, "blobId": oid, "lfs": lfs})
-            tree.append({"type": "file", "path": path.name, "size": size, "oid": oid})
+            entry: dict[str, Any] = {"type": "file", "path": path.name, "size": size, "oid": oid}
+            # A tree names the same hash in another way.
+            tree.append({**entry, "lfs": {**lfs, "oid": lfs["sha256"]}} if lfs else entry)
         info = {"id": repo, "modelId": repo, "sha": commit, "siblings": siblings, "tags": []}
         self._send_json(self.hub.alter(info) if what == "revision" else tree)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gpt2cli.checkpoint.architectures import find_architecture
-from gpt2cli.checkpoint.whole_file import removed_unless_renamed
+from gpt2cli.checkpoint.whole_file import removed_unless_renamed, whole_file
 from gpt2cli.errors import HubError
 from gpt2cli.hub.known_models import known_model
 
@@ -120,15 +121,26 @@ def link_blob(path: Path, blob: Path) -> None:
         try:
             aside.symlink_to(os.path.relpath(blob, path.parent))
         except OSError:
+            # With its name, the blob loses what tells whether it is sound.
+            _keep_hash(path, blob.name)
             blob.replace(path)
         else:
             aside.replace(path)
 
 
-def expected_hash(path: Path) -> str | None:
-    """Return the hash that a file must have, or None if the cache does not know it."""
+def hash_in_name(path: Path) -> str | None:
+    """Return the hash that the blob of a snapshot's file is named by, or None."""
     blob = blob_of(path)
-    return blob.name if blob and HASH_NAME.fullmatch(blob.name) else None
+    return _hash(blob.name) if blob else None
+
+
+def expected_hash(path: Path) -> str | None:
+    """Return the hash that the Hub gave for a file, or None if it was not kept.
+
+    The client keeps it in the name of a blob, in a note beside a file that it fetched into a folder, and in
+    the list of a revision's files.
+    """
+    return hash_in_name(path) or _noted_hash(path) or _listed_hash(path)
 
 
 def matches_hash(path: Path, expected: str) -> bool:
@@ -165,6 +177,41 @@ def folder_size(folder: Path) -> int:
 def total_size(paths: Iterable[Path]) -> int:
     """Return the bytes of files, counting repeated paths once."""
     return sum(path.stat().st_size for path in set(paths))
+
+
+def _note_of(path: Path) -> Path:
+    return path.parent / ".cache" / "huggingface" / "download" / f"{path.name}.metadata"
+
+
+def _keep_hash(path: Path, named: str) -> None:
+    note = _note_of(path)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(note) as file:
+        file.write(f"{path.parent.name}\n{named}\n{time.time()}\n".encode())
+
+
+def _noted_hash(path: Path) -> str | None:
+    try:
+        _, named, *_ = _note_of(path).read_text("utf-8", "replace").splitlines()
+    except (OSError, ValueError):
+        return None
+    return _hash(named)
+
+
+def _listed_hash(path: Path) -> str | None:
+    snapshot = path.parent
+    if snapshot.parent.name != "snapshots":
+        return None
+    files = _read_value(snapshot.parent.parent / "trees" / f"{snapshot.name}.json", "files")
+    listed = files.get(path.name) if isinstance(files, dict) else None
+    if not isinstance(listed, dict):
+        return None
+    # The git hash of a large file is that of the note which stands for it in the repository.
+    return _hash(listed.get("lfs_sha256") or listed.get("blob_id"))
+
+
+def _hash(name: object) -> str | None:
+    return name if isinstance(name, str) and HASH_NAME.fullmatch(name) else None
 
 
 def _home() -> str:

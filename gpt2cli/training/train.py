@@ -76,7 +76,7 @@ def train(request: RunRequest) -> TrainingResult:
         tokenizer: a model whose tokenizer the new model takes instead.
         steps: optimizer steps.
         epochs: passes over the texts, about; in place of `steps`.
-        minutes: the time after which the run ends; a schedule that is too long for it is shortened.
+        minutes: the time after which the run ends; if that cuts it short, the rate falls by the clock.
         batch_tokens: tokens in a step, about.
         micro_batch: windows in one pass; the gradients of a step's passes add up.
         learning_rate: the peak, after the warm-up and before the cosine.

@@ -213,7 +213,10 @@ def test_verification_names_the_damaged_file_and_the_repair(
     gpt2: Gpt2, cache: Path, checkpoint: Path
 ) -> None:
     sound = gpt2("models", "verify", REPO, checkpoint)
-    assert (sound.returncode, sound.stderr) == (0, b"")
+    assert sound.returncode == 0
+    assert sound.stderr.decode() == (
+        f"{checkpoint}: the hash of 4 files is unknown, so only the form was checked.\n"
+    )
     rows = [line.split("\t") for line in sound.stdout.decode().splitlines()]
     assert rows[0] == ["MODEL", "FILE", "BYTES", "CHECK", "RESULT"]
     assert [(row[1], row[3], row[4]) for row in rows[1:]] == [
@@ -221,10 +224,10 @@ def test_verification_names_the_damaged_file_and_the_repair(
         ("tokenizer.json", "git-sha1", "ok"),
         ("generation_config.json", "git-sha1", "ok"),
         ("model.safetensors", "sha256", "ok"),
-        ("config.json", "form", "ok"),
-        ("tokenizer.json", "form", "ok"),
-        ("generation_config.json", "form", "ok"),
-        ("model.safetensors", "form", "ok"),
+        ("config.json", "form", "unverified"),
+        ("tokenizer.json", "form", "unverified"),
+        ("generation_config.json", "form", "unverified"),
+        ("model.safetensors", "form", "unverified"),
     ]
     weights = snapshot(cache) / "model.safetensors"
     data = weights.read_bytes()
@@ -236,7 +239,23 @@ def test_verification_names_the_damaged_file_and_the_repair(
     )
     records = json.loads(damaged.stdout)
     assert [record["path"] for record in records if record["problem"]] == [str(weights)]
-    assert len(records) == 8
+    assert [record["result"] for record in records] == [*["ok"] * 7, "damaged"]
+
+
+def test_without_a_hash_a_model_of_the_cache_is_unverified_and_the_way_to_one_is_told(
+    gpt2: Gpt2, cache: Path
+) -> None:
+    weights = snapshot(cache) / "model.safetensors"
+    blob = weights.resolve()
+    weights.unlink()
+    blob.rename(weights)
+    result = gpt2("models", "verify", REPO)
+    assert result.returncode == 0
+    assert result.stdout.decode().splitlines()[-1].split("\t")[3:] == ["form", "unverified"]
+    assert result.stderr.decode() == (
+        f"{REPO}: the hash of 1 file is unknown, so only the form was checked. "
+        f"To learn it: gpt2 download --force {REPO}.\n"
+    )
 
 
 def test_removal_asks_for_a_yes_where_nobody_can_be_asked(gpt2: Gpt2, cache: Path) -> None:

@@ -33,7 +33,7 @@ USES_TORCH = {
         "generation.ahead",
         "benchmark.peers.transformers_worker",
         *(f"training.step.{module}" for module in ("data_parallel", "lora", "muon", "optimizers", "trainer")),
-        *(f"training.run.{module}" for module in ("evaluation", "state", "training_run")),
+        *(f"training.run.{module}" for module in ("beginning", "evaluation", "state", "training_run")),
     )
 }
 # Each may import only from itself and from those before it.

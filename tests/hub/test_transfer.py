@@ -7,17 +7,25 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import huggingface_hub
 import pytest
 from checkpoints import save_model_folder
 from filelock import FileLock
-from huggingface_hub import constants
+from huggingface_hub import (
+    _local_folder,
+    constants,
+    file_download,
+    scan_cache_dir,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from loopback_hub import LARGE, LoopbackHub, etag
 
 from gpt2cli.errors import CheckpointError, HubError
-from gpt2cli.hub.cache import blob_of
+from gpt2cli.hub.cache import blob_of, expected_hash
 from gpt2cli.hub.checks.verification import verify_model
 from gpt2cli.hub.model_files import fetch_model, find_model
 from gpt2cli.hub.network import transfer
@@ -60,6 +68,8 @@ def hub(checkpoint: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         # The client reads it only once.
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
         yield hub
         # Its connections are to this hub.
         huggingface_hub.close_session()
@@ -91,6 +101,87 @@ def test_a_disk_without_locks_is_downloaded_to_and_cleared(
     assert left not in [removal.path for removal in plan_prune()]
     os.utime(left, (0, 0))
     assert left in [removal.path for removal in plan_prune()]
+
+
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the disk refuse symbolic links, to the client as well."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("os.symlink", refuse)
+    # It has tried the disk only once.
+    monkeypatch.setattr(file_download, "_are_symlinks_supported_in_dir", {})
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS_WARNING", True)
+
+
+def damage_found(name: str) -> dict[str, str]:
+    """Return the kind of check that finds a damaged file, by the file's name, and leave the files whole."""
+    files = find_model(name)
+    assert files is not None
+    kinds: dict[str, str] = {}
+    for path in (files.config, *files.weights):
+        assert not path.is_symlink()
+        whole = path.read_bytes()
+        # Of the right form both times: a bit of a number is flipped, and JSON may end in a space.
+        path.write_bytes(whole + b" " if path == files.config else whole[:-1] + bytes([whole[-1] ^ 1]))
+        kinds |= {check.path.name: check.kind for check in verify_model(files) if check.result == "damaged"}
+        path.write_bytes(whole)
+    assert not any(check.problem for check in verify_model(files))
+    return kinds
+
+
+HASHED = {"config.json": "git-sha1", WEIGHTS: "sha256"}
+
+
+@pytest.mark.usefixtures("no_links")
+def test_a_disk_without_links_keeps_hashes_where_the_client_does(hub: LoopbackHub, home: Path) -> None:
+    files = fetch_model(REPO)
+    assert damage_found(REPO) == HASHED
+    folder, commit = files.folder, files.revision
+    for path in (files.config, *files.tokenizer, *files.weights):
+        noted = _local_folder.read_download_metadata(folder, path.name)
+        assert noted is not None
+        assert (noted.commit_hash, noted.etag) == (commit, etag(path))
+        assert try_to_load_from_cache(REPO, path.name, home / "hub") == str(path)
+    assert snapshot_download(REPO, cache_dir=home / "hub", local_files_only=True) == str(folder)
+    hub.requests.clear()
+    fetch_model(REPO)
+    assert hub.requests == []
+    assert not scan_cache_dir(home / "hub").warnings
+    assert plan_prune() == []
+
+
+@pytest.mark.usefixtures("no_links")
+def test_what_an_earlier_version_fetched_is_unverified_until_it_is_fetched_again(hub: LoopbackHub) -> None:
+    files = fetch_model(REPO)
+    rmtree(files.folder / ".cache")
+    assert {(check.result, check.kind) for check in verify_model(files)} == {("unverified", "form")}
+    fetch_model(REPO, force=True)
+    assert {check.result for check in verify_model(files)} == {"ok"}
+
+
+@pytest.mark.usefixtures("no_links")
+def test_what_the_client_fetched_is_verified_if_it_kept_hashes(
+    hub: LoopbackHub, home: Path, tmp_path: Path
+) -> None:
+    snapshot_download(REPO, cache_dir=home / "hub")
+    assert damage_found(REPO) == HASHED
+    snapshot_download(REPO, local_dir=tmp_path / "folder")
+    assert damage_found(str(tmp_path / "folder")) == HASHED
+
+
+@pytest.mark.parametrize("kept", ["", "\n", "a\nb\nc", "\0\n\xff\n", "a\n../../../evil\n1.0\n"])
+@pytest.mark.parametrize("listed", ["", "[]", '{"files": 3}', '{"files": {"config.json": []}}', "[" * 99_999])
+def test_a_damaged_note_of_a_hash_is_no_hash(tmp_path: Path, kept: str, listed: str) -> None:
+    path = tmp_path / "snapshots" / ("0" * 40) / "config.json"
+    note = path.parent / ".cache" / "huggingface" / "download" / "config.json.metadata"
+    listing = tmp_path / "trees" / f"{'0' * 40}.json"
+    for file, text in ((note, kept), (listing, listed)):
+        file.parent.mkdir(parents=True)
+        file.write_text(text, "latin-1")
+    assert expected_hash(path) is None
 
 
 def without(key: str) -> Callable[[Listing], Listing]:

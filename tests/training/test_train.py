@@ -124,6 +124,7 @@ def test_ctrl_c_saves_and_raises_and_resuming_changes_no_loss(
         ({"vocab": 100}, "`vocab` must be 257 or more, not 100."),
         ({"seed": -1}, "`seed` must be between 0 and 9223372036854775807, not -1."),
         ({"learning_rate": 0.0}, "`learning_rate` must be above 0, not 0.0."),
+        ({"minutes": float("inf")}, "`minutes` must be finite, not inf."),
         ({"size": "2M"}, "`size` must be 1M or 5M or 25M or 124M or 355M, not 2M."),
         ({"lora": 4}, "`lora` needs `parent`."),
         ({"parent": "gpt2", "layers": 2}, "`layers` shapes a new model, so it excludes `parent`."),

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,13 @@ from gpt2cli.training.plan.memory import (
 )
 from gpt2cli.training.plan.settings import TrainingSettings
 from gpt2cli.training.run import pace, training_run
+from gpt2cli.training.run.beginning import Beginning, begin_run
 from gpt2cli.training.run.evaluation import EvaluationRecord
 from gpt2cli.training.run.log import TrainingLog
 from gpt2cli.training.run.loss_chart import loss_chart
 from gpt2cli.training.run.run_folder import RunFolder
 from gpt2cli.training.run.state import read_tensors
-from gpt2cli.training.run.training_run import Beginning, TrainingRun, begin_run
+from gpt2cli.training.run.training_run import TrainingRun
 from gpt2cli.training.step.optimizers import learning_rate
 from gpt2cli.training.step.trainer import StepRecord, Trainer, initial_weights
 
@@ -171,55 +173,96 @@ def test_a_stop_after_an_evaluation_leaves_the_best_weights(tmp_path: Path) -> N
 
 
 class SlowClock:
-    """A clock that only steps move."""
+    """A clock that only steps move, each by as many seconds as are set."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
+        self.seconds = 15.0
+        monkeypatch.setattr(pace, "time", self)
+        monkeypatch.setattr(training_run, "time", self)
+        train_step = Trainer.train_step
+
+        def slow_step(
+            trainer: Trainer, ids: Ids, stop: bool = False, fall: float | None = None
+        ) -> tuple[StepRecord, bool]:
+            record, stopping = train_step(trainer, ids, stop, fall)
+            self.now += self.seconds
+            return replace(record, seconds=self.seconds), stopping
+
+        monkeypatch.setattr(Trainer, "train_step", slow_step)
 
     def monotonic(self) -> float:
         return self.now
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SlowClock:
+    return SlowClock(monkeypatch)
+
+
+TIMED = replace(RUN, steps=1_000, evaluate_every=500, warmup_steps=2, minutes=5.0, patience=0)
+
+
 @pytest.mark.slow
-def test_a_run_of_some_minutes_fits_its_schedule_and_ends_in_time_even_when_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "seconds", [lambda step: 15.0, lambda step: 30.0 if step < 5 else 15.0, lambda step: 9.0 + step / 2]
+)
+def test_a_run_of_some_minutes_takes_them_all_with_a_rate_that_falls_smoothly_to_its_end(
+    tmp_path: Path, clock: SlowClock, seconds: Callable[[int], float]
 ) -> None:
-    clock = SlowClock()
-    monkeypatch.setattr(pace, "time", clock)
-    monkeypatch.setattr(training_run, "time", clock)
-    train_step = Trainer.train_step
-    seconds = 10.0
-
-    def slow_step(trainer: Trainer, ids: Ids, stop: bool = False) -> tuple[StepRecord, bool]:
-        record, stopping = train_step(trainer, ids, stop)
-        clock.now += seconds
-        return replace(record, seconds=seconds), stopping
-
-    monkeypatch.setattr(Trainer, "train_step", slow_step)
-    settings = replace(RUN, steps=1_000, evaluate_every=100, warmup_steps=2, minutes=5.0, patience=0)
-    run = TrainingRun(begin(tmp_path / "run", settings))
+    run = TrainingRun(begin(tmp_path / "run", TIMED))
+    rates = []
     for record in run:
-        if record.step == 12:
+        clock.seconds = seconds(record.step)
+        if isinstance(record, StepRecord):
+            rates.append(record.learning_rate)
+    assert run.outcome == "out of time"
+    assert run.progress.evaluated_step == run.progress.step == run.expected_steps == len(rates)
+    assert 300.0 - 2 * clock.seconds < clock.now <= 300.0
+    falling = rates[run.settings.warmup_steps :]
+    assert falling == sorted(falling, reverse=True)
+    # In its middle, a cosine falls by pi / 2 of a line, and faster after a slow beginning.
+    steepest = max(before - after for before, after in itertools.pairwise(falling))
+    assert steepest < 3.0 * RUN.learning_rate / len(falling)
+    # Until three steps are measured, the rate follows the plan, which is far too long.
+    counted = replace(run.settings, steps=len(rates))
+    if seconds(0) == seconds(len(rates)):
+        planned = [learning_rate(counted, step) for step in range(len(rates))]
+        assert rates == pytest.approx(planned, abs=0.1 * RUN.learning_rate)
+    assert rates[-1] == pytest.approx(learning_rate(counted, counted.steps - 1), abs=0.05 * RUN.learning_rate)
+
+
+def test_a_run_that_fits_its_minutes_is_one_without(tmp_path: Path, clock: SlowClock) -> None:
+    settings = replace(TIMED, steps=8)
+    runs = [
+        TrainingRun(begin(tmp_path / str(minutes), replace(settings, minutes=minutes)))
+        for minutes in (10, None)
+    ]
+    assert list(runs[0]) == list(runs[1])
+    assert runs[0].outcome == "finished"
+
+
+def test_a_resumed_run_has_what_is_left_of_its_minutes_and_of_the_fall_of_its_rate(
+    tmp_path: Path, clock: SlowClock
+) -> None:
+    run = TrainingRun(begin(tmp_path / "run", TIMED))
+    for record in run:
+        if record.step == 10:
             run.stop()
-    fitted = run.settings
-    assert fitted.steps == int(0.95 * 300 / seconds)
-    assert run.outcome == "interrupted"
-    assert run.progress.seconds == 120.0
-    clock.now = 7_000.0
+    assert (run.outcome, run.progress.seconds) == ("interrupted", 150.0)
+    begun = clock.now = 7_000.0
     resumed = TrainingRun(run.folder)
-    assert resumed.settings == fitted
-    records = list(resumed)
-    rates = [record.learning_rate for record in records if isinstance(record, StepRecord)]
-    assert rates[-1] == pytest.approx(learning_rate(fitted, fitted.steps - 1))
-    assert (resumed.outcome, resumed.progress.step) == ("finished", fitted.steps)
-    # The machine has become slower.
-    slower = begin(tmp_path / "slower", settings)
-    run = TrainingRun(slower)
-    for record in run:
-        if record.step == 12:
-            seconds = 100.0
-    assert (run.outcome, run.progress.step, run.progress.evaluated_step) == ("out of time", 14, 14)
-    assert [record.step for record in TrainingRun(slower)] == []
+    assert resumed.settings == run.settings
+    assert resumed.progress.fall == run.progress.fall
+    rates = [record.learning_rate for record in resumed if isinstance(record, StepRecord)]
+    assert clock.now == begun + 150.0
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(learning_rate(replace(TIMED, steps=20), 10), abs=0.1 * RUN.learning_rate)
+    assert rates[-1] < 0.1 * RUN.learning_rate
+    # A run whose time is over takes no further step, however often it is resumed.
+    clock.seconds = 1.0
+    again = TrainingRun(run.folder)
+    assert (list(again), again.outcome) == ([], "out of time")
 
 
 def test_a_run_ends_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt2cli.hub.cache import HASH_CHUNK, SHA256_DIGITS, expected_hash
+from gpt2cli.hub.cache import HASH_CHUNK, SHA256_DIGITS, hash_in_name
 
 if TYPE_CHECKING:
     from gpt2cli.hub.model_files import ModelFiles
@@ -46,7 +46,7 @@ def _deciding(files: ModelFiles) -> list[Path]:
 
 
 def _sha256(path: Path) -> str:
-    known = expected_hash(path)
+    known = hash_in_name(path)
     if known and len(known) == SHA256_DIGITS:
         return known
     status = path.stat()

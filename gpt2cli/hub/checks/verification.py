@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gpt2cli.errors import CheckpointError
 from gpt2cli.hub.cache import SHA256_DIGITS, expected_hash, matches_hash
@@ -15,6 +15,8 @@ from gpt2cli.hub.converted_files import conversion_place
 from gpt2cli.hub.model_files import ModelFiles
 
 FORM, CHECKSUM = "form", "checksum"
+
+Result = Literal["ok", "unverified", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class FileCheck:
     problem: str = ""
 
     @property
+    def result(self) -> Result:
+        """What was found out: a file whose hash nobody knows may have any content of the right form."""
+        if self.problem:
+            return "damaged"
+        return "unverified" if self.kind == FORM else "ok"
+
+    @property
     def is_kept(self) -> bool:
         """Whether the file was made from the model's, and would be made again."""
         return self.kind == CHECKSUM
@@ -41,6 +50,7 @@ class FileCheck:
             "path": str(self.path),
             "bytes": self.size,
             "check": self.kind,
+            "result": self.result,
             "problem": self.problem or None,
         }
 

@@ -107,9 +107,9 @@ def require_ranges(values: Mapping[str, Any]) -> None:
         for name in (name for name in names if name in given):
             _require(given, name, given[name] >= least, f"{least} or more")
     _require(given, "seed", 0 <= given.get("seed", 0) <= MAX_SEED, f"between 0 and {MAX_SEED}")
-    _require(given, "learning_rate", 0.0 < given.get("learning_rate", 1.0) < math.inf, "above 0")
-    _require(given, "epochs", 0.0 < given.get("epochs", 1.0) < math.inf, "above 0")
-    _require(given, "minutes", 0.0 < given.get("minutes", 1.0) < math.inf, "above 0")
+    for name in ("learning_rate", "epochs", "minutes"):
+        _require(given, name, math.isfinite(given.get(name, 1.0)), "finite")
+        _require(given, name, given.get(name, 1.0) > 0.0, "above 0")
     _require(given, "dropout", 0.0 <= given.get("dropout", 0.0) < 1.0, "0 or more and below 1")
 
 

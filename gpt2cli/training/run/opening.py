@@ -62,7 +62,7 @@ def _fill_folder(
     request.require_sense()
     folder.require_vacant(request.force)
     beginning = prepare(request, folder, place, request.offline, reporter, sources)
-    from gpt2cli.training.run.training_run import begin_run
+    from gpt2cli.training.run.beginning import begin_run
 
     with folder.created():
         begin_run(folder, beginning)

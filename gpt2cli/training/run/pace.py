@@ -9,10 +9,10 @@ from gpt2cli.training.plan.settings import TrainingSettings, suitable_warmup
 
 # The first step of a process also allocates memory, and may compile.
 STEPS_TO_MEASURE = 3
+# The next ones are slow too, and a machine may be shared: only so many of the newest count.
+NEWEST = 50
 # Evaluations may take this part of the time; if they would take more, there are fewer.
 EVALUATION_SHARE = 0.25
-# Steps are fitted into this part of the time, since some will be slower.
-FITTED_SHARE = 0.95
 
 
 class Pace:
@@ -46,50 +46,51 @@ class Pace:
         """Count an evaluation, with the time to save what it found."""
         self._evaluations.add(seconds)
 
+    def steps_left(self, settings: TrainingSettings, step: int) -> int:
+        """Return how many steps are to follow a step: those planned, or as many as the time allows."""
+        planned = settings.steps - step
+        if settings.minutes is None or not self.is_measured:
+            return planned
+        evaluation = self._evaluations.value
+        seconds = 60.0 * settings.minutes - self.elapsed - evaluation
+        each = self._steps.value + evaluation / settings.evaluate_every
+        return max(0, min(planned, int(seconds / max(each, 1e-9))))
+
     def seconds_left(self, settings: TrainingSettings, step: int) -> float:
         """Return how long the steps and evaluations after a step will take, about."""
+        left = self.steps_left(settings, step)
         step_seconds = self._steps.value or self._first_step or 0.0
-        evaluations = -(-settings.steps // settings.evaluate_every) - step // settings.evaluate_every
-        return (settings.steps - step) * step_seconds + evaluations * self._evaluations.value
+        evaluations = -(-(step + left) // settings.evaluate_every) - step // settings.evaluate_every
+        return left * step_seconds + evaluations * self._evaluations.value
 
     def is_over(self, settings: TrainingSettings) -> bool:
         """Return whether the time of a run suffices for no more than an evaluation."""
         if settings.minutes is None:
             return False
-        return self.elapsed + self._evaluations.value >= 60.0 * settings.minutes
+        left = 60.0 * settings.minutes - self.elapsed
+        return left <= 0.0 or left < self._steps.value + self._evaluations.value
 
     def fitted(self, settings: TrainingSettings, step: int, keep_interval: bool) -> TrainingSettings:
-        """Return the settings with as many of the steps after a step as fit the time, and their schedule."""
+        """Return the settings with evaluations and a warm-up that suit the steps that the time allows."""
         assert settings.minutes is not None
-        left = FITTED_SHARE * 60.0 * settings.minutes - self.elapsed
-        if not self.is_measured or self.seconds_left(settings, step) <= left:
-            return settings
-        evaluation = self._evaluations.value
-        if keep_interval:
-            interval = settings.evaluate_every
-            steps = step + int(left / (self._steps.value + evaluation / interval))
-        else:
+        if not keep_interval:
+            seconds, evaluation = 60.0 * settings.minutes - self.elapsed, self._evaluations.value
             planned = -(-settings.steps // settings.evaluate_every)
-            affordable = int(EVALUATION_SHARE * left / max(evaluation, 1e-9))
+            affordable = int(EVALUATION_SHARE * seconds / max(evaluation, 1e-9))
             count = max(1, min(planned, affordable))
-            steps = step + int((left - count * evaluation) / self._steps.value)
-            interval = max(1, -(-steps // count))
-        steps = max(step + 1, steps)
-        warmup = min(settings.warmup_steps, suitable_warmup(steps))
-        return replace(settings, steps=steps, evaluate_every=interval, warmup_steps=warmup)
+            steps = step + max(1, int((seconds - count * evaluation) / max(self._steps.value, 1e-9)))
+            settings = replace(settings, evaluate_every=max(1, -(-steps // count)))
+        steps = step + self.steps_left(settings, step)
+        return replace(settings, warmup_steps=min(settings.warmup_steps, suitable_warmup(steps)))
 
 
 class _Mean:
-    """The mean of numbers, 0 if there are none."""
+    """The mean of the newest numbers, 0 if there are none; older ones count less and less."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._total = 0.0
+        self.value = 0.0
 
     def add(self, number: float) -> None:
         self.count += 1
-        self._total += number
-
-    @property
-    def value(self) -> float:
-        return self._total / max(1, self.count)
+        self.value += (number - self.value) / min(self.count, NEWEST)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gpt2cli.text.tokenizer import Tokenizer
     from gpt2cli.training.data.documents import Ids
     from gpt2cli.training.plan.settings import TrainingSettings
-    from gpt2cli.training.run.training_run import Beginning
+    from gpt2cli.training.run.beginning import Beginning
 
 # How much the activations of one pass take by default. On a CPU, more is no faster.
 CPU_PASS_BYTES = 200_000_000
@@ -61,7 +61,7 @@ def prepare(
         train, valid, documents = _encode(texts, held_out, tokenizer, config, special)
     ops = place.open()
     from gpt2cli.model.model import load_model
-    from gpt2cli.training.run.training_run import Beginning
+    from gpt2cli.training.run.beginning import Beginning
     from gpt2cli.training.step.trainer import initial_weights, suitable_precision
 
     settings = request.settings(config, train.size, suitable_precision(ops.device_name))

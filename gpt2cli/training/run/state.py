@@ -29,7 +29,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 class Progress:
     """How far a run has come; -1 means before the first evaluation.
 
-    `seconds` are counted if the run's time is limited.
+    `seconds` are counted if the run's time is limited. `fall` is how far the learning rate has fallen, from 0
+    to 1, if the time is too short for the plan.
     """
 
     step: int = 0
@@ -38,6 +39,7 @@ class Progress:
     best_loss: float = float("inf")
     evaluations_since_best: int = 0
     seconds: float = 0.0
+    fall: float | None = None
 
 
 def save_state(path: Path, trainer: Trainer, progress: Progress) -> None:

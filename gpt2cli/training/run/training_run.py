@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gpt2cli.checkpoint.config import ModelConfig
-from gpt2cli.checkpoint.formats.safetensors import write_safetensors
-from gpt2cli.checkpoint.saving import save_description, save_model, save_weights
+from gpt2cli.checkpoint.saving import save_model, save_weights
 from gpt2cli.checkpoint.weights import expected_shapes
 from gpt2cli.checkpoint.whole_file import whole_file
 from gpt2cli.errors import CheckpointError, Error, UsageError
 from gpt2cli.hub.checkpoint_files import tokenizer_in
 from gpt2cli.hub.model_files import ModelFiles
 from gpt2cli.text.loading import load_tokenizer
-from gpt2cli.training.data.documents import Ids
 from gpt2cli.training.plan.settings import TrainingSettings
 from gpt2cli.training.run.evaluation import (
     PROMPT_TOKENS,
@@ -33,10 +30,11 @@ from gpt2cli.training.run.evaluation import (
 from gpt2cli.training.run.log import TrainingLog
 from gpt2cli.training.run.loss_chart import loss_chart
 from gpt2cli.training.run.model_card import model_card, write_card
-from gpt2cli.training.run.pace import STEPS_TO_MEASURE, Pace
+from gpt2cli.training.run.pace import Pace
 from gpt2cli.training.run.run_folder import RunFolder
-from gpt2cli.training.run.state import Progress, read_tensors, restore_state, save_state, to_arrays
+from gpt2cli.training.run.state import read_tensors, restore_state, save_state, to_arrays
 from gpt2cli.training.step.data_parallel import Ranks
+from gpt2cli.training.step.optimizers import planned_fall
 from gpt2cli.training.step.trainer import StepRecord, Trainer
 
 # Between evaluations, which save in any case.
@@ -44,35 +42,6 @@ SAVE_SECONDS = 300.0
 
 Record = StepRecord | EvaluationRecord
 Outcome = Literal["finished", "no longer improving", "out of time", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """The start of a run; `options` are kept in its folder for resuming, `files` go beside config.json."""
-
-    config: ModelConfig
-    weights: Mapping[str, Tensor]
-    files: Mapping[str, str]
-    train: Ids
-    valid: Ids
-    settings: TrainingSettings
-    options: Mapping[str, Any]
-
-
-def begin_run(folder: RunFolder, beginning: Beginning) -> None:
-    """Write all the files that `TrainingRun` opens, as of before the first step.
-
-    Raises:
-        InputError: the disk has no room for the checkpoints.
-        OSError: the folder cannot be written.
-    """
-    trainer = Trainer(beginning.config, beginning.weights, beginning.settings)
-    folder.require_space(_space_needed(trainer, beginning))
-    folder.save_ids(beginning.train, beginning.valid)
-    folder.save_options({"settings": asdict(beginning.settings), **beginning.options})
-    save_description(folder.path, beginning.config, beginning.files)
-    write_safetensors(folder.frozen, to_arrays(trainer.frozen), {})
-    save_state(folder.state, trainer, Progress())
 
 
 class TrainingRun:
@@ -114,6 +83,7 @@ class TrainingRun:
         self._stop_wanted = False
         self._stop_agreed = False
         self._time_is_up = False
+        self._steps_left = self.settings.steps - self.progress.step
         self._saved_at = time.monotonic()
 
     def stop(self) -> None:
@@ -133,8 +103,8 @@ class TrainingRun:
         if self.ranks.is_first:
             self.folder.restore_best()
             self._log.keep_until(self.progress.step, self.progress.evaluated_step)
+        self._follow_clock()
         while self.outcome is None:
-            self._time_is_up = self._agree(self.pace.is_over(self.settings))
             if self._evaluation_is_due():
                 start = time.monotonic()
                 record = self._evaluate()
@@ -154,6 +124,12 @@ class TrainingRun:
     def holds_newest(self) -> bool:
         """Whether the folder holds the newest weights, since a stop came before any were evaluated."""
         return self.outcome == "interrupted" and self.progress.evaluated_step <= 0 < self.progress.step
+
+    @property
+    def expected_steps(self) -> int:
+        """The steps of the whole run: those planned, or as many as its time allows, about."""
+        step = self.progress.step
+        return step if self._time_is_up else step + self.pace.steps_left(self.settings, step)
 
     @property
     def opening_words(self) -> str:
@@ -187,13 +163,15 @@ class TrainingRun:
         return "interrupted" if self._stop_agreed else None
 
     def _step(self) -> StepRecord:
-        record, self._stop_agreed = self._trainer.train_step(self._train, self._stop_wanted)
+        fall = self.progress.fall
+        record, self._stop_agreed = self._trainer.train_step(self._train, self._stop_wanted, fall)
         if not math.isfinite(record.loss):
             raise Error(f"The loss of step {record.step} is {record.loss}.", "Lower `learning_rate`.")
         self.progress.step = record.step
         self.pace.add_step(record.seconds)
-        if self.settings.minutes and record.step == STEPS_TO_MEASURE:
-            self._fit_time()
+        if fall is not None and record.step > self.settings.warmup_steps:
+            self.progress.fall = fall + (1.0 - fall) / max(1, self._steps_left)
+        self._follow_clock()
         if self.ranks.is_first:
             self._log.append(asdict(record))
             if time.monotonic() - self._saved_at > SAVE_SECONDS:
@@ -223,32 +201,44 @@ class TrainingRun:
             self._log.append(asdict(record))
         return record
 
+    def _follow_clock(self) -> None:
+        """See what the time leaves of the plan; once it is too short, the learning rate falls by the time."""
+        if self.settings.minutes is None:
+            return
+        step = self.progress.step
+        over, left = int(self.pace.is_over(self.settings)), self.pace.steps_left(self.settings, step)
+        over, self._steps_left = self._of_first([over, left])
+        self._time_is_up = bool(over)
+        if self.progress.fall is None and self._steps_left < self.settings.steps - step:
+            self._fit_time()
+            self.progress.fall = planned_fall(self.settings, step)
+
     def _fit_time(self) -> None:
-        """Shorten the run to what fits its time, with a schedule that ends there."""
+        """Adapt evaluations and warm-up to the steps that the time allows."""
         keep_interval = bool(self._options.get("request", {}).get("eval_every"))
         fitted = self.pace.fitted(self.settings, self.progress.step, keep_interval)
-        steps, interval, warmup = self._of_first([fitted.steps, fitted.evaluate_every, fitted.warmup_steps])
-        self.settings = replace(self.settings, steps=steps, evaluate_every=interval, warmup_steps=warmup)
+        interval, warmup = self._of_first([fitted.evaluate_every, fitted.warmup_steps])
+        self.settings = replace(self.settings, evaluate_every=interval, warmup_steps=warmup)
         self._trainer.settings = self.settings
         if self.ranks.is_first:
             self._options["settings"] = asdict(self.settings)
             self.folder.save_options(self._options)
 
-    def _agree(self, wish: bool) -> bool:
-        """Return the first process's wish if the time is limited, and False if it is not."""
-        return bool(self.settings.minutes) and bool(self._of_first([int(wish)])[0])
-
     def _of_first(self, numbers: list[int]) -> list[int]:
         """Return the numbers of the first process in all of them."""
-        shared = torch.tensor(numbers, dtype=torch.float32, device=self._trainer.device)
+        if self.ranks.count == 1:
+            return numbers
+        shared = torch.tensor(numbers, device=self._trainer.device)
         self.ranks.sum([shared.mul_(self.ranks.is_first)])
-        return [round(number) for number in shared.tolist()]
+        return list(map(int, shared.tolist()))
 
     def _save(self) -> None:
         if not self.ranks.is_first:
             return
         if self.settings.minutes:
-            self.progress.seconds = self.pace.elapsed
+            # Resumed, the run would take one more step, before it knows that the rest is too short for one.
+            used = 60.0 * self.settings.minutes if self._time_is_up else 0.0
+            self.progress.seconds = max(self.pace.elapsed, used)
         weights = to_arrays(self._trainer.merged_weights())
         save_model(self.folder.last, self.config, weights, self.folder.companions())
         save_state(self.folder.state, self._trainer, self.progress)
@@ -266,7 +256,8 @@ class TrainingRun:
             bits = self.bits_per_byte(best.best_loss)
             result = {"step": best.best_step, "loss": best.best_loss, "bits_per_byte": bits}
         title = self.folder.path.resolve().name
-        card = model_card(title, self.config.architecture, facts, self.settings, result)
+        settings = replace(self.settings, steps=max(1, self.expected_steps))
+        card = model_card(title, self.config.architecture, facts, settings, result)
         write_card(self.folder.card, card)
 
 
@@ -285,13 +276,3 @@ def _open_trainer(
             raise folder.damaged(folder.frozen)
         weights[name] = (frozen[name] if settings.freezes(name) else torch.zeros(shape)).to(device)
     return Trainer(config, weights, settings, ranks, compiled)
-
-
-def _space_needed(trainer: Trainer, beginning: Beginning) -> int:
-    """Return the bytes of the best model, the last one, the state, and a second copy of the largest."""
-    sizes = [weight.nbytes for weight in beginning.weights.values()]
-    trained = sum(weight.nbytes for weight in trainer.trainable.values())
-    state = 3 * trained
-    frozen = sum(weight.nbytes for weight in trainer.frozen.values())
-    ids = beginning.train.nbytes + beginning.valid.nbytes
-    return 2 * sum(sizes) + state + frozen + ids + max(state, sum(sizes))

@@ -27,7 +27,7 @@ class Ranks:
         return self.rank == 0
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each float32 tensor by its sum over all processes.
+        """Replace each tensor, all of one type, by its sum over all processes.
 
         Raises:
             Error: another process ended.

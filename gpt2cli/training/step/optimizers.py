@@ -121,11 +121,18 @@ class Optimizers:
         )
 
 
-def learning_rate(settings: TrainingSettings, step: int) -> float:
-    """Return the rate of a step: a linear warm-up, then a cosine down to the final fraction."""
+def planned_fall(settings: TrainingSettings, step: int) -> float:
+    """Return how far the rate has fallen by a step of a run that takes all its steps, from 0 to 1."""
+    span = max(1, settings.steps - settings.warmup_steps)
+    return min(1.0, max(0, step - settings.warmup_steps) / span)
+
+
+def learning_rate(settings: TrainingSettings, step: int, fall: float | None = None) -> float:
+    """Return the rate of a step: a linear warm-up, then a cosine down to the final fraction.
+
+    `fall` is how far along the cosine the step is, from 0 to 1; None for where it is planned.
+    """
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    span = max(1, settings.steps - settings.warmup_steps)
-    progress = min(1.0, (step - settings.warmup_steps) / span)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
+    cosine = 0.5 * (1.0 + math.cos(math.pi * (planned_fall(settings, step) if fall is None else fall)))
     return settings.learning_rate * (settings.final_fraction + (1 - settings.final_fraction) * cosine)

@@ -67,8 +67,10 @@ class Trainer:
         self._model = self._training_model()
         self._loss = torch.compile(self._pass_loss) if compiled else self._pass_loss
 
-    def train_step(self, ids: Ids, stop: bool = False) -> tuple[StepRecord, bool]:
+    def train_step(self, ids: Ids, stop: bool = False, fall: float | None = None) -> tuple[StepRecord, bool]:
         """Take one optimizer step on windows of the ids; return also whether any process wants to stop.
+
+        `fall` is how far the learning rate has fallen, from 0 to 1; None for as far as planned.
 
         Raises:
             ValueError: there are fewer ids than one window needs.
@@ -80,7 +82,7 @@ class Trainer:
         wish = torch.tensor(float(stop), device=self.device)
         self.ranks.sum([*self._gradients(), loss, wish])
         norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), self.settings.clip)
-        rate = learning_rate(self.settings, self.step)
+        rate = learning_rate(self.settings, self.step, fall)
         self.optimizers.step(rate)
         self.step += 1
         # Reading a number synchronizes with the device.

@@ -49,13 +49,13 @@ def show(name: arguments.Name, json: options.Json = False, debug: options.Debug 
 def verify(names: arguments.Names, *, json: options.Json = False, verbosity: options.QuietOptions) -> None:
     """Check the files of models against their hashes, without the network.
 
-    If no hash is known, as in a plain folder, CHECK is form: only sizes, names and shapes are checked.
-    The exit code is 1 if a file is damaged.
+    If no hash is known, as in a plain folder, RESULT is unverified: only sizes, names and shapes are
+    checked. The exit code is 1 if a file is damaged.
 
     `gpt2 models verify gpt2 ./my-model`
     """
     found = {name: _require_model(name) for name in names}
-    from gpt2cli.cli.commands.models.tables import print_checks, repair
+    from gpt2cli.cli.commands.models.tables import print_checks, repair, unverified
     from gpt2cli.hub.checks.verification import verify_model
 
     checks = []
@@ -63,6 +63,8 @@ def verify(names: arguments.Names, *, json: options.Json = False, verbosity: opt
         with verbosity.messages().working(f"Checking {name}"):
             checks += [(name, check) for check in verify_model(files)]
     print_checks([{"model": name, **check.to_dict()} for name, check in checks], json)
+    for note in unverified(checks, found):
+        verbosity.messages().note(note)
     damaged = [(name, check) for name, check in checks if check.problem]
     if damaged:
         paths = ", ".join(str(check.path) for _, check in damaged)

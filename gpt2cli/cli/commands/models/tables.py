@@ -50,10 +50,26 @@ def print_checks(records: Sequence[Record], json: bool) -> None:
         write_stdout(json_line(records))
         return
     rows = [
-        (record["model"], record["file"], str(record["bytes"]), record["check"], record["problem"] or "ok")
+        (
+            record["model"],
+            record["file"],
+            str(record["bytes"]),
+            record["check"],
+            record["problem"] or record["result"],
+        )
         for record in records
     ]
     print_table(("MODEL", "FILE", "BYTES", "CHECK", "RESULT"), rows)
+
+
+def unverified(checks: Sequence[tuple[str, FileCheck]], found: Mapping[str, ModelFiles]) -> Iterator[str]:
+    """Yield a line for each model with files whose hashes are unknown."""
+    for name, files in found.items():
+        count = sum(model == name and check.result == "unverified" for model, check in checks)
+        if count:
+            advice = f" To learn it: gpt2 download --force {name}." if files.revision else ""
+            number = f"{count} file{'s' * (count != 1)}"
+            yield f"{name}: the hash of {number} is unknown, so only the form was checked.{advice}"
 
 
 def repair(damaged: Sequence[tuple[str, FileCheck]], found: Mapping[str, ModelFiles]) -> str:

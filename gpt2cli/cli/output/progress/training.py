@@ -34,7 +34,7 @@ class TrainingDisplay:
 
     @property
     def _settings(self) -> TrainingSettings:
-        # A limit of time may shorten a run after its first steps.
+        # A limit of time may change how often a run evaluates.
         return self._run.settings
 
     def show(self, record: Record) -> None:
@@ -48,16 +48,16 @@ class TrainingDisplay:
             self._show_evaluation(record)
 
     def _estimate(self, step: int) -> None:
-        left = self._settings.steps - step
+        left = self._run.expected_steps - step
         if self._run.pace.is_measured and not self._has_estimated and left:
             self._has_estimated = True
             self._print(f"About {duration(self._seconds_left(step))} for the other {left:,} steps")
 
     def _show_step(self, record: StepRecord) -> None:
         every = max(1, self._settings.evaluate_every // LINES_PER_EVALUATION)
-        if record.step % every and record.step != self._settings.steps:
+        if record.step % every and record.step != self._run.expected_steps:
             return
-        done = f"step {record.step:,}/{self._settings.steps:,}"
+        done = f"step {record.step:,}/{self._run.expected_steps:,}"
         left = clock(self._seconds_left(record.step))
         self._print(f"{done}  loss {record.loss:.4f}  {self._speed(record):,.0f} tokens/s  {left} left")
 
@@ -94,7 +94,7 @@ class BarDisplay(TrainingDisplay):
         self._bar.update(
             self._task,
             completed=record.step,
-            total=self._settings.steps,
+            total=self._run.expected_steps,
             loss=f"{record.loss:.3f}",
             curve=sparkline(self._losses) if self._bar.console.encoding == "utf-8" else "",
             speed=f"{self._speed(record):,.0f} tokens/s",
@@ -131,7 +131,7 @@ def training_display(run: TrainingRun, messages: Messages) -> Iterator[TrainingD
         ) as bar,
     ):
         fields: dict[str, Any] = dict.fromkeys(("loss", "curve", "speed", "left"), "")
-        task = bar.add_task("", total=run.settings.steps, completed=run.progress.step, **fields)
+        task = bar.add_task("", total=run.expected_steps, completed=run.progress.step, **fields)
         yield BarDisplay(run, messages, bar, task)
 
 
