@@ -150,7 +150,7 @@ def test_a_disk_without_links_keeps_hashes_where_the_client_does(hub: LoopbackHu
     fetch_model(REPO)
     assert hub.requests == []
     assert not scan_cache_dir(home / "hub").warnings
-    assert plan_prune() == []
+    assert not [removal for removal in plan_prune() if home in removal.path.parents]
 
 
 @pytest.mark.usefixtures("no_links")
