@@ -110,7 +110,9 @@ def map_tensor(
         dtype = np.dtype(STORED_TYPES[kind])
         count = math.prod(shape)
         if count * dtype.itemsize != length:
-            raise damaged(path, f"{shown(name)} has {length:,} bytes, but is declared as {list(shape)} {kind}")
+            raise damaged(
+                path, f"{shown(name)} has {length:,} bytes, but is declared as {list(shape)} {kind}"
+            )
         if length < MAPPED_FROM_BYTES:
             array = np.frombuffer(bytearray(os.pread(file.descriptor, length, begin)), dtype, count)
         else:
