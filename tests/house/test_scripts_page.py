@@ -69,7 +69,6 @@ def prints_lines(command: str) -> bool:
     """Return whether the page says that a command prints JSON lines; all others print one value."""
     listed = PAGE.partition("print\nJSON lines instead")[2].partition("\n\n")[0]
     last = command.rpartition("| ")[2]
-    options = [*CODE.findall(listed)[3:]]
     return last.removeprefix("gpt2 ").split()[0] in CODE.findall(listed)[:3] or "--jsonl" in last
 
 

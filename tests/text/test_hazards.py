@@ -99,8 +99,11 @@ def test_a_template_that_adds_tokens_without_limit_is_refused(folder: Path, befo
     single = [*[end] * 1000, text] if before else [text, *[end] * 1000]
     template = {"type": "TemplateProcessing", "single": single, "pair": [text]}
     change(folder, lambda it: it.update(post_processor=template | {"special_tokens": {"x": token}}))
-    tokenizer = open_tokenizer(str(folder))
-    read = (lambda: tokenizer.leading_ids) if before else tokenizer.to_json
+
+    def read() -> object:
+        tokenizer = open_tokenizer(str(folder))
+        return tokenizer.leading_ids if before else tokenizer.to_json()
+
     with pytest.raises(CheckpointError, match="adds 1,000,000 special tokens to a text, more than 1,024"):
         read()
 
