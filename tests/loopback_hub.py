@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,7 +44,9 @@ class Fault:
     code: str | None = None
     message: str | None = None
     page: bytes = b""
+    encoding: str = ""
     wait: str = ""
+    endless: bool = False
     hangs: bool = False
     after: int | None = None
     stalls: bool = False
@@ -147,6 +150,10 @@ class LoopbackHub:
         """Answer paths that contain `where` with a web page, as the login page of a network does."""
         self.faults.append(Fault(where, ALWAYS, status=200, page=b"<!doctype html><p>Log in</p>"))
 
+    def flood(self, where: str, status: int) -> None:
+        """Answer paths that contain `where` with a body that never ends."""
+        self.faults.append(Fault(where, ALWAYS, status=status, endless=True))
+
     def hang(self, where: str) -> None:
         """Never answer paths that contain `where`."""
         self.faults.append(Fault(where, ALWAYS, hangs=True))
@@ -194,8 +201,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.released.wait(60)
             self.close_connection = True
             return
+        if fault and fault.endless:
+            self._flood(fault.status)
+            return
         if fault and fault.status is not None:
-            self._refuse(fault.status, fault.code, message=fault.message, page=fault.page, wait=fault.wait)
+            self._refuse(
+                fault.status,
+                fault.code,
+                message=fault.message,
+                page=fault.page,
+                encoding=fault.encoding,
+                wait=fault.wait,
+            )
             return
         if found := API.fullmatch(path):
             self._list(found["repo"], found["what"], found["revision"])
@@ -301,6 +318,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
+    def _flood(self, status: int | None) -> None:
+        self.send_response(status or 200)
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):
+            while True:
+                self.wfile.write(bytes(1 << 16))
+
     def _send_json(self, value: object) -> None:
         body = json.dumps(value).encode()
         self.send_response(200)
@@ -316,6 +341,7 @@ class _Handler(BaseHTTPRequestHandler):
         commit: str | None = None,
         message: str | None = None,
         page: bytes = b"",
+        encoding: str = "",
         wait: str = "",
     ) -> None:
         self.send_response(status)
@@ -329,6 +355,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Repo-Commit", commit)
         if page:
             self.send_header("Content-Type", "text/html")
+        if encoding:
+            self.send_header("Content-Encoding", encoding)
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
         if self.command == "GET":

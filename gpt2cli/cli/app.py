@@ -159,13 +159,14 @@ def _explain_usage(error: typer.TyperException) -> str:
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print a traceback, in which no name or value from elsewhere can act on a terminal."""
+    """Print a traceback without passwords, in which nothing from elsewhere can act on a terminal."""
     from traceback import format_exception
 
+    from gpt2cli.hub.network.logins import without_logins
     from gpt2cli.text.printable import visible
 
     if sys.stderr is not None:
-        sys.stderr.write(visible("".join(format_exception(kind, error, trace))))
+        sys.stderr.write(visible(without_logins("".join(format_exception(kind, error, trace)))))
 
 
 def _debugging() -> bool:

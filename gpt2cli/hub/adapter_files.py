@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gpt2cli.errors import HubError
+from gpt2cli.errors import HubError, brief
 from gpt2cli.hub.cache import find_snapshot
 from gpt2cli.hub.checkpoint_files import ADAPTER_WEIGHTS, adapter_in, files_in
 from gpt2cli.hub.known_models import known_model
-from gpt2cli.hub.model_source import ModelSource, model_source
+from gpt2cli.hub.model_source import ModelSource, is_there, model_source, path_of
 
 if TYPE_CHECKING:
     from gpt2cli.checkpoint.foreign.adapter import AdapterFiles
@@ -55,9 +55,9 @@ def find_base(
 
     base = read_adapter_settings(adapter.config).base
     beside = adapter.config.parent / base
-    if not known_model(base) and not Path(base).expanduser().exists() and beside.exists():
+    if not known_model(base) and not is_there(path_of(base)) and is_there(beside):
         base = str(beside)
-    what = f"{source.spelling} is a LoRA adapter of {base}"
+    what = f"{source.spelling} is a LoRA adapter of {brief(base)}"
     advice = f"Set base_model_name_or_path in {adapter.config} to the folder of its base, or to OWNER/NAME."
     try:
         place = model_source(base)
@@ -70,5 +70,5 @@ def find_base(
     except HubError as error:
         raise HubError(f"{what}, which cannot be opened: {error.message}", error.hint or advice) from error
     if files is None:
-        raise HubError(f"{what}, which is not on this machine.", f"Fetch it: gpt2 download {base}.")
+        raise HubError(f"{what}, which is not on this machine.", f"Fetch it: gpt2 download {brief(base)}.")
     return files

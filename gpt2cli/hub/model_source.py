@@ -46,8 +46,8 @@ def model_source(name: str) -> ModelSource:
     if known:
         # Before repositories had owners, a cache folder was named after the model alone.
         return ModelSource(known.name, repos=(known.repo, known.name), revision=_plain(revision))
-    path = _path(name)
-    if name and _is_there(path):
+    path = path_of(name)
+    if name and is_there(path):
         return ModelSource(name, path=path)
     if is_closed(base):
         raise HubError(
@@ -59,7 +59,8 @@ def model_source(name: str) -> ModelSource:
     raise _unknown(name)
 
 
-def _path(name: str) -> Path:
+def path_of(name: str) -> Path:
+    """Return the path that a name would be, with the home folder of a user in place of its `~`."""
     try:
         return Path(name).expanduser()
     # There is no such user, or this one has no home folder.
@@ -67,7 +68,8 @@ def _path(name: str) -> Path:
         return Path(name)
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Return whether there is a file or folder, which no name has that is too long for one."""
     try:
         return path.exists()
     except OSError as error:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise, takewhile
+from itertools import chain, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,10 @@ def _leading_ids(post_processor: Mapping[str, Any] | None) -> list[int]:
     # Anything else than a template raises, and is the library's.
     names = [entry.get("SpecialToken") for entry in post_processor["single"]]
     before = takewhile(lambda name: name is not None, names)
-    return [token_id for name in before for token_id in post_processor["special_tokens"][name["id"]]["ids"]]
+    ids = [post_processor["special_tokens"][name["id"]]["ids"] for name in before]
+    if sum(map(len, ids)) > _MOST_ADDED_TOKENS:
+        raise ValueError("few words stand for very many tokens")
+    return list(chain.from_iterable(ids))
 
 
 def _find_id(vocabulary: bytes, token: str) -> int | None:

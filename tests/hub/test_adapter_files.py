@@ -147,6 +147,15 @@ def test_a_missing_base_is_one_line_that_says_how_to_get_it(tmp_path: Path, hub:
     assert not hub.requests
 
 
+@pytest.mark.parametrize("base", ["~nobody-here/x", "~nobody-here", "x" * 300 + "/y", "x\0y", "x/" * 5000])
+def test_a_base_of_an_odd_name_is_one_line_that_names_the_adapter(tmp_path: Path, base: str) -> None:
+    folder = save_adapter(tmp_path / "odd", base)
+    line = error_of(folder)
+    assert line.startswith(f"{folder} is a LoRA adapter of {base[:80]}")
+    assert "completion" not in line
+    assert len(line) < 600
+
+
 def test_an_adapter_of_an_adapter_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     inner = save_adapter(tmp_path / "inner", str(checkpoint))
     outer = save_adapter(tmp_path / "outer", str(inner))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import rmtree
@@ -24,6 +26,7 @@ from huggingface_hub import (
 )
 from loopback_hub import LARGE, LoopbackHub, etag
 
+from gpt2cli.cli.app import _print_traceback
 from gpt2cli.errors import CheckpointError, HubError
 from gpt2cli.hub.cache import blob_of, expected_hash
 from gpt2cli.hub.checks.verification import verify_model
@@ -445,6 +448,52 @@ def test_a_login_in_an_address_is_never_shown(
     assert "secret" not in refusal()
 
 
+ADDRESSES = [
+    *("http://user:s3cr3t@127.0.0.1:9", "user:s3cr3t@127.0.0.1:9", "http://s3cr3t@127.0.0.1:9"),
+    *(
+        "http://user:1/s3cr3t@127.0.0.1:9",
+        "http://user:s3cr3t/1@127.0.0.1:9",
+        "http://u:s3cr3t x@127.0.0.1:9",
+    ),
+    *("http://127.0.0.1:9/?token=s3cr3t", "http://u:%733cr3t@127.0.0.1:9", "http://u:s3cr3t@@127.0.0.1:x"),
+]
+
+
+@pytest.mark.parametrize("variable", ["HF_ENDPOINT", "HTTP_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_no_form_of_an_address_shows_its_login(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    variable: str,
+    address: str,
+) -> None:
+    for name, value in {"HF_ENDPOINT": "http://hub.invalid", variable: address}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(constants, "ENDPOINT", os.environ["HF_ENDPOINT"])
+    huggingface_hub.close_session()
+    with pytest.raises(HubError) as caught:
+        fetch_model(REPO)
+    huggingface_hub.close_session()
+    _print_traceback(HubError, caught.value, caught.value.__traceback__)
+    shown = str(caught.value) + capfd.readouterr().err
+    assert "Traceback" in shown
+    assert "3cr3t" not in shown
+
+
+def test_a_traceback_of_a_refusal_shows_no_login(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = f"http://user:secret@127.0.0.1:{hub.port}"
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    hub.fail("/api/", 404)
+    with pytest.raises(HubError) as caught:
+        fetch_model(REPO)
+    _print_traceback(HubError, caught.value, caught.value.__traceback__)
+    assert "secret" not in capfd.readouterr().err
+
+
 def test_a_token_that_cannot_be_sent_is_not_shown(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_sécret")
     assert refusal() == "The request cannot be sent."
@@ -453,6 +502,36 @@ def test_a_token_that_cannot_be_sent_is_not_shown(hub: LoopbackHub, monkeypatch:
 def test_a_listing_without_end_is_left(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpt2cli.hub.network.listing.LONGEST_LISTING", 100)
     assert "longer than 100 bytes" in refusal()
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_an_answer_without_end_is_left(hub: LoopbackHub, status: int) -> None:
+    hub.flood("/api/", status)
+    refusal()
+    hub.faults.clear()
+    hub.flood("config.json", status)
+    refusal()
+
+
+def test_what_is_compressed_without_being_asked_for_is_not_unpacked(hub: LoopbackHub) -> None:
+    hub.show_page("/api/")
+    hub.faults[-1].encoding = "gzip, gzip"
+    hub.faults[-1].page = gzip.compress(gzip.compress(bytes(8 << 20)))
+    tracemalloc.start()
+    assert "does not respond like the Hub" in refusal()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_a_listing_that_comes_without_end_is_left(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt2cli.hub.network.listing.LONGEST_WAIT", 0)
+    assert refusal() == f"{hub.url} did not answer in time."
+
+
+def test_sizes_that_no_file_has_are_unknown(hub: LoopbackHub) -> None:
+    hub.alter = lambda info: info | {"siblings": [{**file, "size": 1 << 9999} for file in info["siblings"]]}
+    assert not any(check.problem for check in verify_model(fetch_model(REPO)))
 
 
 def test_a_listing_nested_without_end_is_left(hub: LoopbackHub) -> None:

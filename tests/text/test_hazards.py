@@ -92,6 +92,22 @@ def test_replacements_that_grow_texts_without_limit_are_refused(
         open_tokenizer(str(folder)).encode(TEXT)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_template_that_adds_tokens_without_limit_is_refused(folder: Path, before: bool) -> None:
+    end, text = {"SpecialToken": {"id": "x", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    token = {"id": "x", "ids": [0] * 1000, "tokens": ["<|endoftext|>"] * 1000}
+    single = [*[end] * 1000, text] if before else [text, *[end] * 1000]
+    template = {"type": "TemplateProcessing", "single": single, "pair": [text]}
+    change(folder, lambda it: it.update(post_processor=template | {"special_tokens": {"x": token}}))
+
+    def read() -> object:
+        tokenizer = open_tokenizer(str(folder))
+        return tokenizer.leading_ids if before else tokenizer.to_json()
+
+    with pytest.raises(CheckpointError, match="adds 1,000,000 special tokens to a text, more than 1,024"):
+        read()
+
+
 def test_replacements_that_real_tokenizers_have_are_not_what_is_refused(folder: Path) -> None:
     usual = [
         {"type": "Prepend", "prepend": "▁"},

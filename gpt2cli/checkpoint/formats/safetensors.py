@@ -15,6 +15,7 @@ import numpy as np
 from gpt2cli.checkpoint.formats.mapped_files import watch_mapping
 from gpt2cli.checkpoint.formats.safetensors_header import LENGTH_BYTES, METADATA, damaged, read_header
 from gpt2cli.checkpoint.whole_file import whole_file
+from gpt2cli.errors import shown
 from gpt2cli.ops.operations import StoredTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -109,14 +110,16 @@ def map_tensor(
         dtype = np.dtype(STORED_TYPES[kind])
         count = math.prod(shape)
         if count * dtype.itemsize != length:
-            raise damaged(path, f"{name} has {length:,} bytes, but is declared as {list(shape)} {kind}")
+            raise damaged(
+                path, f"{shown(name)} has {length:,} bytes, but is declared as {list(shape)} {kind}"
+            )
         if length < MAPPED_FROM_BYTES:
             array = np.frombuffer(bytearray(os.pread(file.descriptor, length, begin)), dtype, count)
         else:
             array = np.frombuffer(mapped, dtype, count, begin)
         array = array.reshape(shape)
     except (OverflowError, ValueError) as error:
-        raise damaged(path, f"{name} cannot have the shape {list(shape)}") from error
+        raise damaged(path, f"{shown(name)} cannot have the shape {list(shape)}") from error
     # Unaligned numbers would be copied again by every product.
     array = np.require(array, requirements=["ALIGNED", "WRITEABLE"])
     read_rows = FileRows(file, begin, dtype, shape) if len(shape) == 2 else None

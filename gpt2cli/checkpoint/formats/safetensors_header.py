@@ -15,6 +15,8 @@ METADATA = "__metadata__"
 # As in the reference, whose limit keeps a damaged length from being allocated.
 LONGEST_HEADER = 100_000_000
 LONGEST_SHAPE = 80
+# As in numpy. The product of very many sizes would take minutes.
+MOST_DIMENSIONS = 64
 BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E5M2FNUZ", "F8_E4M3FNUZ"), 8),
     "F4": 4,
@@ -135,7 +137,7 @@ def _describes_a_tensor(
 ) -> bool:
     if not (isinstance(dtype, str) and dtype in BITS and _are_counts(shape) and _are_counts(data_offsets)):
         return False
-    return len(data_offsets) == 2 and data_offsets[0] <= data_offsets[1]
+    return len(shape) <= MOST_DIMENSIONS and len(data_offsets) == 2 and data_offsets[0] <= data_offsets[1]
 
 
 def _are_counts(value: object) -> TypeGuard[list[int]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from gpt2cli.errors import HubError
 from gpt2cli.hub import cache as hub_cache
+from gpt2cli.hub.network.logins import without_login, without_logins
 from gpt2cli.hub.network.requests import TOO_MANY, requested_wait
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -37,7 +37,7 @@ def explain(error: Exception, repo: str, revision: str) -> HubError:
             return _explain_response(response, repo, revision)
         if explained := _explain_failure(cause, repo):
             return explained
-    return HubError(f"Fetching {repo} failed: {_without_login(_first_line(error))[:LONGEST_REASON]}.")
+    return HubError(f"Fetching {repo} failed: {without_logins(_first_line(error))[:LONGEST_REASON]}.")
 
 
 def _explain_connection(cause: BaseException) -> HubError | None:
@@ -51,6 +51,8 @@ def _explain_connection(cause: BaseException) -> HubError | None:
         status = str(cause).split(" ", 1)[0]
         return _explain_proxy(int(status) if status.isdecimal() else 0, str(cause))
     if "UnsupportedProtocol" in kinds:
+        if host().startswith(("http://", "https://")):
+            return unlike_the_hub("it redirects to what is no web address")
         return HubError(f"HF_ENDPOINT is {host()}, which is no web address.", "It begins with https://.")
     if kinds & {"ImportError", "ValueError"} and "proxy" in str(cause).lower():
         socks = " A SOCKS proxy needs the package socksio." if "ImportError" in kinds else ""
@@ -173,7 +175,7 @@ def _explain_failure(cause: BaseException, repo: str) -> HubError | None:
 
 def host() -> str:
     """Return the address of the Hub or its mirror, without a login in it."""
-    return _without_login(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    return without_login(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
 
 
 def _of_proxy() -> str:
@@ -186,7 +188,7 @@ def _of_proxy() -> str:
     proxy = proxies.get(hub.scheme) or proxies.get("all")
     if not proxy or (hub.hostname and proxy_bypass(hub.hostname)):
         return ""
-    return f" {_printable(_without_login(proxy).rpartition('@')[2].removeprefix('http://'))}"
+    return f" {_printable(without_login(proxy).removeprefix('http://'))}"
 
 
 def web_page() -> HubError:
@@ -214,11 +216,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def _without_login(text: str) -> str:
-    """Return a text whose addresses have lost their user names and passwords."""
-    return re.sub(r"//\S*@", "//", text)
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from urllib.parse import quote
 
 from gpt2cli.hub import cache as hub_cache
 from gpt2cli.hub.network.failures import unlike_the_hub
-from gpt2cli.hub.network.requests import answer
+from gpt2cli.hub.network.requests import LONGEST_WAIT, answer
 
 # Far more than the listing of any model takes.
 LONGEST_LISTING = 32 << 20
+# No file system has larger files.
+LARGEST = 1 << 63
 
 
 class ListedFile(NamedTuple):
@@ -44,20 +47,27 @@ def request_listing(repo: str, revision: str, note: Callable[[str], None]) -> Li
 
     Raises:
         HubError: the answer is not a listing.
+        TimeoutError: it takes longer than a minute to come.
     """
     from huggingface_hub import constants
 
     url = f"{constants.ENDPOINT}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
-    data = b""
+    data, end = bytearray(), time.monotonic() + LONGEST_WAIT
     with answer(url, note, timeout=constants.HF_HUB_ETAG_TIMEOUT) as response:
-        for chunk in response.iter_bytes():
+        for chunk in response.iter_raw():
             data += chunk
             if len(data) > LONGEST_LISTING:
                 raise unlike_the_hub(f"its list of files is longer than {LONGEST_LISTING:,} bytes")
+            # The time limit of a request is one for silence.
+            if time.monotonic() > end:
+                raise TimeoutError
     try:
         described = json.loads(data)
-    except RecursionError as error:
-        raise unlike_the_hub("its list of files is nested too deeply") from error
+    except json.JSONDecodeError:
+        # It may be a web page.
+        raise
+    except (ValueError, RecursionError) as error:
+        raise unlike_the_hub("its list of files is no JSON of a usual form") from error
     try:
         commit, siblings = described["sha"], described["siblings"]
         files = {sibling["rfilename"]: _file(sibling) for sibling in siblings}
@@ -73,4 +83,4 @@ def _file(sibling: Mapping[str, Any]) -> ListedFile:
     # The git hash of a large file is that of the note which stands for it in the repository.
     named = large.get("sha256") if large else sibling.get("blobId")
     known = isinstance(named, str) and hub_cache.HASH_NAME.fullmatch(named)
-    return ListedFile(size if type(size) is int and size >= 0 else None, named if known else None)
+    return ListedFile(size if type(size) is int and 0 <= size < LARGEST else None, named if known else None)

@@ -11,8 +11,16 @@ from typing import Any
 
 # In seconds. Nobody watches a command for longer that does nothing.
 LONGEST_WAIT = 60
-TOO_MANY = 429
+BAD_STATUS, TOO_MANY = 400, 429
 NO_HEADERS: Mapping[str, str] = {}
+
+
+class RefusalError(Exception):
+    """Report an answer that says no; the body of `response` is not read, because it may have no end."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__(f"The server answered with the status {response.status_code}.")
+        self.response = response
 
 
 @contextmanager
@@ -27,10 +35,14 @@ def answer(
 ) -> Iterator[Any]:
     """Yield the answer to a request, whose body is not read yet.
 
+    A body is asked for as it is. One that is compressed nevertheless must not be unpacked, because a little
+    may become gigabytes.
+
     If the server asks to wait for no more than a minute, wait once and ask again.
 
     Raises:
-        Exception: the client's, for an answer that says no.
+        RefusalError: the answer says no.
+        Exception: the client's, if there is none.
     """
     client: Any = import_module("huggingface_hub.utils")
     sent = {**client.build_hf_headers(), "Accept-Encoding": "identity", **headers}
@@ -41,7 +53,8 @@ def answer(
         ) as response:
             pause = requested_wait(response)
             if waited or not 0 < pause <= LONGEST_WAIT:
-                client.hf_raise_for_status(response)
+                if response.status_code >= BAD_STATUS:
+                    raise RefusalError(response)
                 yield response
                 return
         note(f"Waiting {pause} s, as the Hub asks to after too many requests")

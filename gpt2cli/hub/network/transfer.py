@@ -146,7 +146,7 @@ class Transfer:
         # What has arrived is kept, however this process ends.
         with partial.open("ab", buffering=0) as file:
             file.truncate(done)
-            for chunk in response.iter_bytes():
+            for chunk in response.iter_raw():
                 done += len(chunk)
                 if self.file.size is not None and done > self.file.size:
                     file.truncate(0)

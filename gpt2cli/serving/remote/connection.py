@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from gpt2cli.errors import Error, UsageError
+from gpt2cli.hub.network.logins import without_login
 from gpt2cli.serving.remote.exchange import Exchange
 
 NO_SERVER = "what answers is no server of gpt2"
@@ -23,7 +23,7 @@ class ServerConnection:
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
         # Errors show it, without a password.
-        self._url = re.sub(r"//\S*@", "//", url)
+        self._url = without_login(url)
         address = _address(url)
         if not address:
             raise UsageError(

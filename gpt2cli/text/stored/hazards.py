@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Real ones put one character in place of another.
 MOST_GROWTH = 16
+# Real ones add one or two special tokens to a text. Few words in a file can stand for billions.
+MOST_ADDED = 1024
 # To write a vocabulary, the library counts to the largest id and keeps those that it lacks.
 MOST_IDS = 1 << 24
 # A prefix, a table of characters, or a key that may be either behind escapes.
@@ -61,6 +63,9 @@ def require_harmless(library: tokenizers.Tokenizer) -> None:
         growth *= max(1.0, _growth(step))
     if growth > MOST_GROWTH:
         raise CheckpointError(f"its replacements make a text more than {MOST_GROWTH} times as long")
+    added = library.num_special_tokens_to_add(is_pair=False)
+    if added > MOST_ADDED:
+        raise CheckpointError(f"it adds {added:,} special tokens to a text, more than {MOST_ADDED:,}")
     # The library refuses a text for which it lacks tokens, which is no damage.
     with suppress(Exception):
         library.decode(library.encode(PROBE, add_special_tokens=False).ids)
