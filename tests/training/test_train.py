@@ -59,6 +59,7 @@ class Notes(Reporter):
         self.lines.append(text)
 
 
+@pytest.mark.slow
 def test_it_trains_as_the_command_does_and_tells_how_the_run_ended(poem: Path, tmp_path: Path) -> None:
     records: list[Record] = []
     notes = Notes()
@@ -77,6 +78,7 @@ def test_it_trains_as_the_command_does_and_tells_how_the_run_ended(poem: Path, t
     assert (model.config.n_layer, model.config.n_embd, model.config.n_positions) == (1, 16, 24)
 
 
+@pytest.mark.slow
 def test_a_parent_is_fine_tuned_on_several_texts_away_from_the_main_thread(
     poem: Path, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(
         assert (folder.path / name).read_bytes() == (whole.folder.path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_frozen_weights_are_those_of_the_beginning(tmp_path: Path) -> None:
     run = TrainingRun(begin(tmp_path / "run", replace(RUN, lora=2, optimizer="adamw")))
     list(run)
@@ -232,6 +233,7 @@ def test_a_run_of_some_minutes_takes_them_all_with_a_rate_that_falls_smoothly_to
     assert rates[-1] == pytest.approx(learning_rate(counted, counted.steps - 1), abs=0.05 * RUN.learning_rate)
 
 
+@pytest.mark.slow
 def test_a_run_that_fits_its_minutes_is_one_without(tmp_path: Path, clock: SlowClock) -> None:
     settings = replace(TIMED, steps=8)
     runs = [
@@ -242,6 +244,7 @@ def test_a_run_that_fits_its_minutes_is_one_without(tmp_path: Path, clock: SlowC
     assert runs[0].outcome == "finished"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_what_is_left_of_its_minutes_and_of_the_fall_of_its_rate(
     tmp_path: Path, clock: SlowClock
 ) -> None:
@@ -265,6 +268,7 @@ def test_a_resumed_run_has_what_is_left_of_its_minutes_and_of_the_fall_of_its_ra
     assert (list(again), again.outcome) == ([], "out of time")
 
 
+@pytest.mark.slow
 def test_a_run_ends_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(tmp_path: Path) -> None:
     settings = replace(RUN, steps=400, evaluate_every=5, patience=2, learning_rate=0.02)
     run = TrainingRun(begin(tmp_path / "run", settings, TRAIN[:40]))
