@@ -10,9 +10,8 @@ from kernel_programs import ADDRESSES, ALL, COMPILER, DRIVER, SOURCES, build, ru
 
 CROSS_COMPILER = "aarch64-linux-gnu-gcc"
 EMULATOR = "qemu-aarch64"
-# Where Debian and Ubuntu put the libraries of the other architecture; leaks cannot be found in an emulator.
-LIBRARIES = ("-L", "/usr/aarch64-linux-gnu")
-EMULATED = (EMULATOR, *LIBRARIES, "-E", "ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0")
+# Where Debian and Ubuntu put the libraries of the other architecture.
+EMULATED = (EMULATOR, "-L", "/usr/aarch64-linux-gnu")
 CHECKS = 2_000_000
 # The oldest processor, one with dot products, and the newest.
 SETS = {
@@ -42,7 +41,8 @@ def optimized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(1800)
 def test_kernels_on_arm_touch_no_memory_but_their_own(tmp_path: Path) -> None:
     program = build(tmp_path, ALL, ADDRESSES, compiler=[CROSS_COMPILER], level="-O1")
-    *names, checks = run([*EMULATED, "-cpu", "max", str(program), "all"]).split()
+    # Leaks cannot be found in an emulator, and the sanitizer reads the emulator's own environment.
+    *names, checks = run([*EMULATED, "-cpu", "max", str(program), "all"], finds_leaks=False).split()
     assert names == SETS["max"]
     assert int(checks) > CHECKS
 
