@@ -183,6 +183,7 @@ def test_one_sample_without_a_token_left_does_not_end_the_server(
         ("generate", {"settings": [], "prompt": "a"}),
         ("generate", {"settings": {}, "prompt": 5}),
         ("generate", {"settings": {}, "prompt": "a", "first": -1}),
+        ("score", {"settings": {}, "texts": [{}]}),
         ("score", {"settings": {}, "texts": [{"content": 1}]}),
         ("score", {"settings": {}, "texts": [{"content": "a", "crlf": ["b"]}]}),
         ("score", {"settings": {"window": "wide"}, "texts": []}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, TypeVar
 
 from gpt2cli.errors import shown
@@ -15,7 +16,7 @@ def typed(make: Callable[..., Settings], fields: Any, types: Mapping[str, tuple[
     """Return settings made of fields; null is the default.
 
     Raises:
-        RequestError: a field is unknown or of another type.
+        RequestError: a field is unknown, missing or of another type.
         UsageError: a value is out of its range.
     """
     if not isinstance(fields, Mapping):
@@ -30,6 +31,9 @@ def typed(make: Callable[..., Settings], fields: Any, types: Mapping[str, tuple[
         if not isinstance(value, types[name]) or (is_flag and bool not in types[name]):
             raise RequestError(f"{name} has another type.", name, "invalid_type")
         values[name] = value
+    for name, parameter in signature(make).parameters.items():
+        if parameter.default is parameter.empty and name not in values:
+            raise RequestError(f"{name} is missing.", name, "missing_required_parameter")
     return make(**values)
 
 
