@@ -146,6 +146,7 @@ def test_a_path_on_a_terminal_is_spelled(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lines(terminal.read_all().decode()) == f"{SPELLED}\n"
 
 
+@pytest.mark.slow
 def test_rows_and_lines_on_a_terminal_are_spelled(
     folder: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

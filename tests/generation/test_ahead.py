@@ -106,6 +106,7 @@ def check(found: Answer, expected: Answer) -> None:
             assert abs(token.logprob - other.logprob) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_whatever_happens_the_tokens_are_those_of_single_steps(
     model: Model[Any], stepwise: Model[Any], seed: int

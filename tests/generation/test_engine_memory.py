@@ -120,6 +120,7 @@ def test_rows_that_end_find_the_next_prompt_read(model: Model[Any]) -> None:
     assert len(made) <= 4 * new
 
 
+@pytest.mark.slow
 def test_requests_wait_for_memory_and_get_all_of_it(model: Model[Any]) -> None:
     entries = [request([*BEGINNING[: 3 * seed], seed], seed, max_tokens=30) for seed in range(1, 12)]
     expected = [alone(model, entry).ids for entry in entries]

@@ -227,6 +227,7 @@ def test_another_model_or_type_is_refused(tmp_path: Path, folder: Path, model: L
         rounded.decompress(data)
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_every_damaged_or_missing_byte_is_found(model: LanguageModel) -> None:
     text = b"Once upon a time"

@@ -182,6 +182,7 @@ def test_a_reader_that_stops_reading_stalls_nobody(server: Running) -> None:
     wait_until_free(server)
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long_is_ended(model: LanguageModel) -> None:
     with running(model, Limits(seconds=0.2)) as server:
         reply = server.complete(**ENDLESS)
@@ -221,6 +222,7 @@ def test_a_stopping_server_finishes_what_it_answers(model: LanguageModel) -> Non
     assert replies[0].value["usage"]["completion_tokens"] == 200
 
 
+@pytest.mark.slow
 def test_a_stopping_server_does_not_wait_for_what_never_ends(model: LanguageModel) -> None:
     with running(model, Limits(grace=0)) as server:
         connection = begin(server)

@@ -28,6 +28,7 @@ def poem(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_texts_json_lines_and_token_files_give_the_same_ids(gpt2: Gpt2, poem: Path, tmp_path: Path) -> None:
     lines, tokens = tmp_path / "poem.jsonl", tmp_path / "poem.u16"
     lines.write_text(json.dumps({"text": POEM}) + "\n")

@@ -146,6 +146,7 @@ def test_an_error_names_the_parameter_and_leaves_nothing(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_settings(poem: Path, tmp_path: Path) -> None:
     train(poem, output=tmp_path / "x", **SHORT)
     with pytest.raises(UsageError, match="`steps` differs from what the run began with"):

@@ -71,6 +71,7 @@ def test_small_passes_add_up_to_one_big_one() -> None:
         assert losses(replace(settings, micro_batch=micro_batch), 8) == pytest.approx(whole, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_draws_anew_each_pass_and_the_same_each_time() -> None:
     settings = replace(SETTINGS, dropout=0.2, micro_batch=2)
     assert losses(settings, 3) == losses(settings, 3)

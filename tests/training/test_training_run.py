@@ -68,6 +68,7 @@ def logged(folder: RunFolder) -> list[dict[str, Any]]:
     return [{**json.loads(line), "seconds": None} for line in lines]
 
 
+@pytest.mark.slow
 def test_a_run_yields_its_steps_and_evaluations_in_order(tmp_path: Path) -> None:
     run = TrainingRun(begin(tmp_path / "run"))
     records = list(run)
@@ -129,6 +130,7 @@ def test_frozen_weights_are_those_of_the_beginning(tmp_path: Path) -> None:
         assert last[GPT2.full_name(name)].equal(weight) == unchanged
 
 
+@pytest.mark.slow
 def test_stop_ends_after_the_step_and_saves(tmp_path: Path) -> None:
     run = TrainingRun(begin(tmp_path / "run"))
     for record in run:
@@ -162,6 +164,7 @@ def test_a_stop_before_the_first_evaluation_leaves_the_newest_weights_until_the_
         assert (run.folder.path / name).read_bytes() == (whole.folder.path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_stop_after_an_evaluation_leaves_the_best_weights(tmp_path: Path) -> None:
     run = TrainingRun(begin(tmp_path / "run"))
     for record in run:
