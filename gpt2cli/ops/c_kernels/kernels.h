@@ -69,9 +69,10 @@ struct rotation {
 /* out (rows, columns) = x (rows, depth) times a weight, plus bias.
 
    `linear` takes a weight (depth, columns), or (columns, depth) if it is transposed, as it is for `lm_head`, or the
-   float32 panels of `pack`; `linear_int8` takes the panels of `pack_int8` with their scales. Given their totals too, it may round rows of x to 8
-   bits; else it rounds them to 15. bias may be NULL; lm_head has none. All but lm_head then apply the activation,
-   multiply by the gate and add the residual, both (rows, columns) or NULL. */
+   float32 panels of `pack` if it is packed; `linear_int8` takes the panels of `pack_int8` with their scales. Given
+   their totals too, it may round rows of x to 8 bits; else it rounds them to 15. bias may be NULL; lm_head has none.
+   All but lm_head then apply the activation, multiply by the gate and add the residual, both (rows, columns) or
+   NULL. */
 struct product {
     const float *x;
     const void *weight;
